@@ -1,0 +1,1 @@
+"""Train a COCO keypoint model: `fit` yields one report per finished epoch."""

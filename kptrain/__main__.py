@@ -1,0 +1,105 @@
+"""The command `python -m kptrain`: one training, from a configuration file or from the defaults."""
+
+import argparse
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from kptrain.checkpoint import BEST
+from kptrain.config import TrainConfig
+from kptrain.curve import EpochReport
+from kptrain.errors import KptrainError, SettingsError
+from kptrain.fit import find_device, fit
+from kptrain.model import weights_file
+from kptrain.pack import open_pack
+from kptrain.picture import PICTURE, draw_predictions
+from kptrain.resolve import (
+    banner,
+    check_names,
+    flatten,
+    parse_assignments,
+    resolve,
+)
+from kptrain.strict_yaml import read_yaml
+from kptrain.wandb_log import log_to_wandb
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m kptrain",
+        description="Train a COCO keypoint model and report val_loss, val_oks and val_ap each "
+        "epoch. Without a CONFIG the original recipe's settings are used.",
+    )
+    parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="settings in yaml")
+    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="path=value",
+        help="change one setting, e.g. optim.lr=3e-4; may be given several times",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    return parser.parse_args(arguments)
+
+
+def read_settings(arguments: argparse.Namespace) -> TrainConfig:
+    """Settings from the file, then --set, then --data."""
+    said: dict[str, Any] = {}
+    where = "--set"
+    if arguments.config is not None:
+        where = str(arguments.config)
+        said = flatten(read_yaml(arguments.config))
+        check_names(said, where)
+    assigned = parse_assignments(arguments.set)
+    check_names(assigned, "--set")
+    if arguments.data is not None:
+        assigned["data.root"] = arguments.data
+    return resolve(said | assigned, where)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        _train(parse_arguments(arguments))
+    except (KptrainError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    config = read_settings(arguments)
+    out = arguments.out or Path("runs") / time.strftime("kptrain-%Y%m%d-%H%M%S")
+    if arguments.resume and arguments.out is None:
+        raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
+    print(banner(config))
+    print(f"Device: {find_device(config)}")
+    weights_file(config.model)  # what is missing is said before anything long begins
+    for name in ("train", "val"):
+        print(open_pack(config.data, name, progress=True).summary)
+    stream = fit(config, out, resume=arguments.resume, progress=True)
+    with closing(log_to_wandb(stream, config, out)) as reports:
+        for report in reports:
+            print(line(report, config))
+            if report.is_best:
+                print(f"  new best {config.checkpoint.metric}, saved to {out / BEST}")
+    draw_predictions(config, out / BEST, out / PICTURE)
+    print(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
+
+
+def line(report: EpochReport, config: TrainConfig) -> str:
+    """One epoch, as the terminal shows it."""
+    return (
+        f"Epoch {report.epoch}/{config.train.epochs}"
+        f"  train_loss {report.train_loss:.6f}  val_loss {report.val_loss:.6f}"
+        f"  val_oks {report.val_oks:.4f}  val_ap {report.val_ap:.4f}  lr {report.lr:.3g}"
+        f"  {report.seconds:.1f} s  {report.images_per_second:.0f} images/s"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""Checkpoints: written whole or not at all, and read without running anything in them.
+
+`best_keypoint_model.pth` holds `weights`, `config` and `metrics` of the best epoch, and is all
+that inference needs. `resume.pt` holds what the next epoch needs besides the settings.
+"""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kptrain.errors import CheckpointError
+
+BEST = "best_keypoint_model.pth"
+RESUME = "resume.pt"
+FORMAT = 1
+
+
+def save_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write under a temporary name, flush to the disk, rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        torch.save({"format": FORMAT, **content}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this package onto the CPU.
+
+    Raises: CheckpointError if it is missing, damaged, unsafe or of another format.
+    """
+    content = _load(path)
+    if content.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: must be a checkpoint of format {FORMAT}, but got {content.get('format')!r}"
+        )
+    return content
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """Read the weights of a checkpoint of ours, or a plain state dict such as torchvision's.
+
+    Raises: CheckpointError as `load_checkpoint` does.
+    """
+    content = _load(path)
+    weights: dict[str, Any] = content.get("weights", content)
+    if not all(isinstance(value, torch.Tensor) for value in weights.values()):
+        raise CheckpointError(f"{path}: must hold weights, but holds {sorted(content)[:4]}")
+    return weights
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: must be a checkpoint, but there is no such file") from None
+    except pickle.UnpicklingError:
+        raise CheckpointError(
+            f"{path}: must hold tensors and plain values only, but it is damaged or holds code, "
+            f"which is never run; use a file from a source that you trust"
+        ) from None
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{path}: must be a whole checkpoint, but {reason}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path}: must be a checkpoint, but holds {type(content).__name__}")
+    return content

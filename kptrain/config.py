@@ -1,0 +1,170 @@
+"""The settings of a training: one frozen tree, the original recipe as defaults.
+
+The dotted path of a setting (`optim.lr`) is its key in yaml, on the command line, in a search
+space and in the results. `changes` says which metrics a setting makes incomparable between two
+trainings; a search reads it.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from kptrain.keypoints import NUM_JOINTS
+from kptrain.strict_yaml import dump_yaml
+
+Metric = Literal["val_loss", "val_oks", "val_ap"]
+Changes = Literal["nothing", "loss", "data", "place"]
+"""What a setting changes about what is reported: `loss` what a loss value means, `data` on what
+every metric is measured, `place` only where and how it runs."""
+
+OUTPUT_STRIDE = 4
+"""Input pixels per heatmap pixel: the trunk divides by 32, three deconvolutions multiply by 8."""
+
+
+def setting(default: Any, *, changes: Changes = "nothing", **limits: Any) -> Any:
+    """One field of the tree: its default, what it changes, and pydantic's limits."""
+    return Field(default, json_schema_extra={"changes": changes}, **limits)
+
+
+class Settings(BaseModel):
+    """A branch of the tree: unknown names, wrong types and non-finite numbers are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=False,
+    )
+
+
+PositiveInt = Annotated[int, Field(ge=1)]
+# YAML knows lists, not tuples.
+ImageSize = Annotated[
+    tuple[
+        Annotated[int, Field(ge=64, le=1024, multiple_of=32)],
+        Annotated[int, Field(ge=64, le=1024, multiple_of=32)],
+    ],
+    Field(strict=False),
+]
+DeconvChannels = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
+JointWeights = Annotated[
+    tuple[Annotated[float, Field(ge=0)], ...],
+    Field(strict=False, min_length=NUM_JOINTS, max_length=NUM_JOINTS),
+]
+
+
+class DataSettings(Settings):
+    root: str | None = setting(None, changes="data", min_length=1)
+    """Folder with COCO (FiftyOne's layout or COCO's own), or `embedded` for the drawn set.
+    None: `KPTRAIN_DATA`, else `data/coco-2017` if it is there, else `embedded`."""
+    view: Literal["image", "person"] = setting("image", changes="loss")
+    """`image`: the whole image, stretched. `person`: one person a sample, cropped."""
+    image_size: ImageSize = setting((256, 256), changes="loss")
+    """(height, width) of the network's input in pixels, multiples of 32."""
+    limit_train: PositiveInt | None = setting(None)
+    """Most samples to train on, the first by image id. None: all."""
+    limit_val: PositiveInt | None = setting(None, changes="data")
+    """Most samples to validate on, the first by image id. None: all."""
+
+
+class HeatmapSettings(Settings):
+    sigma_px: float = setting(2.0, changes="loss", ge=0.25)
+    """Standard deviation of the Gaussian around a joint, in heatmap pixels."""
+
+
+class LossSettings(Settings):
+    joint_weights: JointWeights = setting((1.0,) * NUM_JOINTS, changes="loss")
+    """Weight of each joint's squared error, in COCO's order of joints."""
+
+
+class ModelSettings(Settings):
+    trunk: Literal["resnet50", "resnet34", "resnet18", "shufflenet_v2_x0_5"] = setting("resnet50")
+    """torchvision's classification network without its classifier."""
+    deconv_channels: DeconvChannels = setting((1024, 512, 256))
+    """Channels of the three transposed convolutions."""
+    weights: str = setting("imagenet", min_length=1)
+    """Where training starts: `imagenet`, `none` (random), or the path of a checkpoint."""
+
+
+class OptimSettings(Settings):
+    lr: float = setting(1e-3, gt=0)
+    """Adam's learning rate at the first epoch."""
+    weight_decay: float = setting(0.0, ge=0)
+    """Adam's L2 penalty."""
+
+
+class ScheduleSettings(Settings):
+    step_epochs: int = setting(10, ge=1)
+    """Epochs between two steps of the learning rate (StepLR)."""
+    gamma: float = setting(0.5, gt=0, le=1)
+    """Factor on the learning rate at each step."""
+
+
+class TrainSettings(Settings):
+    epochs: int = setting(25, ge=1)
+    """Passes over the training samples."""
+    batch_size: int = setting(8, ge=1)
+    """Samples a step."""
+    seed: int = setting(0, ge=0, lt=2**31)
+    """Seed of the initial weights and of the order of samples."""
+    device: str = setting("auto", changes="place", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`."""
+    threads: PositiveInt | None = setting(None, changes="place")
+    """CPU threads of the computation. None: torch's default, all cores."""
+
+
+class CheckpointSettings(Settings):
+    metric: Metric = setting("val_loss", changes="place")
+    """The metric by which an epoch is the best so far."""
+
+
+class WandbSettings(Settings):
+    mode: Literal["disabled", "offline", "online"] = setting("disabled", changes="place")
+    """Whether metrics also go to Weights & Biases."""
+    project: str = setting("kptrain", changes="place", min_length=1)
+    """Project of the runs at Weights & Biases."""
+
+
+class TrainConfig(Settings):
+    """Everything that decides a training."""
+
+    data: DataSettings = DataSettings()
+    heatmap: HeatmapSettings = HeatmapSettings()
+    loss: LossSettings = LossSettings()
+    model: ModelSettings = ModelSettings()
+    optim: OptimSettings = OptimSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    train: TrainSettings = TrainSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    wandb: WandbSettings = WandbSettings()
+
+    @model_validator(mode="after")
+    def _heatmap_holds_a_gaussian(self) -> "TrainConfig":
+        side = min(self.heatmap_size)
+        if 4 * self.heatmap.sigma_px > side:
+            raise ValueError(
+                f"heatmap.sigma_px must be at most a quarter of the heatmap's shorter side "
+                f"({side} px at data.image_size {list(self.data.image_size)}), "
+                f"but got {self.heatmap.sigma_px}"
+            )
+        return self
+
+    @property
+    def heatmap_size(self) -> tuple[int, int]:
+        """(height, width) of the heatmaps in pixels."""
+        height, width = self.data.image_size
+        return height // OUTPUT_STRIDE, width // OUTPUT_STRIDE
+
+
+def best_is_max(metric: Metric) -> bool:
+    """Whether larger values of the metric are better."""
+    return metric != "val_loss"
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write every setting as yaml; `resolve` reads it back to an equal tree."""
+    path.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")

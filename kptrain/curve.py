@@ -1,0 +1,67 @@
+"""A training's curve: one report an epoch, and the two tables that it is kept in.
+
+`metrics.csv` holds what a repeated run repeats digit for digit on a CPU; `timing.csv` the rest.
+"""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from kptrain.errors import CheckpointError
+
+METRICS = ("epoch", "train_loss", "val_loss", "val_oks", "val_ap", "lr")
+TIMING = ("epoch", "seconds", "images_per_second", "peak_memory_bytes")
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What one finished epoch came to. Its state is on disk."""
+
+    epoch: int
+    """From 1."""
+    train_loss: float
+    """Mean loss of the training samples, during the epoch."""
+    val_loss: float
+    """Mean loss of the validation samples, after the epoch."""
+    val_oks: float
+    """Mean object keypoint similarity of the labelled persons, 0 to 1."""
+    val_ap: float
+    """COCO's AP at OKS .50:.95 with ground-truth boxes, 0 to 1."""
+    lr: float
+    """Learning rate during the epoch."""
+    seconds: float
+    """Wall time of training and validation."""
+    images_per_second: float
+    """Training samples a second."""
+    peak_memory_bytes: int
+    """Of the GPU in this epoch; on a CPU, of the process so far."""
+    is_best: bool
+    """Whether `checkpoint.metric` is better than in every epoch before."""
+
+    def metrics(self) -> dict[str, float]:
+        """The figures that a repeated run repeats."""
+        return {name: getattr(self, name) for name in METRICS}
+
+
+def save_curve(curve: list[EpochReport], run_dir: Path) -> None:
+    """Write both tables anew, each whole or not at all."""
+    for name, columns in (("metrics.csv", METRICS), ("timing.csv", TIMING)):
+        temporary = run_dir / f".{name}.tmp"
+        with temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows([getattr(row, column) for column in columns] for row in curve)
+        temporary.replace(run_dir / name)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read a `metrics.csv`.
+
+    Raises: CheckpointError if it is not there or not one.
+    """
+    try:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: float(row[name]) for name in METRICS} for row in rows]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: must be a table of metrics, but {error!r}") from None

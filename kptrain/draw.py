@@ -1,0 +1,228 @@
+"""One picture of what a model has learnt: truth, prediction and heatmaps, side by side.
+
+Letters: n = persons, 17 = joints, h w = the input image, hm wm = its heatmaps, H W = a cell.
+Frame: the input image's pixels, x right, y down, continuous: pixel i covers [i, i + 1). The
+heatmaps cover the same extent. A cell is the image enlarged by a whole factor.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, UInt8
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from kptrain.keypoints import JOINTS, SKELETON
+
+FAINT_SCORE = 0.1
+"""A predicted joint that scores less is drawn hollow and without its limbs."""
+
+Colour = tuple[int, int, int]
+COLOURS: dict[str, Colour] = {
+    "left": (255, 152, 28),
+    "right": (64, 176, 255),
+    "middle": (242, 242, 242),
+}
+OUTLINE: Colour = (16, 16, 20)
+PAGE: Colour = (24, 24, 28)
+TEXT: Colour = (232, 232, 232)
+QUIET: Colour = (160, 160, 166)
+
+# Black, red, orange, cream: each brighter than the last, so that brightness alone tells height.
+FIRE = np.array([[0, 0, 0], [132, 18, 30], [244, 128, 16], [255, 214, 96], [255, 252, 236]])
+BACKDROP = 0.4  # brightness of the grey image under the heatmaps, always below that of a peak
+
+TITLES = ("true", "predicted", "heatmaps")
+SHORTER_SIDE_PX = 192
+GAP_PX = 8
+HEADER_PX = 24
+CAPTION_PX = 24
+TITLE_SIZE = 15
+CAPTION_SIZE = 12
+FINE = 4  # skeletons are drawn this much larger and then reduced, for smooth edges
+
+
+@dataclass(frozen=True)
+class Example:
+    """One validation sample; all numbers are finite."""
+
+    image: UInt8[np.ndarray, "h w 3"]
+    true: Float32[np.ndarray, "n 17 3"]
+    """x, y, labelled (above 0)."""
+    predicted: Float32[np.ndarray, "n 17 3"]
+    """x, y, score (peak height)."""
+    heatmaps: Float32[np.ndarray, "17 hm wm"]
+    """As the network gave them."""
+
+
+class Cell(NamedTuple):
+    """One picture of the page, and the line under it."""
+
+    picture: Image.Image
+    caption: str
+
+
+def draw_examples(examples: Sequence[Example], path: Path) -> None:
+    """Write a PNG with one row per example; `path` holds the whole picture or what it held before.
+
+    Raises:
+        ValueError: there is no example.
+    """
+    if not examples:
+        raise ValueError("draw_examples: at least one example is needed, but got none")
+    page = _page([(_true_cell(e), _predicted_cell(e), _heatmap_cell(e)) for e in examples])
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        # The lowest bit of a photograph is noise, and a sixth of the file.
+        ImageOps.posterize(page, 7).save(temporary, format="PNG")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _page(rows: Sequence[tuple[Cell, Cell, Cell]]) -> Image.Image:
+    """Lay the cells out under a header; columns are as wide as the widest image."""
+    column = GAP_PX + max(row[0].picture.width for row in rows)
+    height = HEADER_PX + sum(row[0].picture.height + CAPTION_PX for row in rows)
+    page = Image.new("RGB", (3 * column + GAP_PX, height), PAGE)
+    draw = ImageDraw.Draw(page)
+    _header(draw, column)
+    top = HEADER_PX
+    for row in rows:
+        bottom = top + row[0].picture.height
+        for index, (picture, caption) in enumerate(row):
+            left = GAP_PX + index * column
+            page.paste(picture, (left, top))
+            _write(draw, (left, bottom + CAPTION_SIZE // 2 + 2), caption, QUIET)
+        top = bottom + CAPTION_PX
+    return page
+
+
+def _header(draw: ImageDraw.ImageDraw, column: int) -> None:
+    """Name the columns, and at their right ends what the marks mean."""
+    middle = HEADER_PX // 2
+    for index, title in enumerate(TITLES):
+        _write(draw, (GAP_PX + index * column, middle), title, TEXT, size=TITLE_SIZE)
+    _write(draw, (column - 36, middle), "left", COLOURS["left"], anchor="rm")
+    _write(draw, (column, middle), "right", COLOURS["right"], anchor="rm")
+    _write(draw, (2 * column, middle), f"hollow: below {FAINT_SCORE}", QUIET, anchor="rm")
+
+
+def _write(
+    draw: ImageDraw.ImageDraw,
+    xy: tuple[int, int],
+    text: str,
+    colour: Colour,
+    anchor: str = "lm",
+    size: int = CAPTION_SIZE,
+) -> None:
+    draw.text(xy, text, fill=colour, font=ImageFont.load_default(size=size), anchor=anchor)
+
+
+def _true_cell(example: Example) -> Cell:
+    labelled = example.true[..., 2] > 0
+    picture = _with_skeletons(example.image, example.true[..., :2], labelled, labelled)
+    return Cell(picture, f"persons: {len(labelled)}, labelled joints: {labelled.sum()}")
+
+
+def _predicted_cell(example: Example) -> Cell:
+    score = example.predicted[..., 2]
+    everywhere = np.ones_like(score, dtype=bool)
+    xy = example.predicted[..., :2]
+    picture = _with_skeletons(example.image, xy, everywhere, score >= FAINT_SCORE)
+    return Cell(picture, f"mean score: {score.mean():.2f}" if score.size else "")
+
+
+def _heatmap_cell(example: Example) -> Cell:
+    """Lay the highest of the 17 heatmaps over the image, relative to the highest peak."""
+    highest = example.heatmaps.max(axis=0)
+    peak = float(highest.max())
+    grey = _enlarged(example.image).convert("L")
+    # Reversed because Pillow counts (width, height); both pictures span the same extent.
+    smooth = Image.fromarray(highest).resize(grey.size, Image.Resampling.BICUBIC)
+    strength = np.clip(np.asarray(smooth) / peak, 0, 1) if peak > 0 else np.zeros(grey.size[::-1])
+    share = np.sqrt(strength)[..., None]
+    overlay = (1 - share) * BACKDROP * np.asarray(grey)[..., None] + share * _fire(strength)
+    return Cell(Image.fromarray(overlay.round().astype(np.uint8)), f"highest peak: {peak:.2f}")
+
+
+def _fire(strength: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
+    """Return the colours, 0 to 255, of values from 0 to 1."""
+    stops = np.linspace(0, 1, len(FIRE))
+    return np.stack([np.interp(strength, stops, channel) for channel in FIRE.T], axis=-1)
+
+
+def _factor(image: UInt8[np.ndarray, "h w 3"]) -> int:
+    shorter: int = min(image.shape[:2])
+    return ceil(SHORTER_SIDE_PX / shorter)
+
+
+def _enlarged(image: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
+    height, width, _ = image.shape
+    size = (width * _factor(image), height * _factor(image))
+    return Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+
+
+def _with_skeletons(
+    image: UInt8[np.ndarray, "h w 3"],
+    xy: Float32[np.ndarray, "n 17 2"],
+    shown: Bool[np.ndarray, "n 17"],
+    firm: Bool[np.ndarray, "n 17"],
+) -> Image.Image:
+    """Enlarge the image and draw the joints that are shown, hollow where they are not firm."""
+    picture = _enlarged(image)
+    layer = Image.new("RGBA", (picture.width * FINE, picture.height * FINE))
+    draw = ImageDraw.Draw(layer)
+    for person in range(len(xy)):
+        fine_xy = xy[person] * (_factor(image) * FINE)
+        _draw_person(draw, fine_xy, shown[person], firm[person])
+    layer = layer.reduce(FINE)
+    picture.paste(layer, mask=layer)
+    return picture
+
+
+def _draw_person(
+    draw: ImageDraw.ImageDraw,
+    xy: Float32[np.ndarray, "17 2"],
+    shown: Bool[np.ndarray, "17"],
+    firm: Bool[np.ndarray, "17"],
+) -> None:
+    """Draw in layer pixels: limbs first, and a dark edge around all, to stand out anywhere."""
+    if not shown.any():
+        return
+    # Thinner for small persons, whose joints would else run into one blob.
+    unit = FINE * float(
+        np.clip(np.ptp(xy[firm if firm.any() else shown], axis=0).max() / FINE / 80, 0.7, 1.4)
+    )
+    limbs = [limb for limb in SKELETON if firm[list(limb)].all()]
+    for a, b in limbs:
+        draw.line(xy[[a, b]].ravel().tolist(), OUTLINE, round(2.6 * unit))
+    for a, b in limbs:
+        draw.line(xy[[a, b]].ravel().tolist(), _limb_colour(a, b), round(1.4 * unit))
+    for joint in np.flatnonzero(shown).tolist():
+        _draw_dot(draw, xy[joint].tolist(), unit, COLOURS[_side(joint)], is_hollow=not firm[joint])
+
+
+def _draw_dot(
+    draw: ImageDraw.ImageDraw, centre: list[float], unit: float, colour: Colour, is_hollow: bool
+) -> None:
+    if is_hollow:
+        draw.circle(centre, 3.4 * unit, outline=OUTLINE, width=round(1.2 * unit))
+        draw.circle(centre, 2.8 * unit, outline=colour, width=round(1.1 * unit))
+    else:
+        draw.circle(centre, 2.8 * unit, fill=OUTLINE)
+        draw.circle(centre, 2.1 * unit, fill=colour)
+
+
+def _side(joint: int) -> str:
+    side, _, place = JOINTS[joint].partition("_")
+    return side if place else "middle"
+
+
+def _limb_colour(a: int, b: int) -> Colour:
+    """The colour of the limb's side; a limb from left to right belongs to neither."""
+    sides = {_side(a), _side(b)} - {"middle"}
+    return COLOURS[sides.pop() if len(sides) == 1 else "middle"]

@@ -1,0 +1,36 @@
+"""Every error that a user can cause, as one tree.
+
+    KptrainError
+    ├── SettingsError     a setting, a configuration file, the command line
+    ├── DataError         annotations and images
+    ├── WeightsError      pre-trained weights
+    ├── CheckpointError   checkpoints and run folders
+    └── TrainingError     a training that cannot go on
+
+A message is one line: where, what must hold, what was given, what to do. The commands print
+it as it is and exit with 2; no traceback.
+"""
+
+
+class KptrainError(Exception):
+    """An error whose message is meant for the user."""
+
+
+class SettingsError(KptrainError):
+    """A setting is unknown, of the wrong type, or out of its range."""
+
+
+class DataError(KptrainError):
+    """The data set is missing, or nothing sound remains in it."""
+
+
+class WeightsError(KptrainError):
+    """Pre-trained weights are missing or do not fit the model."""
+
+
+class CheckpointError(KptrainError):
+    """A checkpoint or a run folder is not what the command needs."""
+
+
+class TrainingError(KptrainError):
+    """The training reached a state from which it cannot go on."""

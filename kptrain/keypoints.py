@@ -1,0 +1,70 @@
+"""The 17 keypoints of COCO: names, mirror pairs, skeleton, and the falloff of OKS.
+
+Source: COCO keypoint task, https://cocodataset.org/#keypoints-2017 (names, skeleton) and
+https://cocodataset.org/#keypoints-eval (falloff: `k = 2 * sigma`).
+"""
+
+JOINTS: tuple[str, ...] = (
+    "nose",
+    "left_eye",
+    "right_eye",
+    "left_ear",
+    "right_ear",
+    "left_shoulder",
+    "right_shoulder",
+    "left_elbow",
+    "right_elbow",
+    "left_wrist",
+    "right_wrist",
+    "left_hip",
+    "right_hip",
+    "left_knee",
+    "right_knee",
+    "left_ankle",
+    "right_ankle",
+)
+NUM_JOINTS = len(JOINTS)
+
+SKELETON: tuple[tuple[int, int], ...] = (
+    (15, 13),
+    (13, 11),
+    (16, 14),
+    (14, 12),
+    (11, 12),
+    (5, 11),
+    (6, 12),
+    (5, 6),
+    (5, 7),
+    (6, 8),
+    (7, 9),
+    (8, 10),
+    (1, 2),
+    (0, 1),
+    (0, 2),
+    (1, 3),
+    (2, 4),
+    (3, 5),
+    (4, 6),
+)
+"""Limbs as pairs of joint indices, counted from 0."""
+
+OKS_SIGMAS: tuple[float, ...] = (
+    0.026,
+    0.025,
+    0.025,
+    0.035,
+    0.035,
+    0.079,
+    0.079,
+    0.072,
+    0.072,
+    0.062,
+    0.062,
+    0.107,
+    0.107,
+    0.087,
+    0.087,
+    0.089,
+    0.089,
+)
+"""Per-joint standard deviation of human annotators, relative to the square root of the area."""

@@ -1,0 +1,236 @@
+"""Images decoded once into one memory-mapped file that all trainings of a machine share.
+
+Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), K joints,
+H x W input pixels. A pack is a folder, named by a fingerprint of all that shapes it:
+`images.npy` (S, H, W, 3) uint8, `table.npz` with the arrays of `Pack`, `about.json`. It is
+written under a temporary name, under a lock, and renamed when it is whole.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from rich.progress import track
+
+from kptrain.coco import CocoImage, Person, Split, SplitName, describe, read_split
+from kptrain.config import OUTPUT_STRIDE, DataSettings
+from kptrain.decode import UnreadableImageError, decode_image
+from kptrain.embedded import embedded_root
+from kptrain.errors import DataError
+from kptrain.resolve import EMBEDDED
+from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
+
+PACK_VERSION = 1
+"""To be raised whenever a pack would come out differently."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All of a pack but its pixels. Samples are rows; persons of sample s are rows
+    `first[s]` to `first[s + 1]`."""
+
+    row: np.ndarray
+    """(S,) int64: where the sample's pixels are in `images`."""
+    first: np.ndarray
+    """(S + 1,) int64."""
+    scale: np.ndarray
+    """(S, 2) float64: input pixels per original pixel, along x and y."""
+    shift: np.ndarray
+    """(S, 2) float64: `input = (original + 0.5) * scale + shift`."""
+    ignore: np.ndarray
+    """(S, H/4, W/4) bool: heatmap pixels in which nothing is learnt."""
+    joints: np.ndarray
+    """(M, K, 2) float32: x, y in the input."""
+    peak_box: np.ndarray
+    """(M, 4) float32: x0, y0, x1, y1 in the input; where the person's peaks are looked for."""
+    keypoints: np.ndarray
+    """(M, K, 3) float64: x, y, v in the original image."""
+    area: np.ndarray
+    """(M,) float64: the annotation's, in original pixels."""
+    person_id: np.ndarray
+    """(M,) int64: the annotation's id."""
+    image_id: np.ndarray
+    """(M,) int64."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One split, ready to be gathered into batches."""
+
+    images: np.ndarray
+    """(S or more, H, W, 3) uint8, memory-mapped, read-only."""
+    table: Table
+    fingerprint: str
+    summary: str
+    """One line: what was found and what was left out, and why."""
+
+    def __len__(self) -> int:
+        return len(self.table.row)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One input to be: a frame of an image and the persons to find in it."""
+
+    image: CocoImage
+    frame: Frame
+    persons: tuple[Person, ...]
+    peak_margin: float | None
+    """None: peaks are looked for in the whole input."""
+
+
+def cache_dir() -> Path:
+    """`KPTRAIN_CACHE`, else `kptrain` in the user's cache folder."""
+    given = os.environ.get("KPTRAIN_CACHE")
+    if given:
+        return Path(given).absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kptrain"
+
+
+def data_folder(settings: DataSettings) -> Path:
+    """The folder with COCO; the embedded set is drawn on first use."""
+    if settings.root is None:
+        raise DataError("data.root: must be resolved first, but got None; use kptrain.resolve")
+    return embedded_root(cache_dir()) if settings.root == EMBEDDED else Path(settings.root)
+
+
+def open_pack(settings: DataSettings, name: SplitName, progress: bool = False) -> Pack:
+    """Open the pack of a split, building it first if no one has.
+
+    Raises: DataError if there is nothing sound to pack.
+    """
+    split = read_split(data_folder(settings), name)
+    limit = settings.limit_train if name == "train" else settings.limit_val
+    fingerprint = _fingerprint(split, settings, limit)
+    folder = cache_dir() / "packs" / fingerprint[:32]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        if not folder.is_dir():
+            _build(split, settings, limit, folder, progress)
+    about = json.loads((folder / "about.json").read_text())
+    with np.load(folder / "table.npz") as arrays:
+        table = Table(**{field.name: arrays[field.name] for field in fields(Table)})
+    images = np.load(folder / "images.npy", mmap_mode="r")
+    return Pack(images, table, fingerprint, about["summary"])
+
+
+def _fingerprint(split: Split, settings: DataSettings, limit: int | None) -> str:
+    digest = hashlib.sha256()
+    shaping = [PACK_VERSION, split.name, split.sha256, settings.view, settings.image_size, limit]
+    digest.update(json.dumps(shaping).encode())
+    for image in split.images:
+        digest.update(f"{image.path.name} {image.path.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def _samples(split: Split, settings: DataSettings, limit: int | None) -> list[Sample]:
+    size = settings.image_size
+    samples: list[Sample] = []
+    for image in split.images:
+        if settings.view == "image":
+            samples.append(Sample(image, image_frame(image, size), image.persons, PEAK_MARGIN))
+        else:
+            for person in image.persons:
+                samples.append(Sample(image, person_frame(person, size), (person,), None))
+    return samples[:limit]
+
+
+def _build(
+    split: Split, settings: DataSettings, limit: int | None, folder: Path, progress: bool
+) -> None:
+    temporary = folder.with_suffix(".tmp")
+    if temporary.exists():  # of a process that was killed; we hold the lock
+        shutil.rmtree(temporary)
+    temporary.mkdir()
+    samples = _samples(split, settings, limit)
+    shape = (len(samples), *settings.image_size, 3)
+    images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, shape)
+    failures = _decode_all(samples, images, f"Packing {split.name}", progress)
+    images.flush()
+    kept = [row for row in range(len(samples)) if row not in failures]
+    left_out = Counter(split.left_out) + Counter(_failed_images(failures, samples).values())
+    if not kept:
+        shutil.rmtree(temporary)
+        raise DataError(
+            f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
+            f"{len(split.images)} none can ({dict(left_out)}); fetch them again"
+        )
+    np.savez(temporary / "table.npz", **_table(samples, kept, settings))
+    num_images = len({samples[row].image.id for row in kept})
+    num_persons = sum(len(samples[row].persons) for row in kept)
+    summary = describe(split.name, num_images, num_persons, left_out)
+    (temporary / "about.json").write_text(json.dumps({"summary": summary}))
+    temporary.replace(folder)
+
+
+def _decode_all(
+    samples: list[Sample], images: np.ndarray, title: str, progress: bool
+) -> dict[int, str]:
+    """Fill the rows; return those that could not be filled, with the reason."""
+    by_image: dict[int, list[int]] = {}
+    for row, sample in enumerate(samples):
+        by_image.setdefault(sample.image.id, []).append(row)
+
+    def fill(rows: list[int]) -> dict[int, str]:
+        image = samples[rows[0]].image
+        try:
+            pixels = decode_image(image.path, image.size)
+        except UnreadableImageError as error:
+            return dict.fromkeys(rows, str(error))
+        for row in rows:
+            images[row] = samples[row].frame.cut(pixels)
+        return {}
+
+    failures: dict[int, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the GIL
+        done: Iterator[dict[int, str]] = pool.map(fill, by_image.values())
+        shown: Iterable[dict[int, str]] = (
+            track(done, description=title, total=len(by_image)) if progress else done
+        )
+        for failed in shown:
+            failures |= failed
+    return failures
+
+
+def _failed_images(failures: dict[int, str], samples: list[Sample]) -> dict[int, str]:
+    return {samples[row].image.id: reason for row, reason in failures.items()}
+
+
+def _table(samples: list[Sample], kept: list[int], settings: DataSettings) -> dict[str, Any]:
+    height, width = settings.image_size
+    whole = np.array([0, 0, width, height], dtype=np.float32)
+    chosen = [samples[row] for row in kept]
+    pairs = [(sample, person) for sample in chosen for person in sample.persons]
+    nothing = np.zeros((height // OUTPUT_STRIDE, width // OUTPUT_STRIDE), dtype=bool)
+    masked = settings.view == "image"
+    table = Table(
+        row=np.array(kept),
+        first=np.cumsum([0, *(len(sample.persons) for sample in chosen)]),
+        scale=np.array([sample.frame.scale for sample in chosen]),
+        shift=np.array([sample.frame.shift for sample in chosen]),
+        ignore=np.array(
+            [ignore_mask(s.image, settings.image_size) if masked else nothing for s in chosen]
+        ),
+        joints=np.array([s.frame.keypoints_in(p.keypoints) for s, p in pairs], dtype=np.float32),
+        peak_box=np.array(
+            [
+                whole if s.peak_margin is None else s.frame.box_in(p.box_xywh, s.peak_margin)
+                for s, p in pairs
+            ],
+            dtype=np.float32,
+        ),
+        keypoints=np.array([p.keypoints for _, p in pairs]),
+        area=np.array([p.area for _, p in pairs]),
+        person_id=np.array([p.id for _, p in pairs]),
+        image_id=np.array([s.image.id for s, _ in pairs]),
+    )
+    return vars(table)

@@ -1,0 +1,208 @@
+"""From what was said, in a file and on the command line, to a complete `TrainConfig`.
+
+What was said is a flat mapping of dotted paths to values. One function, `change`, sets values in
+the tree; so there is one set of rules and one error text, here and in a search.
+"""
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from kptrain.config import Changes, Settings, TrainConfig
+from kptrain.errors import DataError, SettingsError
+from kptrain.strict_yaml import parse_yaml
+
+EMBEDDED = "embedded"
+DEFAULT_ROOT = Path("data/coco-2017")
+
+EMBEDDED_SETTINGS: dict[str, Any] = {
+    "data.image_size": [96, 96],
+    "heatmap.sigma_px": 1.0,
+    "model.trunk": "shufflenet_v2_x0_5",
+    "model.deconv_channels": [64, 64, 64],
+    "model.weights": "none",
+    "train.epochs": 9,
+}
+"""Settings that train in seconds on a CPU, for the embedded set, unless the user says otherwise."""
+
+
+class SettingInfo(NamedTuple):
+    """What a search must know about a setting."""
+
+    type: type | None
+    """`int`, `float`, `str` or `bool`; None for a setting that is not a single value."""
+    changes: Changes
+
+
+@cache  # a search checks a thousand points
+def setting_infos() -> Mapping[str, SettingInfo]:
+    """Every setting of the tree, by its dotted path."""
+    infos = {path: _info(field) for path, field in _fields(TrainConfig, "")}
+    return MappingProxyType(infos)
+
+
+def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:
+    found: list[tuple[str, FieldInfo]] = []
+    for name, field in branch.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            found += _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            found.append((prefix + name, field))
+    return found
+
+
+def _info(field: FieldInfo) -> SettingInfo:
+    extra = cast(dict[str, Changes], field.json_schema_extra)
+    return SettingInfo(_single_type(field.annotation), extra["changes"])
+
+
+def _single_type(annotation: Any) -> type | None:
+    """The type of a single value; sees through `| None`, `Annotated` and `Literal`."""
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return type(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        members = [member for member in get_args(annotation) if member is not NoneType]
+        return _single_type(members[0]) if len(members) == 1 else None
+    if origin is Annotated:
+        return _single_type(annotation.__origin__)
+    return annotation if annotation in (int, float, str, bool) else None
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested mappings into one from dotted paths to values.
+
+    Raises: SettingsError if a path is given both nested and dotted.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        inner = flatten(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
+        for key in inner:
+            if key in flat:
+                raise SettingsError(f"{key}: must be given once, but is given nested and dotted")
+        flat |= inner
+    return flat
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """Every setting of a config by its dotted path, values as JSON has them."""
+    return flatten(config.model_dump(mode="json"))
+
+
+def check_names(said: Mapping[str, Any], where: str) -> None:
+    """Raises: SettingsError for the first path that no setting has, with the nearest name."""
+    known = list(setting_infos())
+    for path in said:
+        if path not in known:
+            near = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{where}: {path} is not a setting{hint}")
+
+
+def change(config: TrainConfig, said: Mapping[str, Any], where: str) -> TrainConfig:
+    """Return the config with the given settings changed, all rules checked anew.
+
+    Raises: SettingsError naming `where`, the setting, its rule and the value given.
+    """
+    check_names(said, where)
+    tree = config.model_dump()
+    for path, value in said.items():
+        *branches, leaf = path.split(".")
+        node = tree
+        for branch in branches:
+            node = node[branch]
+        node[leaf] = value
+    try:
+        return TrainConfig.model_validate(tree)
+    except ValidationError as error:
+        raise SettingsError(f"{where}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    path = ".".join(part for part in first["loc"] if isinstance(part, str))
+    message = first["msg"].removeprefix("Value error, ")
+    if not path:  # a rule between settings names them itself
+        return message
+    value = first["input"]
+    if message.startswith("Input should be "):
+        return f"{path} must be {message.removeprefix('Input should be ')}, but got {value!r}"
+    return f"{path}: {message}, but got {value!r}; {path} is: {_doc(path)}"
+
+
+def _doc(path: str) -> str:
+    """A setting's own description, in one line."""
+    fields = dict(_fields(TrainConfig, ""))
+    return " ".join((fields[path].description or "").split())
+
+
+def parse_assignments(assignments: list[str]) -> dict[str, Any]:
+    """Read `path=value` of the command line; a value is read as YAML reads it.
+
+    Raises: SettingsError if one has no `=`, or a path comes twice.
+    """
+    said: dict[str, Any] = {}
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        if not equals or not path:
+            raise SettingsError(f"--set: must be path=value, but got {assignment!r}")
+        if path in said:
+            raise SettingsError(f"--set: {path} must be given once, but is given twice")
+        said[path] = parse_yaml(text, f"--set {path}")
+    return said
+
+
+def find_root(said: str | None) -> str:
+    """The data to use: what was said, else KPTRAIN_DATA, else data/coco-2017, else embedded.
+
+    Returns an absolute path, or `embedded`. An empty KPTRAIN_DATA counts as not set.
+    Raises: DataError if a path was given and is no folder.
+    """
+    environment = os.environ.get("KPTRAIN_DATA") or None  # an empty path is the working folder
+    for where, given in (("data.root", said), ("KPTRAIN_DATA", environment)):
+        if given is None:
+            continue
+        if given == EMBEDDED:
+            return EMBEDDED
+        root = Path(given).expanduser().absolute()
+        if not root.is_dir():
+            raise DataError(
+                f"{where}: must be a folder that holds COCO, but {given!r} is none; "
+                f"correct it, or give {EMBEDDED!r} for the drawn set"
+            )
+        return str(root)
+    return str(DEFAULT_ROOT.absolute()) if DEFAULT_ROOT.is_dir() else EMBEDDED
+
+
+def resolve(said: Mapping[str, Any], where: str) -> TrainConfig:
+    """Complete what was said to a config: data found, the defaults that suit it filled in.
+
+    Raises: SettingsError or DataError.
+    """
+    config = change(TrainConfig(), said, where)
+    root = find_root(config.data.root)
+    suited = EMBEDDED_SETTINGS if root == EMBEDDED else {}
+    return change(TrainConfig(), suited | dict(said) | {"data.root": root}, where)
+
+
+def banner(config: TrainConfig) -> str:
+    """Which data and which settings are in use."""
+    if config.data.root != EMBEDDED:
+        return f"Data: {config.data.root}"
+    now = settings_of(config)
+    small = [
+        f"{path}={now[path]}" for path, value in EMBEDDED_SETTINGS.items() if now[path] == value
+    ]
+    return (
+        "Data: EMBEDDED, people drawn by this package. No COCO was given: name its folder with "
+        "--data or KPTRAIN_DATA.\n"
+        f"Settings that suit it, not the original recipe's: {', '.join(small) or 'none'}"
+    )

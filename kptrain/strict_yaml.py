@@ -1,0 +1,81 @@
+"""YAML without its two traps: `1e-3` is a number, and a key given twice is an error."""
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kptrain.errors import SettingsError
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """PyYAML's safe loader, with YAML 1.2 floats and without duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # a list or a mapping as key, which PyYAML itself refuses
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+class _StrictDumper(yaml.SafeDumper):
+    """Its counterpart: quotes the text `1e-3`, which would be read back as a number."""
+
+
+for _end in (_StrictLoader, _StrictDumper):
+    _end.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
+        list("-+.0123456789"),
+    )
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Read one YAML document.
+
+    Raises: SettingsError if it is not YAML, or gives a key twice.
+    """
+    try:
+        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 (a subclass of SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise SettingsError(f"{where}{line}: must be valid YAML, but {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2024-13-45
+        reason = " ".join(str(error).split())
+        raise SettingsError(f"{where}: must be valid YAML, but {reason}") from None
+
+
+def dump_yaml(content: Any) -> str:
+    """Write one YAML document that `parse_yaml` reads back to an equal value."""
+    return yaml.dump(content, Dumper=_StrictDumper, sort_keys=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file whose top level is a mapping with names as keys; an empty file is one.
+
+    Raises: SettingsError if the file cannot be read or is anything else.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: must be a readable text file, but {error}") from None
+    content = parse_yaml(text, str(path))
+    if content is None:
+        return {}
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise SettingsError(
+            f"{path}: must map names to values, but its top level is {_kind(content)}"
+        )
+    return content
+
+
+def _kind(value: Any) -> str:
+    return "a mapping with other keys" if isinstance(value, dict) else f"a {type(value).__name__}"

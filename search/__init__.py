@@ -1,0 +1,1 @@
+"""Search the settings of `kptrain` with Ray Tune, Optuna and ASHA."""

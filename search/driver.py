@@ -1,0 +1,224 @@
+"""The search under Ray: Tune asks the searcher for trials and ASHA which of them to stop."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import cloudpickle, tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher as TuneSearcher
+
+from kptrain.config import TrainConfig, best_is_max
+from kptrain.curve import EpochReport
+from kptrain.errors import KptrainError, SettingsError
+from kptrain.resolve import change
+from search.plan import concurrent_trials
+from search.record import Record, TrialRecord
+from search.searcher import Ending, Searcher, axis_values
+from search.space import Space, max_epochs
+from search.terminal import Terminal
+from search.trial import KeypointTrial
+
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints even at verbose=0
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is ours
+}
+
+REPORT_FIELDS = tuple(EpochReport.__dataclass_fields__)
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[str]:
+    """A Ray of our own on this machine, or a running cluster; yields the dashboard's address.
+
+    Ray's own output is off: what matters of it reaches the user through the record.
+    """
+    os.environ.update(RAY_SETTINGS)
+    own = {} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    context = ray.init(address=address or "local", **quiet, **own)
+    # A trial's failure is logged there as an error, with every layer; the record has its cause.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    try:
+        yield context.dashboard_url or ""
+    finally:
+        ray.shutdown()
+
+
+def has_gpu() -> bool:
+    """Whether the cluster that we are connected to has a GPU."""
+    return bool(ray.cluster_resources().get("GPU"))
+
+
+def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
+    """Run all trials of a search, and record them. Needs a Ray session."""
+    cpu, gpu = space.resources.cpu, space.resources.gpu if has_gpu() else 0.0
+    if _capacity(cpu, gpu) == 0:
+        raise SettingsError(
+            f"{space.path}: resources must fit into the cluster, but a trial asks for {cpu} CPU "
+            f"and {gpu:g} GPU of {ray.cluster_resources()}; lower resources.cpu"
+        )
+    epochs = max_epochs(space, base)
+    with Terminal(record, space.trials, epochs) as terminal:
+        proposals = _Proposals(space, base, record, gpu)
+        watch = _Watch(proposals, record, terminal)
+        tuner = tune.Tuner(
+            tune.with_resources(KeypointTrial, {"cpu": cpu, "gpu": gpu}),
+            tune_config=_tune_config(space, epochs, proposals),
+            run_config=_run_config(record.run_dir, watch),
+        )
+        tuner.fit()
+
+
+def _tune_config(space: Space, epochs: int, proposals: "_Proposals") -> tune.TuneConfig:
+    asha = ASHAScheduler(
+        time_attr="epoch",
+        metric=space.metric,
+        mode="max" if best_is_max(space.metric) else "min",
+        max_t=epochs,
+        grace_period=space.asha.grace_epochs,
+        reduction_factor=space.asha.reduction,
+    )
+    return tune.TuneConfig(
+        num_samples=space.trials,
+        search_alg=proposals,
+        scheduler=asha,
+        trial_name_creator=lambda trial: trial.config["title"],
+        trial_dirname_creator=lambda trial: f"{trial.config['number']:03d}",
+    )
+
+
+def _run_config(run_dir: Path, watch: "_Watch") -> tune.RunConfig:
+    return tune.RunConfig(
+        name="ray",
+        storage_path=str(run_dir),
+        callbacks=[watch],
+        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `fit` writes them
+        verbose=0,
+        progress_reporter=_Silence(),
+    )
+
+
+class _Silence(tune.ProgressReporter):
+    """Ray's reporter prints even at verbose=0."""
+
+    def should_report(self, trials: list[Trial], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Trial], done: bool, *sys_info: dict[str, Any]) -> None:
+        pass
+
+
+class _Proposals(TuneSearcher):
+    """Our searcher as Tune asks for it: a trial's complete settings, once there is room for it."""
+
+    def __init__(self, space: Space, base: TrainConfig, record: Record, gpu: float) -> None:
+        super().__init__()
+        self.optuna = Searcher(space, base)  # Tune takes an attribute `searcher` for its own
+        self._space = space
+        self._base = base
+        self._record = record
+        self._gpu = gpu
+        self.numbers: dict[str, int] = {}
+        self.open: set[int] = set()
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        number = len(self._record.trials)
+        if number == self._space.trials:
+            return str(TuneSearcher.FINISHED)
+        # Tune would ask for one trial ahead: settings chosen before the latest result is known.
+        if len(self.open) >= _capacity(self._space.resources.cpu, self._gpu):
+            return None
+        settings = self.optuna.propose(number)
+        config = change(self._base, settings, f"{self._space.path}: trial {number}")
+        trial = self._record.add(settings, config)
+        self.numbers[trial_id] = number
+        self.open.add(number)
+        return {
+            "number": number,
+            "title": f"trial {number:03d} {axis_values(settings)}",
+            "settings": config.model_dump(mode="json"),
+            "run_dir": str(trial.run_dir),
+            "search": self._record.run_dir.name,
+            "gpu": self._gpu,
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Nothing: Tune keeps back the last epoch of a stopped trial; `_Watch` hears of it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what happened is in our own record."""
+
+    def get_state(self) -> dict[str, Any]:
+        """Nothing, as above."""
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles what it was given, for a restore that we do not use."""
+        return {}
+
+
+def _capacity(cpu: int, gpu: float) -> int:
+    """Trials that run at once; asked each time, as a cluster may grow."""
+    total = ray.cluster_resources()
+    return concurrent_trials(cpu, gpu, int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+
+
+class _Watch(tune.Callback):
+    """Every event of Tune, told to the record, the searcher and the terminal, in this order."""
+
+    def __init__(self, proposals: _Proposals, record: Record, terminal: Terminal) -> None:
+        self._proposals = proposals
+        self._record = record
+        self._terminal = terminal
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the proposals."""
+        return {}
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        number = self._proposals.numbers[trial.trial_id]
+        report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
+        self._record.report(number, report)
+        value = getattr(report, self._record.metric)
+        self._proposals.optuna.report(number, report.epoch, value)
+        self._terminal.reported(self._record.trials[number], report)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
+    ) -> None:
+        told = self._told(trial)
+        all_epochs = len(told.curve) == told.config.train.epochs
+        self._end(told, "completed" if all_epochs else "stopped")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self._end(self._told(trial), "failed", _cause(trial))
+
+    def _told(self, trial: Trial) -> TrialRecord:
+        return self._record.trials[self._proposals.numbers[trial.trial_id]]
+
+    def _end(self, told: TrialRecord, ending: Ending, error: str = "") -> None:
+        self._record.end(told.number, ending, error)
+        self._proposals.optuna.finish(told.number, ending, told.best(self._record.metric))
+        self._proposals.open.discard(told.number)
+        self._terminal.ended(told)
+
+
+def _cause(trial: Trial) -> str:
+    """Why a trial failed, in one line, without the layers that Ray puts around it."""
+    # Ray's own file on this machine; the copy that its accessor reads is not there yet.
+    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    while getattr(error, "cause", None) is not None:
+        error = error.cause
+    name = "" if isinstance(error, KptrainError) else f"{type(error).__name__}: "
+    return " ".join(f"{name}{error}".split())[:500]

@@ -1,0 +1,51 @@
+"""What a search will do and can cost, said before anything is started."""
+
+import math
+import os
+
+from kptrain.coco import read_split
+from kptrain.config import TrainConfig
+from kptrain.model import weights_file
+from kptrain.pack import data_folder
+from kptrain.resolve import change
+from search.space import Choice, Space, max_epochs, rungs
+
+
+def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int:
+    """How many trials run at once, each on `cpu` cores and a share `gpu` of one GPU or of none."""
+    by_cpu = num_cpus // cpu
+    if not gpu:
+        return by_cpu
+    return min(by_cpu, num_gpus * math.floor(1 / gpu))
+
+
+def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
+    """Trials, rungs, concurrency and the most epochs that the search can cost."""
+    epochs = max_epochs(space, base)
+    stops = ", ".join(str(rung) for rung in rungs(space.asha, epochs)) or "none"
+    num_cpus = os.cpu_count() or 1
+    cpu, gpu = space.resources.cpu, space.resources.gpu if num_gpus else 0.0
+    at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
+    hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
+    axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
+    return (
+        f"Space     {space.path}\n{axes}\n"
+        f"Trials    {space.trials}, judged by {space.metric}; the first has the defaults\n"
+        f"ASHA      after epoch {stops}: one in {space.asha.reduction} goes on\n"
+        f"At once   {at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}\n"
+        f"At most   {space.trials * epochs} epochs ({space.trials} trials of {epochs})"
+    )
+
+
+def check_files(space: Space, base: TrainConfig) -> None:
+    """Look at the data, and at the weights of every trunk; torchvision's are fetched, once.
+
+    Raises: DataError or WeightsError.
+    """
+    for path in ("model.trunk", "model.weights"):
+        axis = space.axes.get(path)
+        for value in axis.values if isinstance(axis, Choice) else ():
+            weights_file(change(base, {path: value}, str(space.path)).model)
+    weights_file(base.model)
+    for name in ("train", "val"):
+        read_split(data_folder(base.data), name)

@@ -1,0 +1,109 @@
+"""The winner's folder: all that is needed to believe a result and to repeat it.
+
+`best/` holds `config.yaml`, the checkpoint, `metrics.csv` and `timing.csv`, a picture, and
+`provenance.json`.
+"""
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import kptrain
+from kptrain.checkpoint import BEST
+from kptrain.config import TrainConfig, save_config
+from kptrain.curve import save_curve
+from kptrain.errors import CheckpointError
+from kptrain.fit import find_device
+from kptrain.pack import open_pack
+from kptrain.picture import PICTURE, draw_predictions
+from search.record import Record, TrialRecord
+from search.space import Space
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "pycocotools", "numpy", "pillow", "pydantic")
+
+
+def promote(winner: TrialRecord, record: Record, space: Space) -> Path:
+    """Fill the winner's folder; returns it.
+
+    Raises: CheckpointError if the trial's checkpoint cannot be seen from here.
+    """
+    checkpoint = winner.run_dir / BEST
+    if not checkpoint.is_file():
+        raise CheckpointError(
+            f"{checkpoint}: the winner's checkpoint must be readable here, but is not; on a "
+            f"cluster --out must lie on a path that all nodes share"
+        )
+    best = record.run_dir / "best"
+    best.mkdir(exist_ok=True)
+    save_config(winner.config, best / "config.yaml")
+    save_curve(winner.curve, best)
+    shutil.copyfile(checkpoint, best / BEST)
+    provenance = json.dumps(_provenance(winner, record, space), indent=2)
+    (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
+    draw_predictions(winner.config, best / BEST, best / PICTURE)
+    return best
+
+
+def _provenance(winner: TrialRecord, record: Record, space: Space) -> dict[str, Any]:
+    return {
+        "trial": winner.number,
+        "state": winner.state,
+        "metric": record.metric,
+        "value": winner.best(record.metric),
+        "settings": winner.settings,
+        "space_file": str(space.path),
+        "space_sha256": space.sha256,
+        "space_text": space.text,
+        "search_seed": space.seed,
+        "training_seed": winner.config.train.seed,
+        "data": _data(winner.config),
+        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "commit": _commit(),
+        "command": [*sys.orig_argv],
+        "device": _device(winner.config),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "started": _utc(record.started),
+        "ended": _utc(time.time()),
+    }
+
+
+def _data(config: TrainConfig) -> dict[str, Any]:
+    packs = {name: open_pack(config.data, name) for name in ("train", "val")}
+    fingerprints = {name: pack.fingerprint for name, pack in packs.items()}
+    return {"root": config.data.root, "fingerprint": fingerprints}
+
+
+def _device(config: TrainConfig) -> str:
+    device = find_device(config)
+    if device.type == "cuda":
+        import torch  # noqa: PLC0415  (already loaded; named here alone)
+
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {config.train.threads} threads"
+
+
+def _commit() -> str | None:
+    """The commit of the code that runs, marked if it was changed; None outside of a checkout."""
+    folder = Path(kptrain.__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _utc(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

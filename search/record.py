@@ -1,0 +1,132 @@
+"""What happened in a search: every trial's settings, curve and end, kept in `trials.csv`."""
+
+import csv
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kptrain.checkpoint import BEST, RESUME
+from kptrain.config import Metric, TrainConfig, best_is_max
+from kptrain.curve import EpochReport
+from kptrain.resolve import settings_of
+
+State = Literal["waiting", "running", "completed", "stopped", "failed"]
+REPORTED = (
+    "epoch",
+    "train_loss",
+    "val_loss",
+    "val_oks",
+    "val_ap",
+    "lr",
+    "seconds",
+    "images_per_second",
+    "peak_memory_bytes",
+)
+
+
+@dataclass
+class TrialRecord:
+    """One trial; number 0 is the defaults."""
+
+    number: int
+    settings: dict[str, Any]
+    """The varied settings, by dotted path."""
+    config: TrainConfig
+    """All settings."""
+    run_dir: Path
+    state: State = "waiting"
+    curve: list[EpochReport] = field(default_factory=list)
+    error: str = ""
+
+    def values(self, metric: Metric) -> list[float]:
+        return [getattr(report, metric) for report in self.curve]
+
+    def best(self, metric: Metric) -> float | None:
+        """The best value of any epoch, None before the first."""
+        values = self.values(metric)
+        if not values:
+            return None
+        return max(values) if best_is_max(metric) else min(values)
+
+
+class Record:
+    """All trials of a search. Every change is on disk before the method returns."""
+
+    def __init__(self, run_dir: Path, metric: Metric) -> None:
+        self.run_dir = run_dir
+        self.metric = metric
+        self.trials: list[TrialRecord] = []
+        self.started = time.time()
+
+    def add(self, settings: Mapping[str, Any], config: TrainConfig) -> TrialRecord:
+        """A new trial, with its number and its folder."""
+        number = len(self.trials)
+        run_dir = self.run_dir / "trials" / f"{number:03d}"
+        trial = TrialRecord(number, dict(settings), config, run_dir)
+        self.trials.append(trial)
+        return trial
+
+    def report(self, number: int, report: EpochReport) -> None:
+        """An epoch of a trial has finished."""
+        trial = self.trials[number]
+        trial.state = "running"
+        trial.curve.append(report)
+        self._write()
+
+    def end(self, number: int, state: State, error: str = "") -> None:
+        """A trial has ended; checkpoints that can no longer win are removed."""
+        trial = self.trials[number]
+        trial.state, trial.error = state, error
+        self._write()
+        leader = self.leader()
+        for ended in self.trials:
+            if ended.state in ("completed", "stopped", "failed"):
+                (ended.run_dir / RESUME).unlink(missing_ok=True)
+                if ended is not leader:
+                    (ended.run_dir / BEST).unlink(missing_ok=True)
+
+    def leader(self) -> TrialRecord | None:
+        """The best trial that completed; while none has, the best that was stopped early.
+
+        Only a completed trial can be repeated as a whole, so it goes before a stopped one.
+        """
+        for state in ("completed", "stopped"):
+            ended = [trial for trial in self.trials if trial.state == state and trial.curve]
+            if ended:
+                return min(ended, key=self._rank)
+        return None
+
+    def best(self) -> float | None:
+        """The best value of any trial so far, running ones included."""
+        seen = [trial for trial in self.trials if trial.curve]
+        return min(seen, key=self._rank).best(self.metric) if seen else None
+
+    def num_epochs(self) -> int:
+        """Epochs trained so far, over all trials."""
+        return sum(len(trial.curve) for trial in self.trials)
+
+    def _rank(self, trial: TrialRecord) -> float:
+        value = trial.best(self.metric)
+        assert value is not None
+        return -value if best_is_max(self.metric) else value
+
+    def _write(self) -> None:
+        """One row an epoch; a trial without an epoch has one row too."""
+        if not self.trials:
+            return
+        settings = list(settings_of(self.trials[0].config))
+        temporary = self.run_dir / ".trials.csv.tmp"
+        with temporary.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["trial", "state", *settings, *REPORTED, "error"])
+            for trial in self.trials:
+                told = settings_of(trial.config)
+                start = [trial.number, trial.state, *(told[path] for path in settings)]
+                for report in trial.curve:
+                    figures = [getattr(report, name) for name in REPORTED]
+                    writer.writerow([*start, *figures, trial.error])
+                if not trial.curve:
+                    writer.writerow([*start, *[""] * len(REPORTED), trial.error])
+        temporary.replace(self.run_dir / "trials.csv")

@@ -1,0 +1,34 @@
+"""What a search came to, in words."""
+
+from pathlib import Path
+
+from search.record import Record, TrialRecord
+from search.searcher import axis_values
+
+
+def describe_result(winner: TrialRecord, record: Record, out: Path) -> str:
+    """What won, by how much over the defaults, and the command that reruns it."""
+    value = winner.best(record.metric)
+    lines = [
+        "",
+        f"Best      trial {winner.number} ({winner.state}), {record.metric} {value:.6f}, "
+        f"{axis_values(winner.settings)}",
+        f"Defaults  {_against_defaults(winner, record)}",
+        f"Saved     {out / 'best'}",
+        f"Rerun     python -m kptrain {out / 'best' / 'config.yaml'}",
+    ]
+    return "\n".join(lines)
+
+
+def _against_defaults(winner: TrialRecord, record: Record) -> str:
+    defaults = record.trials[0]
+    value, best = defaults.best(record.metric), winner.best(record.metric)
+    if winner is defaults:
+        return "nothing that was tried is better"
+    if value is None or best is None:
+        return f"failed: {defaults.error}"
+    share = f" ({abs(best - value) / abs(value):.1%})" if value else ""
+    ended = f"trial 0, {defaults.state} after epoch {len(defaults.curve)}"
+    return (
+        f"{record.metric} {value:.6f} ({ended}); the best is {abs(best - value):.6f}{share} better"
+    )

@@ -1,0 +1,127 @@
+"""The command `python -m search.run`: from a space file to the best training."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from kptrain.config import TrainConfig
+from kptrain.errors import KptrainError, SettingsError, TrainingError
+from kptrain.resolve import banner, change, parse_assignments
+from search.space import Space, read_space, resolve_space
+
+# Torch, Optuna and Ray take seconds to import: a slip in the space file is answered before.
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m search.run",
+        description="Search the settings of a keypoint training: Ray Tune runs the trials, Optuna "
+        "proposes them, ASHA stops the hopeless ones. The best one is put into OUT/best.",
+    )
+    parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="what to search")
+    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="path=value",
+        help="fix one setting for all trials, e.g. train.epochs=5; may be given several times",
+    )
+    parser.add_argument("--trials", type=int, metavar="N", help="instead of the space's trials")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: in runs)")
+    parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
+    parser.add_argument(
+        "--plan", action="store_true", help="check everything, say what it can cost, and stop"
+    )
+    return parser.parse_args(arguments)
+
+
+def read_search(arguments: argparse.Namespace) -> tuple[Space, TrainConfig]:
+    """The space and the settings of its first trial, checked before anything slow begins."""
+    space = read_space(arguments.space)
+    if arguments.trials is not None:
+        space = _with_trials(space, arguments.trials)
+    said: dict[str, Any] = parse_assignments(arguments.set)
+    if arguments.data is not None:
+        said["data.root"] = arguments.data
+    base = resolve_space(space, said)
+    if base.train.threads is None:  # as many as Ray gives the trial; the rerun needs it, too
+        base = change(base, {"train.threads": space.resources.cpu}, str(space.path))
+    return space, base
+
+
+def _with_trials(space: Space, trials: int) -> Space:
+    if trials <= len(space.start):
+        raise SettingsError(
+            f"--trials: must be more than the {len(space.start)} points of start in {space.path}, "
+            f"as the defaults come first, but got {trials}"
+        )
+    return space.model_copy(update={"trials": trials})
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    try:
+        _search(parse_arguments(arguments))
+    except (KptrainError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _search(arguments: argparse.Namespace) -> None:
+    space, base = read_search(arguments)
+    import torch  # noqa: PLC0415  (see above)
+
+    from search.plan import check_files, describe_plan  # noqa: PLC0415
+
+    print(banner(base))
+    print(describe_plan(space, base, torch.cuda.device_count()))
+    check_files(space, base)
+    if arguments.plan:
+        return
+    out = _new_folder(arguments.out, space)
+    _run(space, base, out, arguments.address)
+
+
+def _new_folder(out: Path | None, space: Space) -> Path:
+    if out is None:
+        out = Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
+    if out.exists():
+        raise SettingsError(f"--out: must be a folder that does not exist yet, but {out} does")
+    out.mkdir(parents=True)
+    (out / "space.yaml").write_text(space.text, encoding="utf-8")
+    return out
+
+
+def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> None:
+    from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
+    from search.driver import ray_session, run_trials  # noqa: PLC0415
+    from search.promote import promote  # noqa: PLC0415
+    from search.record import Record  # noqa: PLC0415
+    from search.report import describe_result  # noqa: PLC0415
+
+    for name in ("train", "val"):  # once, before the first trial
+        print(open_pack(base.data, name, progress=True).summary)
+    # Trials run in another working directory, so every path is absolute.
+    record = Record(out.absolute(), space.metric)
+    print("Starting Ray ...", flush=True)
+    with ray_session(address) as dashboard:
+        print(f"Dashboard http://{dashboard}" if dashboard else "Ray runs without a dashboard")
+        print(f"Results   {out / 'trials.csv'}", flush=True)
+        run_trials(space, base, record)
+    winner = record.leader()
+    if winner is None:
+        raise TrainingError(_why_none_won(record.trials[0].error, out))
+    promote(winner, record, space)
+    print(describe_result(winner, record, out))
+
+
+def _why_none_won(error: str, out: Path) -> str:
+    return f"{out}: at least one trial must finish an epoch, but none did; the first: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

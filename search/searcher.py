@@ -1,0 +1,115 @@
+"""Which settings to try next: the defaults, the space's start points, then Optuna's sampler.
+
+Knows nothing of Ray: it is asked for a trial's settings, told every epoch's value, and told how
+the trial ended. A trial that was stopped early is told to Optuna as pruned at its last epoch,
+never as a finished result.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.trial import Trial, TrialState
+
+from kptrain.config import TrainConfig, best_is_max
+from kptrain.resolve import settings_of
+from search.space import Choice, Range, Space
+
+Ending = Literal["completed", "stopped", "failed"]
+STATES: dict[Ending, TrialState] = {
+    "completed": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+class Searcher:
+    """Proposes settings by trial number, from 0."""
+
+    def __init__(self, space: Space, base: TrainConfig) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._axes = space.axes
+        self._distributions = {path: _distribution(axis) for path, axis in space.axes.items()}
+        self._study = optuna.create_study(
+            sampler=_sampler(space),
+            direction="maximize" if best_is_max(space.metric) else "minimize",
+        )
+        defaults = {path: settings_of(base)[path] for path in space.axes}
+        self._first = [defaults, *(defaults | point for point in space.start)]
+        self._trials: dict[int, Trial] = {}
+
+    def propose(self, number: int) -> dict[str, Any]:
+        """The settings of a trial, by dotted path. Numbers are asked for in order, once each."""
+        if number < len(self._first):
+            point = self._first[number]
+            if not all(self._axes[path].contains(value) for path, value in point.items()):
+                return point  # Optuna cannot learn from a point outside of its space
+            self._study.enqueue_trial({path: _label(point[path]) for path in point})
+        trial = self._study.ask(self._distributions)
+        self._trials[number] = trial
+        return {path: _value(self._axes[path], trial.params[path]) for path in self._axes}
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Tell the metric's value after an epoch."""
+        if number in self._trials:
+            self._trials[number].report(value, epoch)
+
+    def finish(self, number: int, ending: Ending, best: float | None) -> None:
+        """Tell how a trial ended, and its best value if it completed."""
+        if number in self._trials:
+            value = best if ending == "completed" else None
+            self._study.tell(self._trials.pop(number), value, STATES[ending])
+
+    @property
+    def study(self) -> optuna.Study:
+        """What Optuna has been told."""
+        return self._study
+
+
+def _sampler(space: Space) -> BaseSampler:
+    if space.sampler == "random":
+        return RandomSampler(seed=space.seed)
+    # Optuna 5 defaults to multivariate=True and constant_liar=True. With early stopping that did
+    # worse than random search on learning curves of LCBench; independent TPE did better.
+    return TPESampler(multivariate=False, constant_liar=False, seed=space.seed)
+
+
+def _distribution(axis: Choice | Range) -> BaseDistribution:
+    if isinstance(axis, Choice):
+        return CategoricalDistribution([_label(value) for value in axis.values])
+    if axis.kind == "int":
+        step = 1 if axis.step is None else int(axis.step)
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=step)
+    return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
+
+
+def _label(value: Any) -> bool | int | float | str | None:
+    """What stands for a value in Optuna: itself, or its JSON where it is a list."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value)
+
+
+def _value(axis: Choice | Range, label: Any) -> Any:
+    if isinstance(axis, Range):
+        return label
+    return next(value for value in axis.values if _label(value) == label)
+
+
+def axis_values(settings: Mapping[str, Any]) -> str:
+    """Settings as a short text: `lr=0.001 step_epochs=10`."""
+    return " ".join(
+        f"{path.rpartition('.')[2]}={_short(value)}" for path, value in settings.items()
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")

@@ -1,0 +1,441 @@
+"""A search space: which settings are varied over which values, and how trials are judged.
+
+Neither Ray nor torch nor Optuna is imported here, so a slip in a space file is answered at once.
+`read_space` checks what the file alone can tell, `resolve_space` what needs the complete base.
+Trial 0 is always the base itself, also where its value of an axis lies outside of that axis.
+"""
+
+import difflib
+import hashlib
+import math
+import random
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from kptrain.config import Metric, PositiveInt, Settings, TrainConfig
+from kptrain.errors import SettingsError
+from kptrain.resolve import change, check_names, flatten, resolve, setting_infos
+from kptrain.strict_yaml import read_yaml
+
+NUM_RANDOM_POINTS = 1000
+"""Points drawn to find combinations that no training can have; they take some 0.1 s."""
+
+FILE_KEYS = ["base", "space", "metric", "trials", "asha", "resources", "start", "seed", "sampler"]
+RANGE_KEYS = ("low", "high", "log", "step")
+
+INCOMPARABLE = {
+    "place": "says where and how a training runs, not how well; set it in base or with --set",
+    "data": "decides on what every metric is measured, so that trials could not be compared; "
+    "set it in base or with --set",
+    "loss": "changes what a loss value means (an MSE on heatmaps scales with sigma squared), so "
+    "that metric val_loss would find the smallest loss, not the best model; use metric: val_ap",
+}
+"""Why a setting cannot be varied, by what it changes; `loss` holds for metric val_loss only."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the listed values."""
+
+    values: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return f"one of {list(self.values)}"
+
+    def contains(self, value: Any) -> bool:
+        return value in self.values
+
+    def ends(self) -> tuple[Any, Any]:
+        return self.values[0], self.values[-1]
+
+    def draw(self, rng: random.Random) -> Any:
+        return rng.choice(self.values)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, both included; with a step, those at whole steps from low."""
+
+    kind: Literal["int", "float"]
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+
+    def __str__(self) -> str:
+        steps = "" if self.step is None else f" in steps of {self.step}"
+        scale = " on a log scale" if self.log else ""
+        return f"from {self.low} to {self.high}{steps}{scale}"
+
+    def contains(self, value: Any) -> bool:
+        kinds = int if self.kind == "int" else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            return False
+        return self.low <= value <= self.high and self._at_a_step(value)
+
+    def ends(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def draw(self, rng: random.Random) -> float:
+        if self.log:
+            return self._draw_log(rng)
+        step = 1 if self.kind == "int" and self.step is None else self.step
+        if step is None:
+            return self._within(rng.uniform(self.low, self.high))
+        num_steps = (_exact(self.high) - _exact(self.low)) // _exact(step)
+        drawn = _exact(self.low) + rng.randint(0, num_steps) * _exact(step)
+        return int(drawn) if self.kind == "int" else float(drawn)
+
+    def _draw_log(self, rng: random.Random) -> float:
+        # Half a unit more at both ends gives the end numbers as much room as their neighbours.
+        margin = 0.5 if self.kind == "int" else 0.0
+        drawn = math.exp(rng.uniform(math.log(self.low - margin), math.log(self.high + margin)))
+        return self._within(round(drawn) if self.kind == "int" else drawn)
+
+    def _within(self, value: float) -> float:
+        """Undo a rounding beyond an end."""
+        return min(max(value, self.low), self.high)
+
+    def _at_a_step(self, value: float) -> bool:
+        if self.step is None:
+            return True
+        steps = (value - self.low) / self.step
+        return abs(steps - round(steps)) < 1e-8  # a tuner's floats are off in the last digits
+
+
+class Asha(Settings):
+    """When ASHA compares trials, and how many it lets go on."""
+
+    grace_epochs: PositiveInt = 3
+    """Epochs that every trial gets."""
+    reduction: Annotated[int, Field(ge=2)] = 3
+    """One in so many trials goes on beyond a rung; rungs grow by the same factor."""
+
+
+class Resources(Settings):
+    """What one trial holds while it runs."""
+
+    cpu: PositiveInt = 1
+    """CPU cores."""
+    gpu: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of one GPU; a trial uses at most one."""
+
+
+class Space(Settings):
+    """A space file, read and checked."""
+
+    path: Path
+    axes: dict[str, Choice | Range]
+    """What is varied, by the dotted path of its setting."""
+    base: dict[str, Any]
+    """What the file says of all other settings, by dotted path."""
+    metric: Metric = "val_loss"
+    trials: PositiveInt
+    asha: Asha = Asha()
+    resources: Resources = Resources()
+    start: tuple[dict[str, Any], ...]
+    """Points to try after the base: values of some axes, the others as in the base."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    sampler: Literal["tpe", "random"] = "tpe"
+    text: str
+    sha256: str
+    """Of the file's bytes, in hexadecimal."""
+
+
+def read_space(path: Path) -> Space:
+    """Read a space file and check all that needs nothing but the file.
+
+    Raises: SettingsError.
+    """
+    # A key without a value counts as not given: all lines below it may be commented out.
+    content = {key: value for key, value in read_yaml(path).items() if value is not None}
+    _check_keys(content, FILE_KEYS, str(path))
+    axes = _read_axes(content.pop("space", None), f"{path}: space")
+    base = _read_base(content.pop("base", {}), axes, f"{path}: base")
+    start = _read_start(content.pop("start", []), axes, f"{path}: start")
+    space = _build(path, content | {"axes": axes, "base": base, "start": start})
+    _check_comparable(space)
+    if len(start) >= space.trials:
+        raise SettingsError(
+            f"{path}: trials must be more than the points of start, as the base comes first, "
+            f"but got {space.trials} trials for {len(start)} points; raise trials"
+        )
+    return space
+
+
+def resolve_space(space: Space, said: Mapping[str, Any]) -> TrainConfig:
+    """Return the settings of trial 0: the file's base overlaid with what the command line said.
+
+    Raises: SettingsError, also where a point of the space is no possible training; DataError.
+    """
+    _check_said(space, said)
+    where = f"{space.path} with --set" if said else str(space.path)
+    base = resolve(space.base | dict(said) | {"checkpoint.metric": space.metric}, where)
+    if "data.view" in space.axes and base.data.limit_val is not None:
+        raise SettingsError(
+            f"{where}: data.view cannot be varied while data.limit_val is set, but that is "
+            f"{base.data.limit_val}: it counts images in one view and persons in the other; "
+            f"remove one of the two"
+        )
+    for point in _points_to_check(space):
+        spelled = ", ".join(f"{name}={value}" for name, value in point.items())
+        change(base, point, f"{where}: at {spelled}")
+    epochs = max_epochs(space, base)
+    if space.asha.grace_epochs > epochs:
+        raise SettingsError(
+            f"{where}: asha.grace_epochs must be at most train.epochs ({epochs}), "
+            f"but got {space.asha.grace_epochs}; lower it, or train for longer"
+        )
+    return base
+
+
+def max_epochs(space: Space, base: TrainConfig) -> int:
+    """Return the epochs of the longest trial that the space allows."""
+    axis = space.axes.get("train.epochs")
+    varied = () if axis is None else axis.values if isinstance(axis, Choice) else axis.ends()
+    # Trial 0 trains for the base's epochs, which may be more than the axis allows.
+    return max([base.train.epochs, *(int(epochs) for epochs in varied)])
+
+
+def rungs(asha: Asha, max_epochs: int) -> tuple[int, ...]:
+    """Return the epochs at which ASHA may stop a trial: grace * reduction^k before the last.
+
+    Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2; without
+    its top rung, at which a trial ends anyway.
+    """
+    found = []
+    epoch = asha.grace_epochs
+    while epoch < max_epochs:
+        found.append(epoch)
+        epoch *= asha.reduction
+    return tuple(found)
+
+
+def _check_keys(given: Any, known: Collection[str], where: str) -> None:
+    if not isinstance(given, dict):
+        raise SettingsError(f"{where}: must be a mapping with {_either(known)}, but got {given!r}")
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise SettingsError(f"{where}: must have {_either(known)} only, but got {key!r}{hint}")
+
+
+def _either(names: Collection[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} or {last}"
+
+
+def _settings(given: Any, where: str) -> dict[str, Any]:
+    """Flatten a mapping of settings, nested or dotted, and check their names."""
+    if not isinstance(given, dict):
+        raise SettingsError(f"{where}: must map settings to values, but got {given!r}")
+    try:
+        flat = flatten(given)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from None
+    check_names(flat, where)
+    return flat
+
+
+def _read_axes(given: Any, where: str) -> dict[str, Choice | Range]:
+    if given is None or given == {}:
+        raise SettingsError(f"{where}: must vary at least one setting, but names none; name one")
+    if not isinstance(given, dict):
+        raise SettingsError(f"{where}: must map settings to domains, but got {given!r}")
+    # Not flattened: a mapping is a range here.
+    check_names({str(name): domain for name, domain in given.items()}, where)
+    return {name: _read_axis(name, domain, f"{where}: {name}") for name, domain in given.items()}
+
+
+def _read_axis(name: str, given: Any, where: str) -> Choice | Range:
+    info = setting_infos()[name]
+    if name == "checkpoint.metric":
+        raise SettingsError(f"{where}: cannot be varied, trials must share it; use `metric`")
+    if info.changes in ("place", "data"):
+        raise SettingsError(f"{where}: cannot be varied: it {INCOMPARABLE[info.changes]}")
+    if isinstance(given, list):
+        return _read_choice(given, where)
+    if not isinstance(given, dict):
+        raise SettingsError(
+            f"{where}: must be a list of values, or low and high with log or step, "
+            f"but got {given!r}; put a single value into base"
+        )
+    if info.type not in (int, float):
+        raise SettingsError(
+            f"{where}: must be a list of values, as it is no number, but got the range {given}"
+        )
+    return _read_range(given, "int" if info.type is int else "float", where)
+
+
+def _read_choice(values: list[Any], where: str) -> Choice:
+    if len(values) < 2:
+        raise SettingsError(
+            f"{where}: must list at least two values, but got {values}; "
+            f"put a single value into base"
+        )
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise SettingsError(f"{where}: must list a value once, but got {value!r} twice")
+    return Choice(tuple(values))
+
+
+def _read_range(given: dict[str, Any], kind: Literal["int", "float"], where: str) -> Range:
+    _check_keys(given, RANGE_KEYS, where)
+    if missing := [end for end in ("low", "high") if end not in given]:
+        raise SettingsError(f"{where}: must have low and high, but {missing[0]} is missing")
+    log = given.get("log", False)
+    if not isinstance(log, bool):
+        raise SettingsError(f"{where}: log must be true or false, but got {log!r}")
+    low, high = (_number(given[end], kind, f"{where}: {end}") for end in ("low", "high"))
+    step = _number(given["step"], kind, f"{where}: step") if "step" in given else None
+    domain = Range(kind, low, high, log, step)
+    _check_range(domain, where)
+    return domain
+
+
+def _number(value: Any, kind: Literal["int", "float"], where: str) -> float:
+    if kind == "int":
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise SettingsError(
+                f"{where} must be an integer, as the setting is one, but got {value!r}"
+            )
+        return value
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # Compared, not converted: `float` fails on an integer of 400 digits.
+    if not is_number or not -sys.float_info.max <= value <= sys.float_info.max:
+        raise SettingsError(f"{where} must be a finite number, but got {value!r}")
+    return float(value)
+
+
+def _check_range(domain: Range, where: str) -> None:
+    low, high, step = domain.low, domain.high, domain.step
+    if low >= high:
+        raise SettingsError(f"{where}: low must be below high, but got low {low} and high {high}")
+    if domain.log and low <= 0:
+        raise SettingsError(f"{where}: low must be above 0 with log, but got {low}")
+    if step is None:
+        return
+    if domain.log:
+        raise SettingsError(f"{where}: must have log or step, but got both; remove one of the two")
+    if step <= 0:
+        raise SettingsError(f"{where}: step must be above 0, but got {step}")
+    num_steps, rest = divmod(_exact(high) - _exact(low), _exact(step))
+    if rest:  # Optuna would lower `high` to the step below it, with no more than a warning
+        below, above = (_exact(low) + n * _exact(step) for n in (num_steps, num_steps + 1))
+        number = int if domain.kind == "int" else float
+        raise SettingsError(
+            f"{where}: high must be low plus a whole number of steps of {step}, but got {high}; "
+            f"the nearest are {number(below)} and {number(above)}"
+        )
+
+
+def _exact(number: float) -> Fraction:
+    """The decimal number that was written: 0.1 is one tenth, not its binary neighbour."""
+    return Fraction(repr(number))
+
+
+def _read_base(given: Any, axes: Collection[str], where: str) -> dict[str, Any]:
+    base = _settings(given, where)
+    for name in base:
+        if name == "checkpoint.metric":
+            raise SettingsError(f"{where}: must not hold checkpoint.metric; use `metric` instead")
+        if name in axes:
+            raise SettingsError(
+                f"{where}: {name} must be in base or in space, but is in both; "
+                f"remove it from one of the two"
+            )
+    change(TrainConfig(), base, where)
+    return base
+
+
+def _read_start(given: Any, axes: Mapping[str, Choice | Range], where: str) -> list[dict[str, Any]]:
+    if not isinstance(given, list):
+        raise SettingsError(f"{where}: must be a list of points, but got {given!r}")
+    points = [_settings(point, f"{where}: point {n}") for n, point in enumerate(given, 1)]
+    for n, point in enumerate(points, 1):
+        if not point:
+            raise SettingsError(f"{where}: point {n}: must name an axis, but is the base itself")
+        for name, value in point.items():
+            _check_on_axis(name, value, axes, f"{where}: point {n}")
+    return points
+
+
+def _check_on_axis(name: str, value: Any, axes: Mapping[str, Choice | Range], where: str) -> None:
+    if name not in axes:
+        raise SettingsError(
+            f"{where}: must name axes of the space only, but got {name}; vary it or remove it"
+        )
+    if not axes[name].contains(value):
+        raise SettingsError(f"{where}: {name} must be {axes[name]}, but got {value!r}")
+
+
+def _build(path: Path, content: dict[str, Any]) -> Space:
+    """Complete a space with the file's scalar keys."""
+    for key, model in (("asha", Asha), ("resources", Resources)):
+        if key in content:
+            _check_keys(content[key], model.model_fields, f"{path}: {key}")
+    raw = path.read_bytes()
+    source = {
+        "path": path,
+        "text": raw.decode("utf-8"),
+        "sha256": hashlib.sha256(raw).hexdigest(),
+        "start": tuple(content["start"]),
+    }
+    try:
+        return Space.model_validate(content | source)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return f"{name} must be given, but is missing"
+    if name == "resources.gpu" and first["type"] == "less_than_equal":
+        return f"{name} must be at most 1, but got {first['input']!r}: a trial uses at most one GPU"
+    return f"{name} must be {first['msg'].removeprefix('Input should be ')}, but got " + repr(
+        first["input"]
+    )
+
+
+def _check_comparable(space: Space) -> None:
+    """Raises: SettingsError if an axis changes what the metric means."""
+    infos = setting_infos()
+    for name in space.axes:
+        if infos[name].changes == "loss" and space.metric == "val_loss":
+            raise SettingsError(
+                f"{space.path}: space: {name}: cannot be varied: it {INCOMPARABLE['loss']}"
+            )
+
+
+def _check_said(space: Space, said: Mapping[str, Any]) -> None:
+    check_names(said, "--set")
+    for name in said:
+        if name in space.axes:
+            raise SettingsError(
+                f"--set {name}: is varied by the space; remove it from one of the two"
+            )
+        if name == "checkpoint.metric":
+            raise SettingsError(f"--set {name}: is the space's metric; change it in {space.path}")
+    change(change(TrainConfig(), space.base, str(space.path)), said, "--set")
+
+
+def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
+    """Yield each choice and end with the other axes at their first, all ends, start, random."""
+    lows, highs = ({name: axis.ends()[i] for name, axis in space.axes.items()} for i in (0, 1))
+    for name, axis in space.axes.items():
+        for value in axis.values if isinstance(axis, Choice) else axis.ends():
+            yield lows | {name: value}
+    yield highs
+    yield from space.start
+    rng = random.Random(0)  # noqa: S311 (the same points each time, so the same answer)
+    for _ in range(NUM_RANDOM_POINTS):
+        yield {name: axis.draw(rng) for name, axis in space.axes.items()}

@@ -1,0 +1,107 @@
+"""The search on the terminal: a live table, or one line an event where there is no terminal."""
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from kptrain.curve import EpochReport
+from search.record import Record, TrialRecord
+from search.searcher import axis_values
+
+SHOWN = 12
+"""Rows of the live table: all that run, then the latest that ended."""
+
+
+class Terminal:
+    """Shows a record; told of each event after it was recorded."""
+
+    def __init__(self, record: Record, num_trials: int, max_epochs: int) -> None:
+        self._record = record
+        self._num_trials = num_trials
+        self._most_epochs = num_trials * max_epochs
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def reported(self, trial: TrialRecord, report: EpochReport) -> None:
+        value = getattr(report, self._record.metric)
+        epochs = trial.config.train.epochs
+        self._show(trial, f"epoch {report.epoch:>2}/{epochs}  {self._record.metric} {value:.6f}")
+
+    def ended(self, trial: TrialRecord) -> None:
+        best = trial.best(self._record.metric)
+        value = f"  best {self._record.metric} {best:.6f}" if best is not None else ""
+        error = f"  {trial.error}" if trial.error else ""
+        self._show(trial, f"{trial.state} after epoch {len(trial.curve)}{value}{error}")
+
+    def _show(self, trial: TrialRecord, event: str) -> None:
+        if self._console.is_terminal:
+            self._live.update(self._table(), refresh=True)
+            return
+        elapsed = _clock(time.time() - self._record.started)
+        title = f"trial {trial.number:>2}  {axis_values(trial.settings)}"
+        print(f"{elapsed}  {title}  {event}  | {self._summary()}", flush=True)
+
+    def _table(self) -> Table:
+        metric = self._record.metric
+        table = Table(title=self._summary(), title_justify="left", box=None, pad_edge=False)
+        for heading in ("trial", "settings", "epoch", metric, "state"):
+            table.add_column(heading, no_wrap=heading != "settings")
+        for trial in self._rows():
+            best = trial.best(metric)
+            table.add_row(
+                str(trial.number),
+                axis_values(trial.settings),
+                f"{len(trial.curve)}/{trial.config.train.epochs}",
+                "" if best is None else f"{best:.6f}",
+                trial.state + (f": {trial.error}" if trial.error else ""),
+            )
+        return table
+
+    def _rows(self) -> list[TrialRecord]:
+        under_way = [t for t in self._record.trials if t.state in ("waiting", "running")]
+        ended = [t for t in self._record.trials if t not in under_way]
+        return under_way + ended[::-1][: max(SHOWN - len(under_way), 0)]
+
+    def _summary(self) -> str:
+        record = self._record
+        ended = sum(trial.state not in ("waiting", "running") for trial in record.trials)
+        best = record.best()
+        shown = f"best {record.metric} {best:.6f}" if best is not None else "no result yet"
+        left = self._time_left()
+        return f"{ended}/{self._num_trials} trials ended, {shown}, at most {left} left"
+
+    def _time_left(self) -> str:
+        """If no further trial were stopped early, at the pace so far."""
+        done = self._record.num_epochs()
+        if not done:
+            return "?"
+        saved = sum(
+            trial.config.train.epochs - len(trial.curve)
+            for trial in self._record.trials
+            if trial.state not in ("waiting", "running")
+        )
+        pace = (time.time() - self._record.started) / done
+        return _clock(pace * max(self._most_epochs - saved - done, 0))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
