@@ -50,12 +50,12 @@ def decode(
 
 
 def _inside(boxes: Float[Tensor, "M 4"], height: int, width: int) -> Bool[Tensor, "M H W"]:
-    """Pixels that a box touches; at least the one nearest to its centre."""
+    """Pixels that a box touches; at least one, so that there is always a peak."""
     x = torch.arange(width, device=boxes.device)
     y = torch.arange(height, device=boxes.device)
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
-    x0, x1 = x0.floor().clamp(0, width - 1), x1.clamp(1, width)
-    y0, y1 = y0.floor().clamp(0, height - 1), y1.clamp(1, height)
+    x0, y0 = x0.floor().clamp(0, width - 1), y0.floor().clamp(0, height - 1)
+    x1, y1 = torch.maximum(x1, x0 + 1), torch.maximum(y1, y0 + 1)
     return ((y >= y0) & (y < y1))[:, :, None] & ((x >= x0) & (x < x1))[:, None, :]
 
 

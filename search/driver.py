@@ -216,6 +216,8 @@ class _Watch(tune.Callback):
 
 def _cause(trial: Trial) -> str:
     """Why a trial failed, in one line, without the layers that Ray puts around it."""
+    if trial.pickled_error_file is None:  # an error of Tune's own
+        return str(trial.get_error())[:500]
     # Ray's own file on this machine; the copy that its accessor reads is not there yet.
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     while getattr(error, "cause", None) is not None:

@@ -1,0 +1,110 @@
+"""What several test files need: small data, and a cache of their own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kptrain.embedded import write_embedded
+
+SAMPLE = Path(__file__).parents[2] / "shared" / "coco-sample"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="no CUDA device on this machine")
+    for item in items:
+        if "gpu" in item.keywords:
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for the whole session: packs are keyed by their content."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def environment(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No user's cache and no user's data reach a test."""
+    monkeypatch.setenv("KPTRAIN_CACHE", str(shared_cache))
+    monkeypatch.delenv("KPTRAIN_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def small_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 drawn images to train on and 12 to validate on, in COCO's layout."""
+    root = tmp_path_factory.mktemp("small-coco")
+    write_embedded(root, num_train=24, num_val=12)
+    return root
+
+
+@pytest.fixture
+def coco_sample() -> Path:
+    """Real photographs and annotations, where they are."""
+    if not SAMPLE.is_dir():
+        pytest.skip(f"no COCO sample at {SAMPLE}")
+    return SAMPLE
+
+
+class CocoWriter:
+    """A data set in COCO's layout, written image by image by a test."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._content: dict[str, dict[str, list[dict[str, object]]]] = {}
+
+    def image(
+        self,
+        split: str,
+        number: int,
+        pixels: np.ndarray | None = None,
+        size: tuple[int, int] = (96, 128),
+    ) -> Path:
+        """Add an image of (height, width); `pixels` None writes noise."""
+        if pixels is None:
+            noise = np.random.default_rng(number)
+            pixels = noise.integers(0, 256, (*size, 3), dtype=np.uint8)
+        folder = self.root / f"{split}2017"
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{number:012d}.jpg"
+        Image.fromarray(pixels).save(path, quality=95)
+        record = {"id": number, "file_name": path.name, "height": size[0], "width": size[1]}
+        self._split(split)["images"].append(record)
+        return path
+
+    def person(self, split: str, image: int, number: int, **changes: object) -> None:
+        """Add a person whose 17 joints lie on a grid in its box, unless changed."""
+        x, y = np.meshgrid(np.linspace(20, 60, 5).round(), np.linspace(20, 70, 4).round())
+        joints = np.stack((x.flatten(), y.flatten(), np.full(20, 2.0)), axis=1)[:17]
+        annotation: dict[str, object] = {
+            "id": number,
+            "image_id": image,
+            "category_id": 1,
+            "iscrowd": 0,
+            "bbox": [15.0, 15.0, 50.0, 60.0],
+            "area": 1500.0,
+            "keypoints": joints.flatten().tolist(),
+            "num_keypoints": 17,
+            "segmentation": [],
+        }
+        self._split(split)["annotations"].append(annotation | changes)
+
+    def write(self) -> Path:
+        folder = self.root / "annotations"
+        folder.mkdir(parents=True, exist_ok=True)
+        for split, content in self._content.items():
+            (folder / f"person_keypoints_{split}2017.json").write_text(json.dumps(content))
+        return self.root
+
+    def _split(self, split: str) -> dict[str, list[dict[str, object]]]:
+        return self._content.setdefault(split, {"images": [], "annotations": []})
+
+
+@pytest.fixture
+def writer(tmp_path: Path) -> CocoWriter:
+    return CocoWriter(tmp_path / "coco")
