@@ -8,7 +8,8 @@ from kptrain.config import TrainConfig
 from kptrain.model import weights_file
 from kptrain.pack import data_folder
 from kptrain.resolve import change
-from search.space import Choice, Space, max_epochs, rungs
+from search.domains import Choice
+from search.space import Space, max_epochs, rungs
 
 
 def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int:

@@ -21,7 +21,8 @@ from optuna.trial import Trial, TrialState
 
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.resolve import settings_of
-from search.space import Choice, Range, Space
+from search.domains import Choice, Range
+from search.space import Space
 
 Ending = Literal["completed", "stopped", "failed"]
 STATES: dict[Ending, TrialState] = {

@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kptrain.errors import DataError, SettingsError
+from search.domains import Choice, Range
 from search.space import (
     Asha,
-    Choice,
-    Range,
     Resources,
     Space,
     max_epochs,
