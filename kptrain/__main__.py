@@ -1,9 +1,11 @@
 """The command `python -m kptrain`: one training, from a configuration file or from the defaults."""
 
 import argparse
+import shlex
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,10 @@ from kptrain.resolve import (
 from kptrain.strict_yaml import read_yaml
 from kptrain.wandb_log import log_to_wandb
 
+CONFIG = "config.yaml"
+
+say = partial(print, flush=True)  # a log file shows each line when it is said
+
 
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -42,7 +48,11 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="change one setting, e.g. optim.lr=3e-4; may be given several times",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run in --out, with the settings kept there unless CONFIG is given",
+    )
     return parser.parse_args(arguments)
 
 
@@ -50,10 +60,11 @@ def read_settings(arguments: argparse.Namespace) -> TrainConfig:
     """Settings from the file, then --set, then --data."""
     said: dict[str, Any] = {}
     where = "--set"
-    if arguments.config is not None:
-        where = str(arguments.config)
-        said = flatten(read_yaml(arguments.config))
-        check_names(said, where)
+    file = arguments.config or (arguments.out / CONFIG if arguments.resume else None)
+    if file is not None:
+        where = f"{file} or --set" if arguments.set else str(file)
+        said = flatten(read_yaml(file))
+        check_names(said, str(file))
     assigned = parse_assignments(arguments.set)
     check_names(assigned, "--set")
     if arguments.data is not None:
@@ -63,32 +74,43 @@ def read_settings(arguments: argparse.Namespace) -> TrainConfig:
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
+    parsed = parse_arguments(arguments)
+    out = parsed.out or Path("runs") / time.strftime("kptrain-%Y%m%d-%H%M%S")
     try:
-        _train(parse_arguments(arguments))
+        _train(parsed, out)
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"interrupted: {_how_to_go_on(out)}", file=sys.stderr)
+        return 130
     return 0
 
 
-def _train(arguments: argparse.Namespace) -> None:
-    config = read_settings(arguments)
-    out = arguments.out or Path("runs") / time.strftime("kptrain-%Y%m%d-%H%M%S")
+def _train(arguments: argparse.Namespace, out: Path) -> None:
     if arguments.resume and arguments.out is None:
         raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
-    print(banner(config))
-    print(f"Device: {find_device(config)}")
+    config = read_settings(arguments)
+    progress = sys.stdout.isatty()  # a bar in a file is debris
+    say(banner(config))
+    say(f"Device: {find_device(config)}")
     weights_file(config.model)  # what is missing is said before anything long begins
     for name in ("train", "val"):
-        print(open_pack(config.data, name, progress=True).summary)
-    stream = fit(config, out, resume=arguments.resume, progress=True)
+        say(open_pack(config.data, name, progress).summary)
+    stream = fit(config, out, resume=arguments.resume, progress=progress)
     with closing(log_to_wandb(stream, config, out)) as reports:
         for report in reports:
-            print(line(report, config))
+            say(line(report, config))
             if report.is_best:
-                print(f"  new best {config.checkpoint.metric}, saved to {out / BEST}")
+                say(f"  new best {config.checkpoint.metric}, saved to {out / BEST}")
     draw_predictions(config, out / BEST, out / PICTURE)
-    print(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
+    say(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
+
+
+def _how_to_go_on(out: Path) -> str:
+    if not (out / CONFIG).exists():
+        return "nothing was trained yet; give the same command again"
+    return f"go on with python -m kptrain --out {shlex.quote(str(out))} --resume"
 
 
 def line(report: EpochReport, config: TrainConfig) -> str:

@@ -1,7 +1,7 @@
 """From a pack to batches on the device: gathered in-process, in an order that the seed decides.
 
 Shapes: B samples, N persons (of the sample that has most; the others are padded with unlabelled
-ones), K joints, H x W input pixels.
+ones), K joints, H x W input pixels, h x w heatmap pixels.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ class Batch:
     joints: Float[Tensor, "B N K 2"]
     """x, y in the input, continuous pixels."""
     labelled: Bool[Tensor, "B N K"]
-    mask: Float[Tensor, "B H/4 W/4"]
-    """0 where nothing is learnt, else 1."""
+    mask: Float[Tensor, "B h w"]
+    """0 where nothing is learnt, else 1; (B, 1, 1) in the person view."""
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
@@ -57,7 +57,7 @@ def _gather(pack: Pack, samples: np.ndarray, device: torch.device) -> Batch:
         images=_normalise(pixels),
         joints=torch.from_numpy(joints).to(device),
         labelled=torch.from_numpy(labelled).to(device),
-        mask=1.0 - torch.from_numpy(table.ignore[samples]).to(device).float(),
+        mask=1.0 - torch.from_numpy(pack.ignore[samples]).to(device).float(),
     )
 
 
@@ -77,7 +77,7 @@ def _normalise(pixels: Tensor) -> Float[Tensor, "B 3 H W"]:
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
-def targets(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K H/4 W/4"]:
+def targets(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K h w"]:
     """The heatmaps to predict, made on the batch's device from sub-pixel centres."""
     joints = batch.joints / OUTPUT_STRIDE
     return encode(joints, batch.labelled, config.heatmap_size, config.heatmap.sigma_px)

@@ -6,6 +6,7 @@ that inference needs. `resume.pt` holds what the next epoch needs besides the se
 
 import os
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,14 @@ FORMAT = 1
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Write under a temporary name, flush to the disk, rename."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        torch.save({"format": FORMAT, **content}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            torch.save({"format": FORMAT, **content}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # only where the writing failed
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -36,7 +40,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     content = _load(path)
     if content.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: must be a checkpoint of format {FORMAT}, but got {content.get('format')!r}"
+            f"{path}: must be a checkpoint of format {FORMAT}, but got {content.get('format')!r}; "
+            f"use a file that this version wrote"
         )
     return content
 
@@ -47,15 +52,24 @@ def load_weights(path: Path) -> dict[str, Any]:
     Raises: CheckpointError as `load_checkpoint` does.
     """
     content = _load(path)
-    weights: dict[str, Any] = content.get("weights", content)
-    if not all(isinstance(value, torch.Tensor) for value in weights.values()):
-        raise CheckpointError(f"{path}: must hold weights, but holds {sorted(content)[:4]}")
+    weights = content.get("weights", content)
+    if not isinstance(weights, dict) or not all(map(_is_weight, weights.items())):
+        raise CheckpointError(
+            f"{path}: must hold weights by name, but holds {list(content)[:4]}; use a checkpoint "
+            f"of this package or a plain state dict"
+        )
     return weights
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
 
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # guesses about what is damaged; it is refused anyway
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: must be a checkpoint, but there is no such file") from None
     except pickle.UnpicklingError:
@@ -63,9 +77,15 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path}: must hold tensors and plain values only, but it is damaged or holds code, "
             f"which is never run; use a file from a source that you trust"
         ) from None
-    except (OSError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"{path}: must be a whole checkpoint, but {reason}") from None
+    except Exception as error:  # damaged bytes raise whatever they happen to spell
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CheckpointError(
+            f"{path}: must be a whole checkpoint, but cannot be read ({reason}); write or fetch "
+            f"it again"
+        ) from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path}: must be a checkpoint, but holds {type(content).__name__}")
+        raise CheckpointError(
+            f"{path}: must be a checkpoint, but holds a {type(content).__name__}; use a "
+            f"checkpoint of this package or a plain state dict"
+        )
     return content

@@ -38,7 +38,7 @@ class EpochReport:
     is_best: bool
     """Whether `checkpoint.metric` is better than in every epoch before."""
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, int | float]:
         """The figures that a repeated run repeats."""
         return {name: getattr(self, name) for name in METRICS}
 
@@ -61,7 +61,12 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """
     try:
         with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
-        return [{name: float(row[name]) for name in METRICS} for row in rows]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: must be a table of metrics, but {error!r}") from None
+            header, *rows = csv.reader(file)
+        if tuple(header) != METRICS:
+            raise ValueError(f"its columns are {header}")
+        return [dict(zip(METRICS, map(float, row), strict=True)) for row in rows]
+    except (OSError, ValueError, csv.Error) as error:
+        raise CheckpointError(
+            f"{path}: must be a table with the columns {', '.join(METRICS)}, but {error}; name the "
+            f"metrics.csv of a run"
+        ) from None

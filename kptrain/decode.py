@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-LANDSCAPE_TAG = 0x0112
+ORIENTATION_TAG = 0x0112
 """EXIF's orientation."""
+QUARTER_TURNS = (5, 6, 7, 8)
+"""The orientations that exchange height and width."""
 
 
 class UnreadableImageError(Exception):
@@ -28,17 +30,17 @@ def decode_image(path: Path, size: tuple[int, int]) -> Image.Image:
             return _to_rgb(ImageOps.exif_transpose(image) if turned else image)
     except UnreadableImageError:
         raise
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UnreadableImageError("images that cannot be decoded") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("images too large to be real") from error
+    except Exception as error:  # malformed files lead Pillow to any
+        raise UnreadableImageError("images that cannot be decoded") from error
 
 
 def _is_turned(image: Image.Image, size: tuple[int, int]) -> bool:
     stored = (image.height, image.width)
     if stored == size:
         return False
-    if image.getexif().get(LANDSCAPE_TAG, 1) >= 5 and stored[::-1] == size:
+    if stored[::-1] == size and image.getexif().get(ORIENTATION_TAG) in QUARTER_TURNS:
         return True
     raise UnreadableImageError("images of another size than annotated")
 
@@ -47,4 +49,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits: Pillow would clip, not scale
         grey = np.asarray(image).astype(np.float32)
         return Image.fromarray((grey / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info:  # of a palette; without this step Pillow warns
+        image = image.convert("RGBA")
     return image.convert("RGB")

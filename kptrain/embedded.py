@@ -18,7 +18,7 @@ from kptrain.scenes import Scene, draw_scene
 EMBEDDED_VERSION = 1
 """To be raised whenever what is drawn changes: caches of other versions are not read."""
 
-NUM_TRAIN = 384
+NUM_TRAIN = 640
 NUM_VAL = 128
 SEED = 20170
 JPEG_QUALITY = 90

@@ -9,6 +9,7 @@ report, and a run that was killed goes on from the last one. On a CPU the resume
 uninterrupted one bit for bit.
 """
 
+import math
 import resource
 import time
 from collections.abc import Generator, Iterable
@@ -58,12 +59,13 @@ def fit(
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     device = find_device(config)
+    state = _saved_state(config, run_dir, resume)
+    training = _start(config, device)  # what is missing is said before anything long begins
     train_pack = open_pack(config.data, "train", progress)
     val_pack = open_pack(config.data, "val", progress)
     data = f"{train_pack.fingerprint} {val_pack.fingerprint}"
-    training = _start(config, device)
-    if _has_run(run_dir, resume):
-        _restore(training, config, data, run_dir)
+    if state is not None:
+        _restore(training, state, config, data, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     save_config(config, run_dir / "config.yaml")
     for epoch in range(len(training.curve) + 1, config.train.epochs + 1):
@@ -80,13 +82,16 @@ def find_device(config: TrainConfig) -> torch.device:
     name = config.train.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    kind, _, number = name.partition(":")
+    if kind == "cpu":
+        return torch.device("cpu")
+    index = int(number or 0)  # torch.device would read cuda:128 as cuda:-128
+    if index >= torch.cuda.device_count():
         raise SettingsError(
             f"train.device: must be a device of this machine, but {name} is not there "
             f"({torch.cuda.device_count()} CUDA devices found); use auto or cpu"
         )
-    return device
+    return torch.device("cuda", index)
 
 
 def _start(config: TrainConfig, device: torch.device) -> Training:
@@ -100,21 +105,28 @@ def _start(config: TrainConfig, device: torch.device) -> Training:
     return Training(model, optimizer, schedule, [])
 
 
-def _has_run(run_dir: Path, resume: bool) -> bool:
-    found = (run_dir / RESUME).exists()
-    if found and not resume:
+def _saved_state(config: TrainConfig, run_dir: Path, resume: bool) -> dict[str, Any] | None:
+    """The state to go on from; None where no epoch was finished yet."""
+    if not (run_dir / RESUME).exists():
+        return None
+    if not resume:
         raise CheckpointError(
             f"{run_dir}: must not hold a run yet, but does; go on with --resume, or choose "
             f"another folder with --out"
         )
-    return found
-
-
-def _restore(training: Training, config: TrainConfig, data: str, run_dir: Path) -> None:
     state = load_checkpoint(run_dir / RESUME)
     _check_same(state["settings"], config, run_dir)
+    return state
+
+
+def _restore(
+    training: Training, state: dict[str, Any], config: TrainConfig, data: str, run_dir: Path
+) -> None:
     if state["data"] != data:
-        raise CheckpointError(f"{run_dir}: must go on with the data it began with, but they differ")
+        raise CheckpointError(
+            f"{run_dir}: must go on with the data that it began with, but {config.data.root} holds "
+            f"other data; name the first with --data, or choose another folder with --out"
+        )
     training.model.load_state_dict(state["weights"])
     training.optimizer.load_state_dict(state["optimizer"])
     training.schedule.load_state_dict(state["schedule"])
@@ -124,9 +136,11 @@ def _restore(training: Training, config: TrainConfig, data: str, run_dir: Path) 
 def _check_same(saved: dict[str, Any], config: TrainConfig, run_dir: Path) -> None:
     """Only where it runs, and for how long, may differ from the run that is resumed."""
     free = {path for path, info in setting_infos().items() if info.changes == "place"}
+    free |= {"train.epochs", "data.root"}  # data are compared by their fingerprint
+    free -= {"checkpoint.metric"}  # the best so far was kept by it, and the others are gone
     now = settings_of(config)
-    for path in now.keys() - free - {"train.epochs", "data.root"}:
-        if saved.get(path) != now[path]:
+    for path in now:
+        if path not in free and saved.get(path) != now[path]:
             raise SettingsError(
                 f"{run_dir}: {path} must be {saved.get(path)!r} as in the run that is resumed, "
                 f"but got {now[path]!r}; correct it, or choose another folder with --out"
@@ -245,8 +259,11 @@ def validate(
         persons, joints = detect(heatmaps, pack, batch.samples)
         found[persons] = joints
     val_loss = total / len(pack)
-    if not torch.isfinite(torch.tensor(val_loss)):
-        raise TrainingError(f"the validation loss must be finite, but is {val_loss}")
+    if not math.isfinite(val_loss):
+        raise TrainingError(
+            f"validation: the loss must be finite, but is {val_loss}; a smaller optim.lr "
+            f"({config.optim.lr:g}) may help"
+        )
     return val_loss, float(oks(found, pack.table).mean()), average_precision(found, pack.table)
 
 

@@ -5,7 +5,7 @@ Shapes: B samples, H x W input pixels; the output has H/4 x W/4.
 Source: Xiao et al., Simple baselines for human pose estimation (ECCV 2018), section 2.
 """
 
-import urllib.error
+import http.client
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def build_model(settings: ModelSettings, seed: int) -> KeypointNet:
     Raises: WeightsError if the weights cannot be had or do not fit.
     """
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' too
         model = KeypointNet(settings)
     path = weights_file(settings)
     if path is not None:
@@ -91,12 +91,13 @@ def _imagenet_file(trunk: str) -> Path:
     path: Path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path
+    digest = path.stem.rpartition("-")[2]  # a download cut short would be kept for good
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if not path.is_file():
-                torch.hub.download_url_to_file(url, str(path), progress=False)
-    except (OSError, urllib.error.URLError) as error:
+                torch.hub.download_url_to_file(url, str(path), digest, progress=False)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise WeightsError(
             f"model.weights: imagenet needs {path.name}, which is not at {path} and could not be "
             f"fetched ({error}); put torchvision's file there, or set model.weights to its path, "
@@ -115,7 +116,7 @@ def _load_into(
         theirs = {f"trunk.{key}": value for key, value in weights.items()}
         ours = {key: value for key, value in ours.items() if key.startswith("trunk.")}
         theirs = {key: theirs[key] for key in theirs if not _is_classifier(key)}
-    missing = [key for key in ours if key not in theirs]
+    missing = [key for key in ours if key not in theirs and not _is_count(key)]
     extra = [key for key in theirs if key not in ours]
     shapes = [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
     if missing or extra or shapes:
@@ -126,6 +127,11 @@ def _load_into(
             f"choose the settings that it was made with"
         )
     model.load_state_dict(theirs, strict=False)
+
+
+def _is_count(key: str) -> bool:
+    # torchvision's older files lack these counts, and nothing in this network reads them.
+    return key.endswith(".num_batches_tracked")
 
 
 def _is_classifier(key: str) -> bool:

@@ -2,7 +2,7 @@
 
 Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), K joints,
 H x W input pixels. A pack is a folder, named by a fingerprint of all that shapes it:
-`images.npy` (S, H, W, 3) uint8, `table.npz` with the arrays of `Pack`, `about.json`. It is
+`images.npy`, `ignore.npy`, `table.npz` with the arrays of `Table`, and `about.json`. It is
 written under a temporary name, under a lock, and renamed when it is whole.
 """
 
@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +22,12 @@ import numpy as np
 from filelock import FileLock
 from rich.progress import track
 
-from kptrain.coco import CocoImage, Person, Split, SplitName, describe, read_split
-from kptrain.config import OUTPUT_STRIDE, DataSettings
+from kptrain.coco import CocoImage, Person, Split, counts, describe, read_split
+from kptrain.config import DataSettings
 from kptrain.decode import UnreadableImageError, decode_image
 from kptrain.embedded import embedded_root
 from kptrain.errors import DataError
+from kptrain.layout import SplitName, fingerprint
 from kptrain.resolve import EMBEDDED
 from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
 
@@ -46,8 +48,6 @@ class Table:
     """(S, 2) float64: input pixels per original pixel, along x and y."""
     shift: np.ndarray
     """(S, 2) float64: `input = (original + 0.5) * scale + shift`."""
-    ignore: np.ndarray
-    """(S, H/4, W/4) bool: heatmap pixels in which nothing is learnt."""
     joints: np.ndarray
     """(M, K, 2) float32: x, y in the input."""
     peak_box: np.ndarray
@@ -68,6 +68,9 @@ class Pack:
 
     images: np.ndarray
     """(S or more, H, W, 3) uint8, memory-mapped, read-only."""
+    ignore: np.ndarray
+    """(S, H/4, W/4) bool, likewise: heatmap pixels in which nothing is learnt; in the person view
+    (S, 1, 1), as all is learnt."""
     table: Table
     fingerprint: str
     summary: str
@@ -89,9 +92,16 @@ class Sample:
 
 
 def cache_dir() -> Path:
-    """`KPTRAIN_CACHE`, else `kptrain` in the user's cache folder."""
+    """`KPTRAIN_CACHE`, else `kptrain` in the user's cache folder.
+
+    Raises: DataError if KPTRAIN_CACHE is a file.
+    """
     given = os.environ.get("KPTRAIN_CACHE")
     if given:
+        if Path(given).is_file():
+            raise DataError(
+                f"KPTRAIN_CACHE: must be a folder, but {given!r} is a file; name another"
+            )
         return Path(given).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kptrain"
 
@@ -108,28 +118,21 @@ def open_pack(settings: DataSettings, name: SplitName, progress: bool = False) -
 
     Raises: DataError if there is nothing sound to pack.
     """
-    split = read_split(data_folder(settings), name)
+    root = data_folder(settings)
     limit = settings.limit_train if name == "train" else settings.limit_val
-    fingerprint = _fingerprint(split, settings, limit)
-    folder = cache_dir() / "packs" / fingerprint[:32]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):
-        if not folder.is_dir():
-            _build(split, settings, limit, folder, progress)
+    shaping = [PACK_VERSION, name, fingerprint(root, name), settings.view, settings.image_size]
+    digest = hashlib.sha256(json.dumps([*shaping, limit]).encode()).hexdigest()
+    folder = cache_dir() / "packs" / digest[:32]
+    if not folder.is_dir():  # else it is whole, and the cache may be read-only by now
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                _build(read_split(root, name), settings, limit, folder, progress)
     about = json.loads((folder / "about.json").read_text())
     with np.load(folder / "table.npz") as arrays:
         table = Table(**{field.name: arrays[field.name] for field in fields(Table)})
-    images = np.load(folder / "images.npy", mmap_mode="r")
-    return Pack(images, table, fingerprint, about["summary"])
-
-
-def _fingerprint(split: Split, settings: DataSettings, limit: int | None) -> str:
-    digest = hashlib.sha256()
-    shaping = [PACK_VERSION, split.name, split.sha256, settings.view, settings.image_size, limit]
-    digest.update(json.dumps(shaping).encode())
-    for image in split.images:
-        digest.update(f"{image.path.name} {image.path.stat().st_size}\n".encode())
-    return digest.hexdigest()
+    images, ignore = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "ignore"))
+    return Pack(images, ignore, table, digest, about["summary"])
 
 
 def _samples(split: Split, settings: DataSettings, limit: int | None) -> list[Sample]:
@@ -147,11 +150,12 @@ def _samples(split: Split, settings: DataSettings, limit: int | None) -> list[Sa
 def _build(
     split: Split, settings: DataSettings, limit: int | None, folder: Path, progress: bool
 ) -> None:
+    samples = _samples(split, settings, limit)
+    masks = _masks(samples, settings)  # first: what is wrong with them shows before the long work
     temporary = folder.with_suffix(".tmp")
     if temporary.exists():  # of a process that was killed; we hold the lock
         shutil.rmtree(temporary)
     temporary.mkdir()
-    samples = _samples(split, settings, limit)
     shape = (len(samples), *settings.image_size, 3)
     images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, shape)
     failures = _decode_all(samples, images, f"Packing {split.name}", progress)
@@ -162,8 +166,10 @@ def _build(
         shutil.rmtree(temporary)
         raise DataError(
             f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
-            f"{len(split.images)} none can ({dict(left_out)}); fetch them again"
+            f"{len({sample.image.id for sample in samples})} tried none can ({counts(left_out)}); "
+            f"fetch them again"
         )
+    np.save(temporary / "ignore.npy", masks[kept])
     np.savez(temporary / "table.npz", **_table(samples, kept, settings))
     num_images = len({samples[row].image.id for row in kept})
     num_persons = sum(len(samples[row].persons) for row in kept)
@@ -191,7 +197,11 @@ def _decode_all(
         return {}
 
     failures: dict[int, str] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the GIL
+    with (
+        warnings.catch_warnings(),
+        ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes without holding the GIL
+    ):
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # what is unsound is counted
         done: Iterator[dict[int, str]] = pool.map(fill, by_image.values())
         shown: Iterable[dict[int, str]] = (
             track(done, description=title, total=len(by_image)) if progress else done
@@ -205,21 +215,23 @@ def _failed_images(failures: dict[int, str], samples: list[Sample]) -> dict[int,
     return {samples[row].image.id: reason for row, reason in failures.items()}
 
 
+def _masks(samples: list[Sample], settings: DataSettings) -> np.ndarray:
+    """`Pack.ignore` of all samples."""
+    if settings.view == "image":
+        return np.array([ignore_mask(sample.image, settings.image_size) for sample in samples])
+    return np.zeros((len(samples), 1, 1), dtype=bool)
+
+
 def _table(samples: list[Sample], kept: list[int], settings: DataSettings) -> dict[str, Any]:
     height, width = settings.image_size
     whole = np.array([0, 0, width, height], dtype=np.float32)
     chosen = [samples[row] for row in kept]
     pairs = [(sample, person) for sample in chosen for person in sample.persons]
-    nothing = np.zeros((height // OUTPUT_STRIDE, width // OUTPUT_STRIDE), dtype=bool)
-    masked = settings.view == "image"
     table = Table(
         row=np.array(kept),
         first=np.cumsum([0, *(len(sample.persons) for sample in chosen)]),
         scale=np.array([sample.frame.scale for sample in chosen]),
         shift=np.array([sample.frame.shift for sample in chosen]),
-        ignore=np.array(
-            [ignore_mask(s.image, settings.image_size) if masked else nothing for s in chosen]
-        ),
         joints=np.array([s.frame.keypoints_in(p.keypoints) for s, p in pairs], dtype=np.float32),
         peak_box=np.array(
             [

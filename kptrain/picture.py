@@ -33,7 +33,7 @@ def draw_predictions(config: TrainConfig, checkpoint: Path, path: Path) -> None:
     draw_examples(
         [
             _example(pack, sample, heatmaps[slot].cpu().numpy(), persons, found)
-            for slot, sample in enumerate(samples)
+            for slot, sample in enumerate(samples.tolist())
         ],
         path,
     )

@@ -36,7 +36,7 @@ SHARE_BEHIND_OBJECT = 0.15
 SHARE_IN_FRONT = 0.25  # of the smaller persons, before the large one rather than behind it
 SHARE_UNLABELLED = 0.17  # of the smaller persons; the large one is always labelled
 SHARE_HIDDEN_FACE_NAMED = 0.5  # of persons: what their own head hides is labelled, with v = 1
-SHARE_BY_OTHERS = (0.45, 0.35, 0.20)  # of images with 0, 1, 2 persons beside the large one
+SHARE_BY_OTHERS = (0.65, 0.25, 0.10)  # of images with 0, 1, 2 persons beside the large one
 
 Annotation = dict[str, Any]
 
@@ -77,7 +77,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 def _random_persons(rng: np.random.Generator, size_wh: tuple[int, int]) -> list[Person]:
     """Return the persons of a scene from back to front."""
-    large = _random_person(rng, size_wh, rng.uniform(0.5, 0.97), 1.0, [])
+    large = _random_person(rng, size_wh, rng.uniform(0.6, 0.97), 1.0, [])
     behind: list[Person] = []
     before: list[Person] = []
     for _ in range(rng.choice(len(SHARE_BY_OTHERS), p=SHARE_BY_OTHERS)):

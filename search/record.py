@@ -13,6 +13,7 @@ from kptrain.curve import EpochReport
 from kptrain.resolve import settings_of
 
 State = Literal["waiting", "running", "completed", "stopped", "failed"]
+UNDER_WAY = ("waiting", "running")
 REPORTED = (
     "epoch",
     "train_loss",
@@ -82,7 +83,7 @@ class Record:
         self._write()
         leader = self.leader()
         for ended in self.trials:
-            if ended.state in ("completed", "stopped", "failed"):
+            if ended.state not in UNDER_WAY:
                 (ended.run_dir / RESUME).unlink(missing_ok=True)
                 if ended is not leader:
                     (ended.run_dir / BEST).unlink(missing_ok=True)
@@ -102,6 +103,9 @@ class Record:
         """The best value of any trial so far, running ones included."""
         seen = [trial for trial in self.trials if trial.curve]
         return min(seen, key=self._rank).best(self.metric) if seen else None
+
+    def num_ended(self) -> int:
+        return sum(trial.state not in UNDER_WAY for trial in self.trials)
 
     def num_epochs(self) -> int:
         """Epochs trained so far, over all trials."""

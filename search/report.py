@@ -1,5 +1,6 @@
 """What a search came to, in words."""
 
+import sys
 from pathlib import Path
 
 from search.record import Record, TrialRecord
@@ -15,9 +16,15 @@ def describe_result(winner: TrialRecord, record: Record, out: Path) -> str:
         f"{axis_values(winner.settings)}",
         f"Defaults  {_against_defaults(winner, record)}",
         f"Saved     {out / 'best'}",
-        f"Rerun     python -m kptrain {out / 'best' / 'config.yaml'}",
+        f"Rerun     {_python()} -m kptrain {out / 'best' / 'config.yaml'}",
     ]
     return "\n".join(lines)
+
+
+def _python() -> str:
+    """How a user who stands here calls this Python."""
+    executable, here = Path(sys.executable), Path.cwd()
+    return str(executable.relative_to(here)) if executable.is_relative_to(here) else "python"
 
 
 def _against_defaults(winner: TrialRecord, record: Record) -> str:

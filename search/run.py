@@ -11,6 +11,9 @@ from kptrain.errors import KptrainError, SettingsError, TrainingError
 from kptrain.resolve import banner, change, parse_assignments
 from search.space import Space, read_space, resolve_space
 
+INTERRUPTED = 130
+"""The exit code of a command that Ctrl-C ended, as shells have it."""
+
 # Torch, Optuna and Ray take seconds to import: a slip in the space file is answered before.
 
 
@@ -64,14 +67,16 @@ def _with_trials(space: Space, trials: int) -> Space:
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     try:
-        _search(parse_arguments(arguments))
+        return _search(parse_arguments(arguments))
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
 
 
-def _search(arguments: argparse.Namespace) -> None:
+def _search(arguments: argparse.Namespace) -> int:
     space, base = read_search(arguments)
     import torch  # noqa: PLC0415  (see above)
 
@@ -81,9 +86,9 @@ def _search(arguments: argparse.Namespace) -> None:
     print(describe_plan(space, base, torch.cuda.device_count()))
     check_files(space, base)
     if arguments.plan:
-        return
+        return 0
     out = _new_folder(arguments.out, space)
-    _run(space, base, out, arguments.address)
+    return _run(space, base, out, arguments.address)
 
 
 def _new_folder(out: Path | None, space: Space) -> Path:
@@ -96,7 +101,7 @@ def _new_folder(out: Path | None, space: Space) -> Path:
     return out
 
 
-def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> None:
+def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import ray_session, run_trials  # noqa: PLC0415
     from search.promote import promote  # noqa: PLC0415
@@ -109,7 +114,8 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> Non
     record = Record(out.absolute(), space.metric)
     print("Starting Ray ...", flush=True)
     with ray_session(address) as dashboard:
-        print(f"Dashboard http://{dashboard}" if dashboard else "Ray runs without a dashboard")
+        if dashboard:
+            print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)")
         print(f"Results   {out / 'trials.csv'}", flush=True)
         run_trials(space, base, record)
     winner = record.leader()
@@ -117,6 +123,10 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> Non
         raise TrainingError(_why_none_won(record.trials[0].error, out))
     promote(winner, record, space)
     print(describe_result(winner, record, out))
+    if record.num_ended() < space.trials:  # Tune ends a search by itself at the first Ctrl-C
+        print(f"Interrupted after {record.num_ended()} of {space.trials} trials.")
+        return INTERRUPTED
+    return 0
 
 
 def _why_none_won(error: str, out: Path) -> str:

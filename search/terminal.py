@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 
 from kptrain.curve import EpochReport
-from search.record import Record, TrialRecord
+from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import axis_values
 
 SHOWN = 12
@@ -24,7 +24,7 @@ class Terminal:
         self._num_trials = num_trials
         self._most_epochs = num_trials * max_epochs
         self._console = Console(highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False, transient=True)
+        self._live = Live(console=self._console, auto_refresh=False)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -75,17 +75,16 @@ class Terminal:
         return table
 
     def _rows(self) -> list[TrialRecord]:
-        under_way = [t for t in self._record.trials if t.state in ("waiting", "running")]
+        under_way = [t for t in self._record.trials if t.state in UNDER_WAY]
         ended = [t for t in self._record.trials if t not in under_way]
         return under_way + ended[::-1][: max(SHOWN - len(under_way), 0)]
 
     def _summary(self) -> str:
         record = self._record
-        ended = sum(trial.state not in ("waiting", "running") for trial in record.trials)
         best = record.best()
         shown = f"best {record.metric} {best:.6f}" if best is not None else "no result yet"
         left = self._time_left()
-        return f"{ended}/{self._num_trials} trials ended, {shown}, at most {left} left"
+        return f"{record.num_ended()}/{self._num_trials} trials ended, {shown}, at most {left} left"
 
     def _time_left(self) -> str:
         """If no further trial were stopped early, at the pace so far."""
@@ -95,7 +94,7 @@ class Terminal:
         saved = sum(
             trial.config.train.epochs - len(trial.curve)
             for trial in self._record.trials
-            if trial.state not in ("waiting", "running")
+            if trial.state not in UNDER_WAY
         )
         pace = (time.time() - self._record.started) / done
         return _clock(pace * max(self._most_epochs - saved - done, 0))

@@ -1,6 +1,7 @@
 """What several test files need: small data, and a cache of their own."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,11 +29,14 @@ def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(autouse=True)
-def environment(shared_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No user's cache and no user's data reach a test."""
-    monkeypatch.setenv("KPTRAIN_CACHE", str(shared_cache))
-    monkeypatch.delenv("KPTRAIN_DATA", raising=False)
+@pytest.fixture(scope="session", autouse=True)
+def environment(shared_cache: Path) -> Iterator[None]:
+    """No user's cache, data or Ray reaches a test, nor a process that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KPTRAIN_CACHE", str(shared_cache))
+        for name in ("KPTRAIN_DATA", "RAY_ADDRESS", "WANDB_MODE"):
+            patch.delenv(name, raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")

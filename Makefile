@@ -1,0 +1,28 @@
+# make search   the main job: a search on the data at hand (drawn by the package if there is none)
+# make test     lint, types, layers and all tests
+# make fast     the tests that take seconds
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: search test fast
+
+search: .venv/installed
+	$(BIN)/python -m search.run spaces/lr_sched.yaml
+
+test: .venv/installed
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+fast: .venv/installed
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12")'
+	@echo "Installing into .venv (a few minutes, some 6 GB) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@

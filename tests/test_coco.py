@@ -1,0 +1,380 @@
+"""COCO's annotations: both layouts, every reason to leave something out, and what is not COCO."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import CocoWriter
+
+from kptrain.coco import CocoImage, describe, read_split
+from kptrain.errors import DataError
+from kptrain.layout import SplitName, fingerprint
+
+ANNOTATIONS = "annotations/person_keypoints_train2017.json"
+NAN = math.nan
+ENDLESS = 10**400
+GONE = object()
+UNLABELLED = "persons without a labelled keypoint (masked)"
+
+
+def two_persons(writer: CocoWriter, **changes: object) -> Path:
+    """One image with a sound person, 11, and another, 12, changed; GONE takes a key away."""
+    writer.image("train", 1)
+    writer.person("train", 1, 11)
+    writer.person("train", 1, 12, **{k: v for k, v in changes.items() if v is not GONE})
+    root = writer.write()
+    gone = [key for key, value in changes.items() if value is GONE]
+
+    def take_away(content: dict[str, Any]) -> None:
+        for key in gone:
+            del content["annotations"][1][key]
+
+    edit(root, take_away)
+    return root
+
+
+def edit(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change the annotation file of the training split."""
+    path = root / ANNOTATIONS
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def ids(images: tuple[CocoImage, ...]) -> dict[int, list[int]]:
+    return {image.id: [person.id for person in image.persons] for image in images}
+
+
+def content(image: CocoImage) -> tuple[Any, ...]:
+    persons = [(p.id, p.keypoints.tolist(), p.box_xywh, p.area) for p in image.persons]
+    return image.id, image.path.name, image.path.read_bytes(), image.size, persons, image.ignored
+
+
+def to_fiftyone(root: Path) -> None:
+    """Move a data set in COCO's layout to FiftyOne's."""
+    for split, folder in (("train", "train"), ("val", "validation")):
+        (root / folder).mkdir()
+        (root / f"{split}2017").rename(root / folder / "data")
+    (root / "annotations").rename(root / "raw")
+
+
+def test_both_layouts_are_read_to_the_same_content(writer: CocoWriter) -> None:
+    splits: tuple[SplitName, ...] = ("train", "val")
+    for number, split in enumerate(splits):
+        writer.image(split, 10 + number)
+        writer.person(split, 10 + number, 100 + number)
+        writer.person(split, 10 + number, 200 + number, iscrowd=1)
+    root = writer.write()
+    before = {split: read_split(root, split) for split in splits}
+    kept = {split: [content(image) for image in before[split].images] for split in splits}
+    prints = {split: fingerprint(root, split) for split in splits}
+    to_fiftyone(root)
+    assert not (root / "annotations").exists()
+    for split in splits:
+        after = read_split(root, split)
+        assert [content(image) for image in after.images] == kept[split]
+        assert after.left_out == before[split].left_out
+        assert fingerprint(root, split) == prints[split]
+    assert kept["train"] != kept["val"]
+
+
+def test_an_image_and_a_person_are_as_annotated(writer: CocoWriter) -> None:
+    joints = np.array([[3.0 * joint, 5.5, joint % 3] for joint in range(17)])
+    keypoints, box = joints.flatten().tolist(), [1.5, 2, 30.25, 20]
+    writer.image("train", 7, size=(40, 60))
+    writer.person("train", 7, 71, keypoints=keypoints, bbox=box, area=321.5)
+    split = read_split(writer.write(), "train")
+    (image,) = split.images
+    (person,) = image.persons
+    assert (image.id, image.size, image.ignored) == (7, (40, 60), ())
+    assert image.path == writer.root / "train2017" / "000000000007.jpg"
+    assert (person.id, person.box_xywh, person.area) == (71, (1.5, 2.0, 30.25, 20.0), 321.5)
+    assert np.array_equal(person.keypoints, joints)
+    assert (split.name, split.left_out, split.num_persons) == ("train", {}, 1)
+
+
+def test_images_and_persons_come_by_id_whatever_their_order_in_the_file(writer: CocoWriter) -> None:
+    for image, persons in ((30, (303, 301)), (4, (41,)), (200, (2, 1))):
+        writer.image("train", image)
+        for person in persons:
+            writer.person("train", image, person)
+    images = read_split(writer.write(), "train").images
+    assert list(ids(images).items()) == [(4, [41]), (30, [301, 303]), (200, [1, 2])]
+
+
+@pytest.mark.parametrize(
+    ("split", "images", "persons", "crowds", "unlabelled"),
+    [("train", 115, 324, 10, 115), ("val", 84, 236, 9, 125)],
+)
+def test_the_sample_of_coco_is_counted_as_it_is(
+    coco_sample: Path, split: SplitName, images: int, persons: int, crowds: int, unlabelled: int
+) -> None:
+    found = read_split(coco_sample, split)
+    assert (len(found.images), found.num_persons) == (images, persons)
+    assert found.left_out == {"crowds (masked)": crowds, UNLABELLED: unlabelled}
+    assert sum(len(image.ignored) for image in found.images) == crowds + unlabelled
+
+
+def test_where_neither_layout_is_there_the_error_names_both(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as error:
+        read_split(tmp_path, "val")
+    for part in (
+        str(tmp_path),
+        "val split",
+        "annotations/person_keypoints_val2017.json and val2017",
+        "raw/person_keypoints_val2017.json and validation/data",
+    ):
+        assert part in str(error.value)
+
+
+def test_a_missing_split_is_named(writer: CocoWriter) -> None:
+    root = two_persons(writer)
+    assert len(read_split(root, "train").images) == 1
+    with pytest.raises(DataError, match="must hold the val split"):
+        read_split(root, "val")
+
+
+def test_annotations_without_their_image_folder_are_not_a_layout(writer: CocoWriter) -> None:
+    root = two_persons(writer)
+    (root / "train2017").rename(root / "elsewhere")
+    with pytest.raises(DataError, match="neither layout is there"):
+        read_split(root, "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "must be readable JSON"),
+        (b"<html>not found</html>", "must be readable JSON"),
+        (b"\xff\xfe\x00\x80", "must be readable JSON"),
+        (b"[1, 2]", "has no list 'images'"),
+        (b'{"images": []}', "has no list 'annotations'"),
+        (b'{"images": [], "annotations": {"1": 2}}', "has no list 'annotations'"),
+        (b'{"images": null, "annotations": []}', "has no list 'images'"),
+    ],
+    ids=["empty", "html", "bytes", "a list", "no annotations", "a mapping", "no images"],
+)
+def test_a_file_that_is_not_cocos_json_is_named(
+    writer: CocoWriter, text: bytes, message: str
+) -> None:
+    path = two_persons(writer) / ANNOTATIONS
+    path.write_bytes(text)
+    with pytest.raises(DataError) as error:
+        read_split(writer.root, "train")
+    assert message in str(error.value)
+    assert str(error.value).startswith(f"{path}: must be")
+    assert "\n" not in str(error.value)
+
+
+def test_half_a_file_is_named(writer: CocoWriter) -> None:
+    path = two_persons(writer) / ANNOTATIONS
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"must be readable JSON, but .*; fetch it again"):
+        read_split(writer.root, "train")
+
+
+def test_without_any_labelled_person_the_error_counts_what_was_there(writer: CocoWriter) -> None:
+    for number in (1, 2, 3):
+        writer.image("train", number)
+    writer.person("train", 1, 11, keypoints=[0] * 51)
+    writer.person("train", 2, 21, iscrowd=1)
+    with pytest.raises(DataError) as error:
+        read_split(writer.write(), "train")
+    message = str(error.value)
+    assert f"{writer.root / ANNOTATIONS}: must hold a person with a labelled keypoint" in message
+    assert "of 3 images none has one" in message
+    for count in ("3 images without a labelled keypoint", "1 crowds (masked)", f"1 {UNLABELLED}"):
+        assert count in message
+
+
+def test_a_file_that_lists_nothing_is_named(writer: CocoWriter) -> None:
+    path = two_persons(writer) / ANNOTATIONS
+    path.write_text('{"images": [], "annotations": []}')
+    with pytest.raises(DataError, match=r"of 0 images none has one \(nothing was left out\)"):
+        read_split(writer.root, "train")
+
+
+MALFORMED: list[tuple[str, str, list[object]]] = [
+    ("annotations of an image that is not listed", "image_id", [GONE, None, [1], "1", 99]),
+    ("annotations without an id", "id", [GONE, None, "twelve"]),
+    ("annotations that are not of a person", "category_id", [GONE, None, 2, "person"]),
+    ("annotations with a malformed box", "bbox", [GONE, None, 7, "text", [1, 2, 3]]),
+    ("annotations with a malformed box", "bbox", [[1, 2, 3, "4"], [1, 2, None, 4]]),
+    ("annotations with a malformed box", "bbox", [[1, NAN, 3, 4], [1, 2, math.inf, 4]]),
+    ("annotations with a malformed box", "bbox", [[ENDLESS, 2, 3, 4], [1, 2, -3, 4]]),
+    ("annotations with a malformed box", "bbox", [[1, 2, 50_000, 9], [1, 2, 9, 50_000]]),
+    ("annotations with a malformed box", "bbox", [[-50_000, 2, 9, 9], [1, -50_000, 9, 9]]),
+    ("annotations with malformed keypoints", "keypoints", [[2] * 50, [2] * 54, [[2, 2, 2]] * 17]),
+    ("annotations with malformed keypoints", "keypoints", [[2] * 50 + [NAN], [math.inf] * 51]),
+    ("annotations with malformed keypoints", "keypoints", [[2] * 50 + ["2"], [ENDLESS] * 51]),
+    ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7]),
+    ("persons with an empty box", "bbox", [[20, 20, 0, 30], [20, 20, 30, 0]]),
+    ("persons without an area", "area", [GONE, None, 0, -5.0, NAN, math.inf, "large"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("reason", "key", "value"),
+    [(reason, key, value) for reason, key, values in MALFORMED for value in values],
+)
+def test_a_malformed_annotation_is_left_out_and_counted(
+    writer: CocoWriter, reason: str, key: str, value: object
+) -> None:
+    split = read_split(two_persons(writer, **{key: value}), "train")
+    assert split.left_out == {reason: 1}
+    assert ids(split.images) == {1: [11]}
+    assert split.images[0].ignored == ()
+
+
+@pytest.mark.parametrize("annotation", [None, "person", 12, [12]])
+def test_an_annotation_that_is_no_mapping_is_left_out_and_counted(
+    writer: CocoWriter, annotation: object
+) -> None:
+    root = two_persons(writer)
+    edit(root, lambda content: content["annotations"].append(annotation))
+    split = read_split(root, "train")
+    assert split.left_out == {"annotations without an id": 1}
+    assert ids(split.images) == {1: [11, 12]}
+
+
+@pytest.mark.parametrize("keypoints", [GONE, None, [], [0] * 51, [30.0, 30.0, 0] * 17])
+def test_a_person_without_a_labelled_keypoint_is_masked_and_counted(
+    writer: CocoWriter, keypoints: object
+) -> None:
+    outline = [[1, 1, 20, 1, 20, 20]]
+    changes = {"keypoints": keypoints, "segmentation": outline, "iscrowd": GONE, "area": GONE}
+    split = read_split(two_persons(writer, **changes), "train")
+    assert split.left_out == {UNLABELLED: 1}
+    assert ids(split.images) == {1: [11]}
+    (ignored,) = split.images[0].ignored
+    assert (ignored.segmentation, ignored.box_xywh) == (outline, (15.0, 15.0, 50.0, 60.0))
+
+
+def test_a_crowd_is_masked_and_counted_even_with_keypoints(writer: CocoWriter) -> None:
+    outline = {"size": [96, 128], "counts": [0, 96 * 128]}
+    split = read_split(two_persons(writer, iscrowd=1, segmentation=outline), "train")
+    assert split.left_out == {"crowds (masked)": 1}
+    assert ids(split.images) == {1: [11]}
+    assert split.images[0].ignored[0].segmentation == outline
+
+
+@pytest.mark.parametrize(
+    "outline",
+    [
+        7,
+        "text",
+        [[]],
+        [[1, 2, 3, 4]],
+        [[1, 2, 3, 4, 5, NAN]],
+        [[1, 2, 3, 4, 5, "6"]],
+        [1, 2, 3, 4, 5, 6],
+        {"size": [96, 128]},
+        {"counts": [0, 12288]},
+        {"size": 12288, "counts": [0, 12288]},
+        {"size": [96, 128], "counts": [0, -12288]},
+        {"size": [96, 128], "counts": [0, "12288"]},
+        {"size": [96, 128], "counts": 12288},
+    ],
+)
+def test_a_malformed_outline_is_counted_and_its_box_is_masked(
+    writer: CocoWriter, outline: object
+) -> None:
+    split = read_split(two_persons(writer, iscrowd=1, segmentation=outline), "train")
+    assert split.left_out == {"crowds (masked)": 1, "malformed outlines (box masked)": 1}
+    assert split.images[0].ignored[0].segmentation == []
+
+
+def test_images_without_a_labelled_keypoint_and_without_a_file_are_counted_apart(
+    writer: CocoWriter,
+) -> None:
+    for number in range(1, 7):
+        path = writer.image("train", number)
+        if number in (1, 2, 3):
+            writer.person("train", number, 10 * number)
+        if number in (3, 5):
+            path.unlink()
+    split = read_split(writer.write(), "train")
+    assert ids(split.images) == {1: [10], 2: [20]}
+    assert split.left_out == {
+        "images without a labelled keypoint": 3,
+        "images whose file is missing": 1,
+    }
+
+
+@pytest.mark.parametrize("name", ["../outside.jpg", "sub/inside.jpg", "{root}/outside.jpg", ".."])
+def test_a_file_name_that_leaves_its_folder_counts_as_missing(
+    writer: CocoWriter, name: str
+) -> None:
+    writer.image("train", 2)
+    writer.person("train", 2, 21)
+    root = two_persons(writer)
+    picture = root / "train2017" / "000000000002.jpg"
+    (root / "train2017" / "sub").mkdir()
+    for other in (root / "outside.jpg", root / "train2017" / "sub" / "inside.jpg"):
+        other.write_bytes(picture.read_bytes())
+
+    def rename(content: dict[str, Any]) -> None:
+        content["images"][0]["file_name"] = name.format(root=root)
+
+    edit(root, rename)
+    split = read_split(root, "train")
+    assert ids(split.images) == {1: [11, 12]}
+    assert split.left_out == {"images whose file is missing": 1}
+
+
+def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> None:
+    for number in (2, 3):
+        path = writer.image("train", number)
+        writer.person("train", number, 10 * number)
+        path.unlink()
+        path.mkdir() if number == 2 else path.symlink_to(writer.root / "moved.jpg")
+    split = read_split(two_persons(writer), "train")
+    assert ids(split.images) == {1: [11, 12]}
+    assert split.left_out == {"images whose file is missing": 2}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("id", GONE),
+        ("id", "two"),
+        ("file_name", GONE),
+        ("file_name", None),
+        ("file_name", ["a.jpg"]),
+        ("height", GONE),
+        ("height", 0),
+        ("width", None),
+        ("width", "128"),
+        ("width", NAN),
+    ],
+)
+def test_an_image_without_id_name_or_size_is_left_out_and_counted(
+    writer: CocoWriter, key: str, value: object
+) -> None:
+    root = two_persons(writer)
+    record = {"id": 2, "file_name": "000000000001.jpg", "height": 96, "width": 128} | {key: value}
+    sound = {name: entry for name, entry in record.items() if entry is not GONE}
+    edit(root, lambda content: content["images"].append(sound))
+    split = read_split(root, "train")
+    assert ids(split.images) == {1: [11, 12]}
+    assert split.left_out == {"images without an id, a file name or a size": 1}
+
+
+def test_an_image_listed_twice_is_read_once_and_counted(writer: CocoWriter) -> None:
+    root = two_persons(writer)
+    edit(root, lambda content: content["images"].extend(content["images"]))
+    split = read_split(root, "train")
+    assert [image.id for image in split.images] == [1]
+    assert split.left_out == {"images listed twice": 1}
+
+
+def test_a_description_says_what_was_found_and_what_was_left_out() -> None:
+    left_out = {"b": 2, "a": 1200}
+    assert describe("val", 2346, 6352, {}) == "val: 2,346 images with 6,352 labelled persons"
+    assert describe("val", 1, 2, left_out) == (
+        "val: 1 images with 2 labelled persons; left out: 1,200 a, 2 b"
+    )

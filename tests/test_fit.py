@@ -1,0 +1,567 @@
+"""Training as a stream: what is on disk at each report, what a resumed run gives, what matters."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kptrain import fit as fit_module
+from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
+from kptrain.config import TrainConfig
+from kptrain.curve import METRICS, TIMING, EpochReport, read_metrics
+from kptrain.embedded import write_embedded
+from kptrain.errors import CheckpointError, SettingsError, TrainingError, WeightsError
+from kptrain.fit import find_device, fit, validate
+from kptrain.model import build_model
+from kptrain.pack import open_pack
+from kptrain.resolve import change, resolve, setting_infos
+
+ROOT = Path(__file__).parents[1]
+FEW: dict[str, Any] = {
+    "data.image_size": [64, 64],
+    "data.limit_train": 6,
+    "data.limit_val": 4,
+    "heatmap.sigma_px": 1.0,
+    "model.trunk": "shufflenet_v2_x0_5",
+    "model.deconv_channels": [16, 16, 16],
+    "model.weights": "none",
+    "schedule.step_epochs": 1,
+    "train.batch_size": 3,
+    "train.epochs": 3,
+    "train.threads": 1,
+    "train.device": "cpu",
+}
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """`fit` sets the number of threads of the whole process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def config(small_coco: Path) -> TrainConfig:
+    return resolve(FEW | {"data.root": str(small_coco)}, "test")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(
+    small_coco: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a run of three epochs that nothing stopped."""
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KPTRAIN_CACHE", str(shared_cache))
+        run(resolve(FEW | {"data.root": str(small_coco)}, "test"), run_dir)
+    return run_dir
+
+
+def run(config: TrainConfig, run_dir: Path, **options: bool) -> list[EpochReport]:
+    with closing(fit(config, run_dir, **options)) as reports:
+        return list(reports)
+
+
+def changed(config: TrainConfig, path: str, value: object) -> TrainConfig:
+    return change(config, {path: value}, "test")
+
+
+def resume_state(run_dir: Path) -> dict[str, Any]:
+    """All that is kept to go on, less the times, which no two runs share."""
+    state = load_checkpoint(run_dir / RESUME)
+    return state | {"curve": [{name: row[name] for name in METRICS} for row in state["curve"]]}
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two nests of dicts, lists and tensors differ by as little as a bit."""
+    if isinstance(one, torch.Tensor):
+        return [] if one.dtype == other.dtype and torch.equal(one, other) else [path]
+    if isinstance(one, list | tuple):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if not isinstance(one, dict):
+        return [] if type(one) is type(other) and one == other else [path]
+    if one.keys() != other.keys():
+        return [path]
+    return [found for key in one for found in differences(one[key], other[key], f"{path}/{key}")]
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    assert differences(resume_state(one), resume_state(other)) == []
+    assert differences(load_checkpoint(one / BEST), load_checkpoint(other / BEST)) == []
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_each_report_comes_when_its_epoch_is_on_disk(config: TrainConfig, tmp_path: Path) -> None:
+    epochs = []
+    for report in fit(config, tmp_path):
+        epochs.append(report.epoch)
+        state = load_checkpoint(tmp_path / RESUME)
+        assert EpochReport(**state["curve"][-1]) == report
+        assert [row["epoch"] for row in state["curve"]] == epochs
+        metrics, timing = rows(tmp_path / "metrics.csv"), rows(tmp_path / "timing.csv")
+        assert metrics[-1] == {name: str(getattr(report, name)) for name in METRICS}
+        assert timing[-1] == {name: str(getattr(report, name)) for name in TIMING}
+        assert [row["epoch"] for row in metrics] == [str(epoch) for epoch in epochs]
+        assert len(timing) == len(metrics)
+        if report.is_best:
+            assert load_checkpoint(tmp_path / BEST)["metrics"] == report.metrics()
+            weights = load_checkpoint(tmp_path / BEST)["weights"]
+            assert differences(weights, state["weights"]) == []
+    assert epochs == [1, 2, 3]
+
+
+def test_a_run_folder_holds_what_the_docstring_names_and_nothing_else(uninterrupted: Path) -> None:
+    names = {path.name for path in uninterrupted.iterdir()}
+    assert names == {"config.yaml", "metrics.csv", "timing.csv", BEST, RESUME}
+
+
+def test_training_lowers_the_loss(uninterrupted: Path) -> None:
+    curve = read_metrics(uninterrupted / "metrics.csv")
+    assert curve[-1]["train_loss"] < 0.95 * curve[0]["train_loss"]
+
+
+@pytest.mark.parametrize("epochs_before", [1, 2])
+def test_a_run_stopped_after_an_epoch_and_resumed_equals_an_uninterrupted_one(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path, epochs_before: int
+) -> None:
+    with closing(fit(config, tmp_path)) as reports:
+        for _ in range(epochs_before):
+            next(reports)
+    assert len(rows(tmp_path / "metrics.csv")) == epochs_before
+    resumed = run(config, tmp_path, resume=True)
+    assert [report.epoch for report in resumed] == [1, 2, 3][epochs_before:]
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_killed_between_its_two_checkpoints_and_resumed_equals_an_uninterrupted_one(
+    config: TrainConfig,
+    uninterrupted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epoch: int,
+) -> None:
+    def kill(content: dict[str, Any], path: Path) -> None:
+        if path.name == RESUME and len(content["curve"]) == epoch:
+            raise KeyboardInterrupt
+        save_checkpoint(content, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "save_checkpoint", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path)
+    assert len(rows(tmp_path / "metrics.csv")) == epoch  # one more than the state to resume from
+    run(config, tmp_path, resume=True)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_process_killed_within_an_epoch_and_resumed_equals_an_uninterrupted_one(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from kptrain import fit
+from kptrain.resolve import resolve
+
+gather, steps = fit.batches, 0
+
+def gather_and_die(*arguments):
+    global steps
+    for batch in gather(*arguments):
+        steps += 1
+        if steps == 8:  # two steps of training and two of validation an epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+
+fit.batches = gather_and_die
+list(fit.fit(resolve({FEW | {"data.root": config.data.root}!r}, "test"), Path({str(tmp_path)!r})))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == ["1"]
+    run(config, tmp_path, resume=True)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_a_finished_run_resumed_reports_nothing_and_changes_nothing(
+    config: TrainConfig, uninterrupted: Path
+) -> None:
+    before = {path: path.read_bytes() for path in uninterrupted.iterdir()}
+    assert run(config, uninterrupted, resume=True) == []
+    assert {path: path.read_bytes() for path in uninterrupted.iterdir()} == before
+
+
+def test_a_run_resumed_with_more_epochs_goes_on_as_if_they_had_been_planned(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run(changed(config, "train.epochs", 2), tmp_path)
+    resumed = run(config, tmp_path, resume=True)
+    assert [report.epoch for report in resumed] == [3]
+    assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
+
+
+def test_resuming_where_no_epoch_was_finished_begins(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run(config, tmp_path, resume=True)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_a_folder_with_a_run_is_not_overwritten(config: TrainConfig, uninterrupted: Path) -> None:
+    before = (uninterrupted / RESUME).read_bytes()
+    with pytest.raises(CheckpointError, match=f"^{uninterrupted}: must not hold a run yet"):
+        run(config, uninterrupted)
+    assert (uninterrupted / RESUME).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("optim.lr", 0.5), ("train.seed", 9), ("checkpoint.metric", "val_ap")]
+)
+def test_resuming_with_another_setting_is_refused_by_its_name(
+    config: TrainConfig, uninterrupted: Path, path: str, value: object
+) -> None:
+    with pytest.raises(SettingsError, match=f": {path} must be .* but got {value!r};"):
+        run(changed(config, path, value), uninterrupted, resume=True)
+
+
+def test_resuming_elsewhere_is_allowed(config: TrainConfig, uninterrupted: Path) -> None:
+    elsewhere = change(config, {"train.threads": 2, "train.device": "auto"}, "test")
+    assert run(elsewhere, uninterrupted, resume=True) == []
+
+
+def test_resuming_with_other_data_is_refused(
+    config: TrainConfig, uninterrupted: Path, other_data: Path
+) -> None:
+    other = changed(config, "data.root", str(other_data))
+    with pytest.raises(CheckpointError, match=f"but {other_data} holds other data; name"):
+        run(other, uninterrupted, resume=True)
+
+
+def test_resuming_with_the_same_data_in_another_folder_goes_on(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "moved").symlink_to(config.data.root)
+    moved = changed(config, "data.root", str(tmp_path / "moved"))
+    assert run(moved, uninterrupted, resume=True) == []
+
+
+def test_two_runs_of_one_config_write_the_same_bytes(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(4711)
+    run(config, tmp_path)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+@pytest.mark.usefixtures("without_checkpoints")
+def test_the_curve_does_not_depend_on_what_is_left_alone_below(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    elsewhere = {"checkpoint.metric": "val_ap", "train.device": "auto", "wandb.project": "other"}
+    run(change(config, elsewhere | {"train.epochs": 2}, "test"), tmp_path)
+    expected = read_metrics(uninterrupted / "metrics.csv")[:2]
+    assert read_metrics(tmp_path / "metrics.csv") == expected
+
+
+@pytest.fixture
+def without_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where only the curve is looked at: writing them takes half of such a small run."""
+    monkeypatch.setattr(fit_module, "save_checkpoint", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Other drawn images than those of `small_coco`."""
+    root = tmp_path_factory.mktemp("other-data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kptrain.embedded.SEED", 1)
+        write_embedded(root, num_train=12, num_val=8)
+    return root
+
+
+OTHER_VALUES: dict[str, Any] = {
+    "data.root": "other data",
+    "data.view": "person",
+    "data.image_size": [64, 96],
+    "data.limit_train": 5,
+    "data.limit_val": 3,
+    "heatmap.sigma_px": 1.1,
+    "loss.joint_weights": [2.0] + [1.0] * 16,
+    "model.trunk": "resnet18",
+    "model.deconv_channels": [16, 16, 17],
+    "model.weights": "a checkpoint",
+    "optim.lr": 1.1e-3,
+    "optim.weight_decay": 0.1,
+    "schedule.step_epochs": 2,
+    "schedule.gamma": 0.9,
+    "train.epochs": 1,
+    "train.batch_size": 2,
+    "train.seed": 1,
+}
+"""A value for each setting that decides what a training gives."""
+
+
+def test_every_setting_that_decides_a_result_is_tried_below() -> None:
+    infos = setting_infos()
+    assert set(OTHER_VALUES) == {path for path in infos if infos[path].changes != "place"}
+
+
+@pytest.mark.usefixtures("without_checkpoints")
+@pytest.mark.parametrize("path", OTHER_VALUES)
+def test_every_setting_that_should_change_the_result_does(
+    config: TrainConfig,
+    uninterrupted: Path,
+    other_data: Path,
+    tmp_path: Path,
+    path: str,
+) -> None:
+    value = OTHER_VALUES[path]
+    if path == "data.root":
+        value = str(other_data)
+    elif path == "model.weights":
+        value = str(uninterrupted / BEST)
+    run(change(config, {"train.epochs": 2, path: value}, "test"), tmp_path)
+    expected = read_metrics(uninterrupted / "metrics.csv")[:2]
+    assert read_metrics(tmp_path / "metrics.csv") != expected
+
+
+@pytest.mark.usefixtures("without_checkpoints")
+def test_the_learning_rate_falls_by_gamma_after_every_step_epochs(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    said = {
+        "optim.lr": 1e-3,
+        "schedule.step_epochs": 2,
+        "schedule.gamma": 0.1,
+        "train.epochs": 5,
+    }
+    reports = run(change(config, said, "test"), tmp_path)
+    assert [report.lr for report in reports] == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5])
+
+
+@pytest.mark.parametrize(("gamma", "moves"), [(1e-9, False), (1.0, True)])
+def test_the_learning_rate_of_the_schedule_is_the_one_that_moves_the_weights(
+    config: TrainConfig, tmp_path: Path, gamma: float, moves: bool
+) -> None:
+    said = {"schedule.step_epochs": 1, "schedule.gamma": gamma, "train.epochs": 2}
+    heads = []
+    for _ in fit(change(config, said, "test"), tmp_path):
+        heads.append(load_checkpoint(tmp_path / RESUME)["weights"]["head.weight"])
+    assert ((heads[1] - heads[0]).abs().max() > 1e-6) == moves
+
+
+def test_adam_makes_a_first_step_of_the_learning_rate_in_every_weight(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    said = {"train.epochs": 1, "data.limit_train": 1, "optim.lr": 1e-3}
+    one_step = change(config, said, "test")
+    run(one_step, tmp_path)
+    before = build_model(one_step.model, one_step.train.seed).head.bias
+    after = load_checkpoint(tmp_path / RESUME)["weights"]["head.bias"]
+    assert (after - before).abs().detach().numpy() == pytest.approx(1e-3, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "best_epoch"),
+    [
+        ("val_ap", [0.1, 0.3, 0.3], 2),
+        ("val_oks", [0.1, 0.2, 0.4], 3),
+        ("val_loss", [0.4, 0.2, 0.2], 2),
+        ("val_loss", [0.1, 0.2, 0.3], 1),
+    ],
+)
+def test_the_best_checkpoint_is_the_first_of_the_best_epochs_by_its_metric(
+    config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    metric: str,
+    scores: list[float],
+    best_epoch: int,
+) -> None:
+    left = iter(scores)
+
+    def scored(*_: object) -> tuple[float, float, float]:
+        others = {"val_loss": 0.5, "val_oks": 0.5, "val_ap": 0.5} | {metric: next(left)}
+        return others["val_loss"], others["val_oks"], others["val_ap"]
+
+    monkeypatch.setattr(fit_module, "validate", scored)
+    weights = {}
+    best = []
+    for report in fit(changed(config, "checkpoint.metric", metric), tmp_path):
+        weights[report.epoch] = load_checkpoint(tmp_path / RESUME)["weights"]
+        best += [report.epoch] * report.is_best
+    kept = load_checkpoint(tmp_path / BEST)
+    assert best[-1] == kept["metrics"]["epoch"] == best_epoch
+    assert kept["metrics"][metric] == scores[best_epoch - 1]
+    assert differences(kept["weights"], weights[best_epoch]) == []
+
+
+def test_the_best_weights_evaluated_again_give_the_reported_metrics(
+    config: TrainConfig, uninterrupted: Path
+) -> None:
+    torch.set_num_threads(1)
+    model = build_model(changed(config, "model.weights", str(uninterrupted / BEST)).model, 3)
+    device = torch.device("cpu")
+    again = validate(model, config, open_pack(config.data, "val"), device)
+    metrics = load_checkpoint(uninterrupted / BEST)["metrics"]
+    assert again == (metrics["val_loss"], metrics["val_oks"], metrics["val_ap"])
+    assert metrics["val_loss"] == min(row["val_loss"] for row in read_metrics_of(uninterrupted))
+
+
+def read_metrics_of(run_dir: Path) -> list[dict[str, float]]:
+    return read_metrics(run_dir / "metrics.csv")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4])
+def test_the_validation_loss_is_a_mean_over_samples_whatever_the_batch_size(
+    config: TrainConfig, uninterrupted: Path, batch_size: int
+) -> None:
+    said = {"model.weights": str(uninterrupted / BEST), "train.batch_size": batch_size}
+    other = change(config, said, "test")
+    model = build_model(other.model, 0)
+    val_loss, _, _ = validate(model, other, open_pack(config.data, "val"), torch.device("cpu"))
+    metrics = load_checkpoint(uninterrupted / BEST)["metrics"]
+    assert val_loss == pytest.approx(metrics["val_loss"], rel=1e-4)
+
+
+def test_a_loss_that_is_not_finite_is_said_with_its_epoch_and_step(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    huge = changed(config, "loss.joint_weights", [3e38] * 17)
+    with pytest.raises(TrainingError, match=r"^epoch 1, step 1: the loss must be finite, but is"):
+        run(huge, tmp_path)
+    assert not (tmp_path / RESUME).exists()
+
+
+def test_a_learning_rate_that_breaks_the_weights_is_said_with_the_step_that_shows_it(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    broken = changed(config, "optim.lr", 1e37)
+    with pytest.raises(TrainingError, match=r"epoch 1, step 2: .* smaller optim.lr \(1e\+37\)"):
+        run(broken, tmp_path)
+
+
+def test_weights_that_break_in_the_last_step_are_said_by_the_validation(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    broken = change(config, {"optim.lr": 1e37, "data.limit_train": 3}, "test")
+    with pytest.raises(TrainingError, match=r"validation: the loss must be finite, .* optim.lr"):
+        run(broken, tmp_path)
+
+
+def test_missing_weights_are_said_before_anything_is_packed(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "open_pack", lambda *_: pytest.fail("packing began"))
+    with pytest.raises(WeightsError):
+        run(changed(config, "model.weights", str(tmp_path / "none.pth")), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_a_run_is_refused_before_anything_is_packed(
+    config: TrainConfig, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "open_pack", lambda *_: pytest.fail("packing began"))
+    with pytest.raises(CheckpointError):
+        run(config, uninterrupted)
+    with pytest.raises(SettingsError):
+        run(changed(config, "optim.lr", 0.5), uninterrupted, resume=True)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_number_of_threads_is_applied(
+    config: TrainConfig, tmp_path: Path, threads: int
+) -> None:
+    torch.set_num_threads(3 - threads)
+    said = {"train.threads": threads, "model.weights": str(tmp_path / "none.pth")}
+    with pytest.raises(WeightsError):  # enough to see it: training on two threads takes long
+        run(change(config, said, "test"), tmp_path)
+    assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("device", "num_devices"),
+    [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1), ("cuda:128", 2), ("cuda:99999999999", 2)],
+)
+def test_a_device_that_is_not_there_is_refused(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, device: str, num_devices: int
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num_devices)
+    told = rf"^train.device: .* {device} is not there \({num_devices} CUDA devices found\); use"
+    with pytest.raises(SettingsError, match=told):
+        find_device(changed(config, "train.device", device))
+
+
+@pytest.mark.parametrize(
+    ("device", "num_devices", "found"),
+    [("auto", 0, "cpu"), ("cpu", 2, "cpu"), ("auto", 2, "cuda:0"), ("cuda:1", 2, "cuda:1")],
+)
+def test_a_device_that_is_there_is_found(
+    config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    device: str,
+    num_devices: int,
+    found: str,
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num_devices)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: num_devices > 0)
+    assert find_device(changed(config, "train.device", device)) == torch.device(found)
+
+
+@pytest.mark.usefixtures("without_checkpoints")
+def test_a_curve_is_read_as_it_was_written(config: TrainConfig, tmp_path: Path) -> None:
+    reports = run(config, tmp_path)
+    assert read_metrics(tmp_path / "metrics.csv") == [
+        {name: value for name, value in asdict(report).items() if name in METRICS}
+        for report in reports
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        "",
+        "epoch,val_loss\n1,0.5\n",
+        "\x00\n",
+        f"{','.join(METRICS)}\n1,2,3\n",
+        f"{','.join(METRICS)}\n1,2,3,4,5,?\n",
+    ],
+    ids=["no file", "empty", "other columns", "binary", "a torn row", "no numbers"],
+)
+def test_what_is_no_table_of_metrics_is_refused(tmp_path: Path, text: str | None) -> None:
+    path = tmp_path / "metrics.csv"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(
+        CheckpointError, match=f"^{path}: must be a table with the columns epoch, .* but"
+    ):
+        read_metrics(path)
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_nearly_the_metrics_of_the_cpu(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    reports = run(changed(config, "train.device", "cuda"), tmp_path)
+    expected = read_metrics(uninterrupted / "metrics.csv")
+    assert reports[0].train_loss == pytest.approx(expected[0]["train_loss"], rel=0.05)
+    assert reports[0].peak_memory_bytes < 2**30

@@ -1,0 +1,97 @@
+"""The picture of a trained model: true and predicted joints in the same frame, in both views."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from kptrain import picture
+from kptrain.checkpoint import BEST, save_checkpoint
+from kptrain.config import TrainConfig
+from kptrain.draw import Example
+from kptrain.errors import CheckpointError
+from kptrain.evaluate import detect
+from kptrain.model import build_model
+from kptrain.pack import Pack, open_pack
+from kptrain.picture import NUM_EXAMPLES, PICTURE, draw_predictions
+from kptrain.resolve import resolve
+
+VIEWS = ("image", "person")
+
+
+def config_of(root: Path, view: str, limit: int = 9) -> TrainConfig:
+    said = {
+        "data.root": str(root),
+        "data.view": view,
+        "data.image_size": [64, 96],
+        "data.limit_val": limit,
+        "heatmap.sigma_px": 1.0,
+        "model.trunk": "shufflenet_v2_x0_5",
+        "model.deconv_channels": [16, 16, 16],
+        "model.weights": "none",
+        "train.device": "cpu",
+    }
+    return resolve(said, "test")
+
+
+def save_model(config: TrainConfig, path: Path) -> Path:
+    save_checkpoint({"weights": build_model(config.model, 0).state_dict()}, path)
+    return path
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_picture_is_written_for_a_checkpoint(small_coco: Path, tmp_path: Path, view: str) -> None:
+    config = config_of(small_coco, view)
+    checkpoint = save_model(config, tmp_path / BEST)
+    draw_predictions(config, checkpoint, tmp_path / PICTURE)
+    with Image.open(tmp_path / PICTURE) as page:
+        width, height = page.size
+        num_colours = len(page.convert("RGB").getcolors(maxcolors=2**24) or ())
+    assert width > 3 * 96
+    assert height > NUM_EXAMPLES * 64
+    assert num_colours > 1000
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_perfect_detection_is_drawn_on_the_true_joints(
+    small_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    config = config_of(small_coco, view)
+    drawn: list[Example] = []
+
+    def perfect(
+        heatmaps: torch.Tensor, pack: Pack, samples: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        persons, _ = detect(heatmaps, pack, samples)
+        return persons, pack.table.keypoints[persons]
+
+    monkeypatch.setattr(picture, "detect", perfect)
+    monkeypatch.setattr(picture, "draw_examples", lambda examples, _: drawn.extend(examples))
+    draw_predictions(config, save_model(config, tmp_path / BEST), tmp_path / PICTURE)
+    pack = open_pack(config.data, "val")
+    assert len(drawn) == NUM_EXAMPLES
+    assert np.array_equal(drawn[0].image, pack.images[0])
+    assert np.array_equal(drawn[-1].image, pack.images[len(pack) - 1])
+    for example in drawn:
+        assert len(example.true) > 0
+        assert np.abs(example.predicted[:, :, :2] - example.true[:, :, :2]).max() < 1e-3
+        assert np.array_equal(example.true[:, :, 2] > 0, example.predicted[:, :, 2] > 0)
+
+
+def test_fewer_samples_than_examples_are_each_drawn_once(
+    small_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(small_coco, "image", limit=2)
+    drawn: list[Example] = []
+    monkeypatch.setattr(picture, "draw_examples", lambda examples, _: drawn.extend(examples))
+    draw_predictions(config, save_model(config, tmp_path / BEST), tmp_path / PICTURE)
+    assert len(drawn) == 2
+
+
+def test_without_a_checkpoint_no_picture_is_written(small_coco: Path, tmp_path: Path) -> None:
+    config = config_of(small_coco, "image")
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        draw_predictions(config, tmp_path / BEST, tmp_path / PICTURE)
+    assert not (tmp_path / PICTURE).exists()

@@ -1,0 +1,117 @@
+"""The record of a search: its table, its leader, its disk."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from kptrain.checkpoint import BEST, RESUME
+from kptrain.config import Metric, TrainConfig
+from kptrain.curve import EpochReport
+from kptrain.resolve import change, settings_of
+from search.record import Record, State, TrialRecord
+from search.report import describe_result
+
+
+def epoch(number: int, value: float) -> EpochReport:
+    """A report whose every metric is the given value."""
+    return EpochReport(number, value, value, value, value, 0.001, 1.5, 20.0, 1000, True)
+
+
+def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> TrialRecord:
+    """A trial that ended after the given values, with files as a training leaves them."""
+    config = change(TrainConfig(), {"optim.lr": lr, "train.epochs": 3}, "test")
+    trial = record.add({"optim.lr": lr}, config)
+    trial.run_dir.mkdir(parents=True)
+    for name in (BEST, RESUME):
+        (trial.run_dir / name).write_bytes(b"x")
+    for number, value in enumerate(values, 1):
+        record.report(trial.number, epoch(number, value))
+    record.end(trial.number, state, "it broke" if state == "failed" else "")
+    return trial
+
+
+def test_the_table_has_every_trial_setting_epoch_state_and_error(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    first = add(record, [0.5, 0.4, 0.3], "completed")
+    add(record, [0.9], "stopped", lr=0.1)
+    add(record, [], "failed", lr=9.0)
+    with (tmp_path / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["trial"], row["epoch"], row["state"]) for row in rows] == [
+        ("0", "1", "completed"),
+        ("0", "2", "completed"),
+        ("0", "3", "completed"),
+        ("1", "1", "stopped"),
+        ("2", "", "failed"),
+    ]
+    assert settings_of(first.config).keys() <= rows[0].keys()
+    assert [row["optim.lr"] for row in rows] == ["0.001"] * 3 + ["0.1", "9.0"]
+    assert [float(row["val_loss"]) for row in rows[:4]] == [0.5, 0.4, 0.3, 0.9]
+    assert rows[4]["error"] == "it broke"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(("metric", "best"), [("val_loss", 1), ("val_ap", 2)])
+def test_the_leader_is_the_completed_trial_with_the_best_epoch(
+    tmp_path: Path, metric: Metric, best: int
+) -> None:
+    record = Record(tmp_path, metric)
+    assert record.leader() is None
+    for values in ([0.5, 0.4, 0.45], [0.3, 0.2, 0.6], [0.5, 0.5, 0.7]):
+        add(record, values, "completed")
+    add(record, [0.01 if metric == "val_loss" else 0.99], "stopped")
+    add(record, [0.01 if metric == "val_loss" else 0.99], "failed")
+    leader = record.leader()
+    assert leader is not None
+    assert leader.number == best
+
+
+def test_while_none_has_completed_the_best_stopped_trial_leads(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    add(record, [0.5], "stopped")
+    add(record, [0.4], "stopped")
+    assert record.leader() is record.trials[1]
+    add(record, [0.9, 0.9, 0.9], "completed")
+    assert record.leader() is record.trials[2]
+
+
+def test_only_the_leaders_checkpoint_stays_on_the_disk(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    for values in ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2], [0.9, 0.9, 0.9]):
+        add(record, values, "completed")
+    add(record, [0.1], "failed")
+    kept = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(map(str, kept)) == ["trials.csv", f"trials/001/{BEST}"]
+
+
+def test_a_running_trial_keeps_all_it_has(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    running = record.add({}, TrainConfig())
+    running.run_dir.mkdir(parents=True)
+    (running.run_dir / RESUME).write_bytes(b"x")
+    add(record, [0.5, 0.4, 0.3], "completed")
+    assert (running.run_dir / RESUME).exists()
+
+
+def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    add(record, [0.5, 0.4, 0.3], "completed")
+    winner = add(record, [0.5, 0.3, 0.24], "completed", lr=0.002)
+    said = describe_result(winner, record, Path("runs/x"))
+    assert "trial 1 (completed), val_loss 0.240000, lr=0.002" in said
+    assert "val_loss 0.300000 (trial 0, completed after epoch 3)" in said
+    assert "0.060000 (20.0%) better" in said
+    assert said.endswith("python -m kptrain runs/x/best/config.yaml")
+
+
+def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_ap")
+    defaults = add(record, [0.5, 0.6, 0.7], "completed")
+    add(record, [0.1, 0.1, 0.1], "completed")
+    assert "nothing that was tried is better" in describe_result(defaults, record, Path("x"))
+    record = Record(tmp_path / "other", "val_ap")
+    record.run_dir.mkdir()
+    add(record, [], "failed")
+    winner = add(record, [0.5, 0.6, 0.7], "completed")
+    assert "failed: it broke" in describe_result(winner, record, Path("x"))

@@ -1,0 +1,88 @@
+"""The search command's answers to a slip, each one line and exit code 2, before Ray starts."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from search.run import main
+
+ROOT = Path(__file__).parents[1]
+LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        (LR.replace("optim.lr", "optim.lrr"), [], "did you mean optim.lr?"),
+        (LR + "trials: 0\n", [], "trials must be greater than or equal to 1, but got 0"),
+        (LR + "trials: 3\ntrials: 4\n", [], "key 'trials' is given twice"),
+        (LR + "trials: 3\n", ["--set", "optim.lr=1"], "--set optim.lr: is varied by the space"),
+        (LR + "trials: 3\n", ["--set", "train.epoch=1"], "did you mean train.epochs?"),
+        (LR + "trials: 3\n", ["--set", "nonsense"], "--set: must be path=value"),
+        (LR + "trials: 3\n", ["--data", "/no/such/folder"], "must be a folder that holds COCO"),
+        (LR + "trials: 3\n", ["--trials", "0"], "--trials: must be more than the 0 points"),
+        (LR + "trials: 3\n", ["--set", "model.weights=/no/file.pth"], "/no/file.pth is none"),
+        (
+            "space: {heatmap.sigma_px: {low: 1, high: 3}}\ntrials: 3\n",
+            [],
+            "an MSE on heatmaps scales with sigma squared",
+        ),
+    ],
+)
+def test_a_slip_is_one_line_on_stderr_and_exit_code_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str,
+    options: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(text)
+    assert main(["space.yaml", *options]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not Path("runs").exists()
+
+
+def test_an_existing_folder_is_never_written_into(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    space = tmp_path / "space.yaml"
+    space.write_text(LR + "trials: 3\n")
+    assert main([str(space), "--out", str(tmp_path / "out")]) == 2
+    assert "must be a folder that does not exist yet" in capsys.readouterr().err
+
+
+def test_the_plan_starts_neither_ray_nor_a_folder(tmp_path: Path) -> None:
+    check = (
+        "import sys; from search.run import main; "
+        f"code = main([{str(ROOT / 'spaces/full.yaml')!r}, '--plan']); "
+        "assert 'ray' not in sys.modules; sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "320 epochs (40 trials of 8)" in done.stdout
+    assert "EMBEDDED" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_slip_is_answered_before_torch_ray_and_optuna_are_imported(tmp_path: Path) -> None:
+    (tmp_path / "space.yaml").write_text(LR)  # trials are missing
+    check = (
+        "import sys; from search.run import main; code = main(['space.yaml']); "
+        "assert not {'torch', 'ray', 'optuna'} & sys.modules.keys(); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "trials must be given, but is missing" in done.stderr
+    assert "Traceback" not in done.stderr

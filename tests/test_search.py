@@ -1,0 +1,281 @@
+"""Whole searches under a real Ray, through the command that users run."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from kptrain.checkpoint import BEST, load_checkpoint
+from kptrain.config import TrainConfig, save_config
+from kptrain.resolve import flatten, resolve
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "data": {"image_size": [64, 64], "limit_train": 24, "limit_val": 12},
+    "model": {"deconv_channels": [16, 16, 16]},
+    "heatmap": {"sigma_px": 1.0},
+}
+TWO_NODES = """
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+cluster.add_node(num_cpus=1)
+print("address", cluster.address, flush=True)
+input()
+cluster.shutdown()
+"""
+DETERMINISTIC = ("trial", "state", "epoch", "train_loss", "val_loss", "val_oks", "val_ap", "error")
+
+
+def write_space(folder: Path, **content: Any) -> Path:
+    """A space file over the learning rate, with small settings, unless said otherwise."""
+    whole = {
+        "base": SMALL | {"train": {"epochs": 3}},
+        "space": {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+        "trials": 5,
+        "asha": {"grace_epochs": 1, "reduction": 2},
+    }
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(whole | content))
+    return path
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def run(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(module, *arguments), cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def actors(dashboard: str) -> str:
+    """What the dashboard lists of actors, as its page fetches it."""
+    token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+    request = urllib.request.Request(  # noqa: S310  (on loopback)
+        f"{dashboard}/logical/actors", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One search, watched through its dashboard while it runs."""
+    folder = tmp_path_factory.mktemp("search")
+    space = write_space(folder)
+    said, listed = "", ""
+    with subprocess.Popen(
+        command("search.run", space, "--data", "embedded", "--out", "out"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if found := re.match(r"Dashboard (http://\S+)", line):
+                listed = _first_trial_listed(found[1])
+    out = folder / "out"
+    return {
+        "folder": folder,
+        "out": out,
+        "said": said,
+        "code": process.returncode,
+        "actors": listed,
+    }
+
+
+def _first_trial_listed(dashboard: str) -> str:
+    for _ in range(100):
+        listed = actors(dashboard)
+        if "trial 000" in listed:
+            break
+        time.sleep(0.2)
+    return listed
+
+
+def test_a_search_ends_well_and_says_only_its_own_words(search: dict[str, Any]) -> None:
+    assert search["code"] == 0, search["said"]
+    said = search["said"]
+    assert said.startswith("Data: EMBEDDED")
+    assert "Traceback" not in said
+    assert "WARNING" not in said.upper()
+    assert "\x1b" not in said
+    assert "5/5 trials ended" in said
+    assert re.search(r"^Rerun     python -m kptrain out/best/config.yaml$", said, re.M)
+
+
+def test_the_dashboard_is_on_loopback_and_lists_trials_by_number_and_settings(
+    search: dict[str, Any],
+) -> None:
+    assert re.search(r"^Dashboard http://127\.0\.0\.1:\d+ ", search["said"], re.M)
+    assert "trial 000 lr=0.001" in search["actors"]
+
+
+def test_the_table_holds_every_trial_and_every_epoch(search: dict[str, Any]) -> None:
+    table = rows(search["out"])
+    assert {row["trial"] for row in table} == set("01234")
+    for number in "01234":
+        epochs = [int(row["epoch"]) for row in table if row["trial"] == number]
+        assert epochs == list(range(1, len(epochs) + 1))
+        state = next(row["state"] for row in table if row["trial"] == number)
+        assert state == ("completed" if len(epochs) == 3 else "stopped")
+    assert "stopped" in {row["state"] for row in table}
+    assert len({row["optim.lr"] for row in table}) == 5
+    assert table[0]["optim.lr"] == "0.001"
+
+
+def test_the_promoted_trial_is_the_best_completed_one(search: dict[str, Any]) -> None:
+    completed = [row for row in rows(search["out"]) if row["state"] == "completed"]
+    best = min(completed, key=lambda row: float(row["val_loss"]))
+    provenance = json.loads((search["out"] / "best" / "provenance.json").read_text())
+    assert provenance["trial"] == int(best["trial"])
+    assert provenance["value"] == float(best["val_loss"])
+    assert f"trial {best['trial']} (completed)" in search["said"]
+    config = yaml.safe_load((search["out"] / "best" / "config.yaml").read_text())
+    assert config["optim"]["lr"] == float(best["optim.lr"])
+    assert config["train"]["threads"] == 1
+    assert flatten(config).keys() == flatten(TrainConfig().model_dump()).keys()
+
+
+def test_the_winners_folder_is_complete(search: dict[str, Any]) -> None:
+    best = search["out"] / "best"
+    names = {path.name for path in best.iterdir()}
+    tables = {"metrics.csv", "timing.csv"}
+    assert names == {BEST, "config.yaml", "predictions.png", "provenance.json"} | tables
+    provenance = json.loads((best / "provenance.json").read_text())
+    assert provenance["space_text"] == (search["folder"] / "space.yaml").read_text()
+    assert len(provenance["data"]["fingerprint"]["train"]) == 64
+    assert provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
+    checkpoint = load_checkpoint(best / BEST)
+    assert checkpoint["metrics"]["val_loss"] == provenance["value"]
+
+
+def test_no_other_checkpoint_is_left(search: dict[str, Any]) -> None:
+    left = sorted(path.name for path in (search["out"] / "trials").rglob("*.p*t*"))
+    assert left == [BEST]
+
+
+def test_the_rerun_repeats_the_winners_metrics_digit_for_digit(search: dict[str, Any]) -> None:
+    best = search["out"] / "best"
+    done = run("kptrain", best / "config.yaml", "--out", "rerun", cwd=search["folder"])
+    assert done.returncode == 0, done.stderr
+    again = search["folder"] / "rerun" / "metrics.csv"
+    assert again.read_bytes() == (best / "metrics.csv").read_bytes()
+
+
+def test_one_trial_at_a_time_the_same_seed_gives_the_same_table(tmp_path: Path) -> None:
+    import os
+
+    base = SMALL | {"train": {"epochs": 2}}
+    space = write_space(tmp_path, base=base, resources={"cpu": os.cpu_count()}, trials=3)
+    tables = []
+    for out in ("one", "two"):
+        done = run("search.run", space, "--data", "embedded", "--out", out, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        tables.append([[row[name] for name in DETERMINISTIC] for row in rows(tmp_path / out)])
+        tables[-1].append([row["optim.lr"] for row in rows(tmp_path / out)])
+    assert tables[0] == tables[1]
+
+
+def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(tmp_path: Path) -> None:
+    weights = [[1.0] * 17, [1e38] * 17]
+    space = write_space(
+        tmp_path,
+        space={"loss.joint_weights": weights},
+        start=[{"loss.joint_weights": weights[1]}],
+        metric="val_ap",
+        trials=3,
+    )
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = rows(tmp_path / "out")
+    (failed,) = [row for row in table if row["trial"] == "1"]
+    assert failed["state"] == "failed"
+    assert failed["error"].startswith("epoch 1, step 1: the loss must be finite, but is inf")
+    assert {row["trial"] for row in table} == {"0", "1", "2"}
+    assert "completed" in {row["state"] for row in table}
+
+
+def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(tmp_path: Path) -> None:
+    base = SMALL | {"loss": {"joint_weights": [1e38] * 17}}
+    space = write_space(tmp_path, base=base, trials=2)
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "at least one trial must finish an epoch, but none did" in done.stderr
+    assert "the loss must be finite" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sample: Path) -> None:
+    small = {
+        "model.trunk": "shufflenet_v2_x0_5",
+        "model.weights": "none",
+        "model.deconv_channels": [16, 16, 16],
+        "data.image_size": [64, 64],
+        "train.epochs": 1,
+    }
+    options = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
+    asha = "asha: {grace_epochs: 1}\n"
+    space = tmp_path / "full.yaml"
+    space.write_text((Path(__file__).parents[1] / "spaces" / "full.yaml").read_text() + asha)
+    done = run(
+        "search.run", space, "--data", coco_sample, "--trials", 2, "--out", "out", *options,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "train: 115 images with 324 labelled persons" in done.stdout
+    assert "val: 84 images with 236 labelled persons" in done.stdout
+    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1"}
+
+
+def test_the_same_command_runs_on_a_cluster_that_is_already_there(tmp_path: Path) -> None:
+    space = write_space(tmp_path, trials=2)
+    with subprocess.Popen(
+        [sys.executable, "-c", TWO_NODES],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as cluster:
+        assert cluster.stdout is not None
+        address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+        done = run(
+            "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
+            cwd=tmp_path,
+        )  # fmt: skip
+        cluster.communicate("stop\n")
+    assert done.returncode == 0, done.stderr
+    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1"}
+
+
+@pytest.mark.gpu
+def test_trials_share_one_gpu_within_their_fractions(tmp_path: Path) -> None:
+    space = write_space(tmp_path, resources={"gpu": 0.25}, trials=4)
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    used = [float(row["peak_memory_bytes"]) for row in rows(tmp_path / "out")]
+    assert max(used) < 0.25 * torch.cuda.get_device_properties(0).total_memory
+
+
+def test_a_saved_config_of_a_search_is_a_config_of_kptrain(tmp_path: Path) -> None:
+    config = resolve({"data.root": "embedded"}, "test")
+    save_config(config, tmp_path / "config.yaml")
+    assert resolve(flatten(yaml.safe_load((tmp_path / "config.yaml").read_text())), "x") == config

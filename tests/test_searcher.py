@@ -1,0 +1,177 @@
+"""What is proposed, in which order, and what Optuna is told."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from kptrain.config import TrainConfig
+from kptrain.resolve import change, setting_infos
+from search.searcher import Searcher, axis_values
+from search.space import Space, read_space, resolve_space
+
+
+def make(tmp_path: Path, text: str) -> tuple[Space, TrainConfig]:
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    space = read_space(path)
+    return space, resolve_space(space, {"data.root": "embedded"})
+
+
+BOTH = """
+space:
+  optim.lr: {low: 1e-4, high: 1e-2, log: true}
+  train.batch_size: [8, 16, 32]
+trials: 30
+seed: 4
+"""
+
+
+def proposals(searcher: Searcher, num: int) -> list[dict[str, Any]]:
+    """Propose trials one at a time, each told a value that depends on its settings alone."""
+    seen = []
+    for number in range(num):
+        settings = searcher.propose(number)
+        searcher.report(number, 1, settings["optim.lr"])
+        searcher.finish(number, "completed", settings["optim.lr"])
+        seen.append(settings)
+    return seen
+
+
+def test_the_defaults_come_first_then_the_start_points_with_the_base_elsewhere(
+    tmp_path: Path,
+) -> None:
+    space, base = make(tmp_path, BOTH + "start: [{optim.lr: 3e-4}, {train.batch_size: 32}]\n")
+    searcher = Searcher(space, base)
+    assert searcher.propose(0) == {"optim.lr": 1e-3, "train.batch_size": 8}
+    assert searcher.propose(1) == {"optim.lr": 3e-4, "train.batch_size": 8}
+    assert searcher.propose(2) == {"optim.lr": 1e-3, "train.batch_size": 32}
+    assert searcher.propose(3)["optim.lr"] not in (1e-3, 3e-4)
+
+
+def test_defaults_outside_of_the_space_are_tried_first_and_not_told_to_optuna(
+    tmp_path: Path,
+) -> None:
+    space, base = make(tmp_path, "space: {optim.lr: {low: 1e-2, high: 1e-1}}\ntrials: 3\n")
+    searcher = Searcher(space, base)
+    assert searcher.propose(0) == {"optim.lr": 1e-3}
+    searcher.report(0, 1, 0.5)
+    searcher.finish(0, "completed", 0.5)
+    assert searcher.study.trials == []
+    assert 1e-2 <= searcher.propose(1)["optim.lr"] <= 1e-1
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_seed_proposes_the_same_and_another_seed_does_not(
+    tmp_path: Path, sampler: str
+) -> None:
+    text = BOTH + f"sampler: {sampler}\n"
+    first = proposals(Searcher(*make(tmp_path, text)), 25)
+    assert proposals(Searcher(*make(tmp_path, text)), 25) == first
+    assert proposals(Searcher(*make(tmp_path, text.replace("seed: 4", "seed: 5"))), 25) != first
+
+
+def test_tpe_learns_from_what_it_is_told_and_random_does_not(tmp_path: Path) -> None:
+    text = BOTH.replace("trials: 30", "trials: 60")
+    low = [p["optim.lr"] for p in proposals(Searcher(*make(tmp_path, text)), 60)[-20:]]
+    text += "sampler: random\n"
+    drawn = [p["optim.lr"] for p in proposals(Searcher(*make(tmp_path, text)), 60)[-20:]]
+    assert sum(lr < 3e-4 for lr in low) > sum(lr < 3e-4 for lr in drawn)
+
+
+def test_a_stopped_trial_is_told_as_pruned_at_its_last_epoch(tmp_path: Path) -> None:
+    searcher = Searcher(*make(tmp_path, BOTH))
+    searcher.propose(0)
+    for epoch, value in ((1, 0.9), (2, 0.7), (3, 0.8)):
+        searcher.report(0, epoch, value)
+    searcher.finish(0, "stopped", 0.7)
+    (trial,) = searcher.study.trials
+    assert trial.state == TrialState.PRUNED
+    assert trial.intermediate_values == {1: 0.9, 2: 0.7, 3: 0.8}
+    assert trial.last_step == 3
+
+
+def test_a_failed_trial_is_told_as_failed_and_a_completed_one_with_its_best(
+    tmp_path: Path,
+) -> None:
+    searcher = Searcher(*make(tmp_path, BOTH))
+    searcher.propose(0)
+    searcher.finish(0, "failed", None)
+    searcher.propose(1)
+    searcher.report(1, 1, 0.4)
+    searcher.report(1, 2, 0.6)
+    searcher.finish(1, "completed", 0.4)
+    failed, completed = searcher.study.trials
+    assert failed.state == TrialState.FAIL
+    assert completed.state == TrialState.COMPLETE
+    assert completed.value == 0.4
+
+
+def test_an_ap_is_maximised_and_a_loss_minimised(tmp_path: Path) -> None:
+    by_loss = Searcher(*make(tmp_path, BOTH))
+    by_ap = Searcher(*make(tmp_path, BOTH + "metric: val_ap\n"))
+    assert by_loss.study.direction == optuna.study.StudyDirection.MINIMIZE
+    assert by_ap.study.direction == optuna.study.StudyDirection.MAXIMIZE
+
+
+def test_both_ends_of_each_axis_can_be_proposed(tmp_path: Path) -> None:
+    text = """
+space:
+  schedule.step_epochs: {low: 3, high: 5}
+  schedule.gamma: {low: 0.1, high: 0.3, step: 0.1}
+  data.image_size: [[64, 64], [96, 96]]
+  train.batch_size: {low: 1, high: 3, log: true}
+metric: val_ap
+trials: 100
+sampler: random
+"""
+    searcher = Searcher(*make(tmp_path, text))
+    seen = [searcher.propose(number) for number in range(100)][1:]
+    assert {p["schedule.step_epochs"] for p in seen} == {3, 4, 5}
+    assert {round(p["schedule.gamma"], 9) for p in seen} == {0.1, 0.2, 0.3}
+    assert {tuple(p["data.image_size"]) for p in seen} == {(64, 64), (96, 96)}
+    assert {p["train.batch_size"] for p in seen} == {1, 2, 3}
+
+
+def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
+    tmp_path: Path,
+) -> None:
+    varied = {
+        "data.view": "[image, person]",
+        "data.image_size": "[[64, 64], [96, 64]]",
+        "data.limit_train": "{low: 5, high: 50}",
+        "heatmap.sigma_px": "{low: 1.5, high: 2.5}",
+        "loss.joint_weights": f"[{[1.0] * 17}, {[2.0] * 17}]",
+        "model.trunk": "[resnet18, resnet34]",
+        "model.deconv_channels": "[[8, 8, 8], [4, 4, 4]]",
+        "model.weights": "[imagenet, none]",
+        "optim.lr": "{low: 0.1, high: 0.2}",
+        "optim.weight_decay": "{low: 0.1, high: 0.2}",
+        "schedule.step_epochs": "{low: 2, high: 5}",
+        "schedule.gamma": "{low: 0.1, high: 0.2}",
+        "train.epochs": "{low: 4, high: 6}",
+        "train.batch_size": "{low: 3, high: 7}",
+        "train.seed": "{low: 1, high: 9}",
+    }
+    infos = setting_infos()
+    assert varied.keys() == {p for p, i in infos.items() if i.changes in ("nothing", "loss")} - {
+        path for path in infos if path == "data.limit_val"
+    }
+    axes = "".join(f"  {path}: {domain}\n" for path, domain in varied.items())
+    space, base = make(tmp_path, f"space:\n{axes}metric: val_ap\ntrials: 5\nsampler: random\n")
+    searcher = Searcher(space, base)
+    searcher.propose(0)
+    settings = searcher.propose(1)
+    config = change(base, settings, "test")
+    for path, domain in varied.items():
+        branch, leaf = path.split(".")
+        arrived = getattr(getattr(config, branch), leaf)
+        assert arrived == (tuple(settings[path]) if isinstance(arrived, tuple) else settings[path])
+        assert type(arrived) is not str or arrived in domain
+
+
+def test_settings_are_spelled_in_short() -> None:
+    settings = {"optim.lr": 0.00123456, "data.image_size": [64, 96], "train.batch_size": 8}
+    assert axis_values(settings) == "lr=0.00123 image_size=[64,96] batch_size=8"

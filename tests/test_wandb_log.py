@@ -1,0 +1,162 @@
+"""Metrics to Weights & Biases: passed on unchanged, written offline, closed with the stream."""
+
+import struct
+import sys
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kptrain.config import TrainConfig
+from kptrain.curve import EpochReport
+from kptrain.errors import SettingsError, TrainingError
+from kptrain.resolve import change
+from kptrain.wandb_log import log_to_wandb
+
+
+class Stream:
+    """Three reports, and whether their generator was closed."""
+
+    def __init__(self, breaks_at: int | None = None) -> None:
+        self.breaks_at = breaks_at
+        self.is_closed = False
+
+    def reports(self) -> Generator[EpochReport, None, None]:
+        try:
+            for epoch in (1, 2, 3):
+                if epoch == self.breaks_at:
+                    raise TrainingError(f"epoch {epoch}: the loss must be finite")
+                yield EpochReport(epoch, 0.5, 0.25 / epoch, 0.1, 0.0, 1e-3, 1.0, 2.0, 3, True)
+        finally:
+            self.is_closed = True
+
+
+def config_of(mode: str) -> TrainConfig:
+    return change(TrainConfig(), {"wandb.mode": mode, "wandb.project": "a-project"}, "test")
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nobody's key and nobody's folders."""
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", str(tmp_path / "home" / "netrc"))
+    for kind in ("CONFIG", "CACHE", "DATA"):
+        monkeypatch.setenv(f"WANDB_{kind}_DIR", str(tmp_path / "home"))
+
+
+def records(run_dir: Path) -> list[Any]:
+    """What Weights & Biases would send: the records of the only offline run in the folder."""
+    from wandb.proto import wandb_internal_pb2
+
+    (file,) = run_dir.glob("wandb/offline-run-*/run-*.wandb")
+    found = []
+    for content in chunks(file.read_bytes()):
+        record = wandb_internal_pb2.Record()
+        record.ParseFromString(content)
+        found.append(record)
+    return found
+
+
+def chunks(log: bytes) -> Iterator[bytes]:
+    """The records of a log in LevelDB's format, after the seven bytes of W&B's own header."""
+    block, header, last_kinds = 32768, 7, (1, 4)
+    offset, content = header, b""
+    while offset < len(log):
+        left = block - offset % block
+        if left < header:
+            offset += left
+            continue
+        _, length, kind = struct.unpack("<IHB", log[offset : offset + header])
+        content += log[offset + header : offset + header + length]
+        offset += header + length
+        if kind in last_kinds:
+            yield content
+            content = b""
+
+
+def logged(run_dir: Path, name: str) -> list[str]:
+    """The values of one metric, as JSON."""
+    return [
+        item.value_json
+        for record in records(run_dir)
+        for item in record.history.item
+        if name in (item.key, *item.nested_key)
+    ]
+
+
+def exit_codes(run_dir: Path) -> list[int]:
+    found = records(run_dir)
+    return [record.exit.exit_code for record in found if record.WhichOneof("record_type") == "exit"]
+
+
+def test_disabled_passes_the_reports_on_and_does_not_import_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import would raise
+    reports = log_to_wandb(Stream().reports(), config_of("disabled"), tmp_path / "run")
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    assert not (tmp_path / "run").exists()
+
+
+def test_disabled_closing_closes_the_stream(tmp_path: Path) -> None:
+    stream = Stream()
+    with closing(log_to_wandb(stream.reports(), config_of("disabled"), tmp_path)) as reports:
+        next(reports)
+        assert not stream.is_closed
+    assert stream.is_closed
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_offline_writes_the_metrics_below_the_run_folder(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reports = log_to_wandb(Stream().reports(), config_of("offline"), tmp_path / "r7", group="lr")
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    assert logged(tmp_path / "r7", "val_loss") == ["0.25", "0.125", str(0.25 / 3)]
+    assert logged(tmp_path / "r7", "epoch") == ["1", "2", "3"]
+    assert exit_codes(tmp_path / "r7") == [0]
+    (run,) = (r.run for r in records(tmp_path / "r7") if r.WhichOneof("record_type") == "run")
+    assert (run.project, run.display_name, run.run_group) == ("a-project", "r7", "lr")
+    assert {item.key for item in run.config.update} >= {"optim.lr", "data.view", "train.seed"}
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_offline_a_reader_that_stops_early_closes_the_stream_and_the_run_without_a_failure(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stream = Stream()
+    with closing(log_to_wandb(stream.reports(), config_of("offline"), tmp_path)) as reports:
+        next(reports)
+    assert stream.is_closed
+    assert logged(tmp_path, "epoch") == ["1"]
+    assert exit_codes(tmp_path) == [0]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_offline_a_training_that_breaks_is_a_failed_run_without_a_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    reports = log_to_wandb(Stream(breaks_at=2).reports(), config_of("offline"), tmp_path)
+    with pytest.raises(TrainingError):
+        list(reports)
+    assert logged(tmp_path, "epoch") == ["1"]
+    assert exit_codes(tmp_path) == [1]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_online_without_a_key_is_refused_in_one_line(tmp_path: Path) -> None:
+    stream = Stream()
+    with pytest.raises(SettingsError, match=r"^wandb.mode: .* online cannot: .*; or use") as caught:
+        list(log_to_wandb(stream.reports(), config_of("online"), tmp_path))
+    assert "\n" not in str(caught.value)
