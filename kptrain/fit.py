@@ -95,9 +95,13 @@ def find_device(config: TrainConfig) -> torch.device:
 
 
 def _start(config: TrainConfig, device: torch.device) -> Training:
-    model = build_model(config.model, config.train.seed).to(device)
+    model = build_model(config.model, config.train.seed)
+    model = model.to(device).to(memory_format=torch.channels_last)  # as batches come
     optimizer = torch.optim.Adam(
-        model.parameters(), lr=config.optim.lr, weight_decay=config.optim.weight_decay
+        model.parameters(),
+        lr=config.optim.lr,
+        weight_decay=config.optim.weight_decay,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.StepLR(
         optimizer, config.schedule.step_epochs, config.schedule.gamma

@@ -26,7 +26,7 @@ EMBEDDED_SETTINGS: dict[str, Any] = {
     "data.image_size": [96, 96],
     "heatmap.sigma_px": 1.5,
     "model.trunk": "shufflenet_v2_x0_5",
-    "model.deconv_channels": [64, 64, 64],
+    "model.deconv_channels": [32, 32, 32],
     "model.weights": "none",
     "train.epochs": 8,
 }

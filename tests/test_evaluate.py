@@ -167,8 +167,8 @@ def test_in_the_image_view_each_person_is_looked_for_in_its_own_box(writer: Coco
             )
     config = config_of(writer.write(), **{"data.image_size": [128, 256]})
     pack = open_pack(config.data, "val")
-    joints, everyone = torch.from_numpy(pack.table.joints) / 4, torch.ones(1, 1, 17).bool()
-    faint, strong = (encode(one[None, None], everyone, (32, 64), 1.0) for one in joints)
+    centres, everyone = torch.from_numpy(pack.table.joints) / 4, torch.ones(1, 1, 17).bool()
+    faint, strong = (encode(centre[None, None], everyone, (32, 64), 1.0) for centre in centres)
     persons, found = detect(torch.maximum(0.2 * faint, strong), pack, np.array([0]))
     assert persons.tolist() == [0, 1]
     assert np.abs(found[:, :, :2] - pack.table.keypoints[:, :, :2]).max() < 0.1

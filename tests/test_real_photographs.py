@@ -1,4 +1,4 @@
-"""On real photographs: what perfect heatmaps score, what no prediction costs, what can be learnt."""
+"""Real photographs: what perfect heatmaps score, what no prediction costs, what can be learnt."""
 
 import json
 from contextlib import closing
@@ -98,18 +98,18 @@ def test_sixteen_persons_are_learnt_by_heart(same_persons: Path, tmp_path: Path)
     said = {
         "data.root": str(same_persons),
         "data.view": "person",
-        "data.image_size": [128, 96],
+        "data.image_size": [96, 64],
         "data.limit_train": 16,
         "data.limit_val": 16,
-        "heatmap.sigma_px": 1.5,
-        "model.trunk": "resnet18",
+        "heatmap.sigma_px": 1.0,
+        "model.trunk": "shufflenet_v2_x0_5",
         "model.deconv_channels": [64, 64, 64],
         "model.weights": "none",
-        "optim.lr": 2e-3,
-        "schedule.step_epochs": 40,
-        "train.epochs": 60,
-        "train.batch_size": 8,
-        "train.threads": 2,
+        "optim.lr": 3e-3,
+        "schedule.step_epochs": 70,
+        "train.epochs": 80,
+        "train.batch_size": 2,
+        "train.threads": 1,
         "train.device": "cpu",
         "checkpoint.metric": "val_ap",
     }

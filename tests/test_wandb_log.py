@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -50,27 +51,30 @@ def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def records(run_dir: Path) -> list[Any]:
     """What Weights & Biases would send: the records of the only offline run in the folder."""
-    from wandb.proto import wandb_internal_pb2
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # generated
 
     (file,) = run_dir.glob("wandb/offline-run-*/run-*.wandb")
-    found = []
-    for content in chunks(file.read_bytes()):
-        record = wandb_internal_pb2.Record()
-        record.ParseFromString(content)
-        found.append(record)
-    return found
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:  # a process of W&B's own still writes after `finish`
+        found = [Record.FromString(content) for content in chunks(file.read_bytes())]
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"{file} does not end with the end of its run")
 
 
 def chunks(log: bytes) -> Iterator[bytes]:
-    """The records of a log in LevelDB's format, after the seven bytes of W&B's own header."""
+    """The whole records of a log in LevelDB's format, after the seven bytes of W&B's header."""
     block, header, last_kinds = 32768, 7, (1, 4)
     offset, content = header, b""
-    while offset < len(log):
+    while offset + header <= len(log):
         left = block - offset % block
         if left < header:
             offset += left
             continue
         _, length, kind = struct.unpack("<IHB", log[offset : offset + header])
+        if offset + header + length > len(log):
+            return
         content += log[offset + header : offset + header + length]
         offset += header + length
         if kind in last_kinds:
