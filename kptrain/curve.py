@@ -7,8 +7,6 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from kptrain.errors import CheckpointError
-
 METRICS = ("epoch", "train_loss", "val_loss", "val_oks", "val_ap", "lr")
 TIMING = ("epoch", "seconds", "images_per_second", "peak_memory_bytes")
 
@@ -52,21 +50,3 @@ def save_curve(curve: list[EpochReport], run_dir: Path) -> None:
             writer.writerow(columns)
             writer.writerows([getattr(row, column) for column in columns] for row in curve)
         temporary.replace(run_dir / name)
-
-
-def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Read a `metrics.csv`.
-
-    Raises: CheckpointError if it is not there or not one.
-    """
-    try:
-        with path.open(newline="") as file:
-            header, *rows = csv.reader(file)
-        if tuple(header) != METRICS:
-            raise ValueError(f"its columns are {header}")
-        return [dict(zip(METRICS, map(float, row), strict=True)) for row in rows]
-    except (OSError, ValueError, csv.Error) as error:
-        raise CheckpointError(
-            f"{path}: must be a table with the columns {', '.join(METRICS)}, but {error}; name the "
-            f"metrics.csv of a run"
-        ) from None

@@ -11,12 +11,14 @@ uninterrupted one bit for bit.
 
 import math
 import resource
+import sys
 import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from rich.progress import track
 from torch import nn
@@ -189,6 +191,11 @@ def _run_epoch(
     train_loss = _train(training, config, train_pack, device, epoch, progress)
     train_seconds = time.perf_counter() - started
     val_loss, val_oks, val_ap = validate(training.model, config, val_pack, device)
+    if not math.isfinite(val_loss):
+        raise TrainingError(
+            f"epoch {epoch}, validation: the loss must be finite, but is {val_loss}; a smaller "
+            f"optim.lr ({config.optim.lr:g}) may help"
+        )
     training.schedule.step()
     values = {"val_loss": val_loss, "val_oks": val_oks, "val_ap": val_ap}
     return EpochReport(
@@ -250,29 +257,17 @@ def _losses(prediction: torch.Tensor, batch: Batch, config: TrainConfig) -> torc
 def validate(
     model: nn.Module, config: TrainConfig, pack: Pack, device: torch.device
 ) -> tuple[float, float, float]:
-    """The mean loss of the samples, the mean OKS of the persons, and COCO's AP.
-
-    Raises: TrainingError if the loss is not finite.
-    """
+    """The mean loss of the samples, the mean OKS of the persons, and COCO's AP."""
     model.eval()
     total = 0.0
-    found = torch.zeros(len(pack.table.area), pack.table.keypoints.shape[1], 3).double().numpy()
-    for batch in batches(pack, _in_order(pack), config.train.batch_size, device):
+    found = np.zeros_like(pack.table.keypoints)
+    for batch in batches(pack, np.arange(len(pack)), config.train.batch_size, device):
         heatmaps = model(batch.images)
         total += float(_losses(heatmaps, batch, config).double().sum())
         persons, joints = detect(heatmaps, pack, batch.samples)
         found[persons] = joints
     val_loss = total / len(pack)
-    if not math.isfinite(val_loss):
-        raise TrainingError(
-            f"validation: the loss must be finite, but is {val_loss}; a smaller optim.lr "
-            f"({config.optim.lr:g}) may help"
-        )
     return val_loss, float(oks(found, pack.table).mean()), average_precision(found, pack.table)
-
-
-def _in_order(pack: Pack) -> Any:
-    return torch.arange(len(pack)).numpy()
 
 
 def _is_best(value: float, curve: list[EpochReport], config: TrainConfig) -> bool:
@@ -286,4 +281,5 @@ def _peak_memory(device: torch.device) -> int:
     """Bytes: of the device in this epoch, or of the process so far on a CPU."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

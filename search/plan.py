@@ -7,7 +7,7 @@ from kptrain.coco import read_split
 from kptrain.config import TrainConfig
 from kptrain.model import weights_file
 from kptrain.pack import data_folder
-from kptrain.resolve import change
+from kptrain.resolve import EMBEDDED, change
 from search.domains import Choice
 from search.space import Space, max_epochs, rungs
 
@@ -48,5 +48,6 @@ def check_files(space: Space, base: TrainConfig) -> None:
         for value in axis.values if isinstance(axis, Choice) else ():
             weights_file(change(base, {path: value}, str(space.path)).model)
     weights_file(base.model)
-    for name in ("train", "val"):
-        read_split(data_folder(base.data), name)
+    if base.data.root != EMBEDDED:  # that one is drawn when it is needed
+        for name in ("train", "val"):
+            read_split(data_folder(base.data), name)

@@ -82,23 +82,17 @@ def _search(arguments: argparse.Namespace) -> int:
 
     from search.plan import check_files, describe_plan  # noqa: PLC0415
 
+    out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
+    if out.exists():
+        raise SettingsError(f"--out: must be a folder that does not exist yet, but {out} does")
     print(banner(base))
     print(describe_plan(space, base, torch.cuda.device_count()))
     check_files(space, base)
     if arguments.plan:
         return 0
-    out = _new_folder(arguments.out, space)
-    return _run(space, base, out, arguments.address)
-
-
-def _new_folder(out: Path | None, space: Space) -> Path:
-    if out is None:
-        out = Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
-    if out.exists():
-        raise SettingsError(f"--out: must be a folder that does not exist yet, but {out} does")
     out.mkdir(parents=True)
     (out / "space.yaml").write_text(space.text, encoding="utf-8")
-    return out
+    return _run(space, base, out, arguments.address)
 
 
 def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int:
@@ -109,7 +103,7 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
     from search.report import describe_result  # noqa: PLC0415
 
     for name in ("train", "val"):  # once, before the first trial
-        print(open_pack(base.data, name, progress=True).summary)
+        print(open_pack(base.data, name, progress=sys.stdout.isatty()).summary)
     # Trials run in another working directory, so every path is absolute.
     record = Record(out.absolute(), space.metric)
     print("Starting Ray ...", flush=True)

@@ -1,5 +1,6 @@
 """What several test files need: small data, and a cache of their own."""
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,12 @@ def coco_sample() -> Path:
     if not SAMPLE.is_dir():
         pytest.skip(f"no COCO sample at {SAMPLE}")
     return SAMPLE
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The rows of a `metrics.csv`."""
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 class CocoWriter:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import read_metrics
 from PIL import Image
 
 from kptrain import __main__ as command
 from kptrain.checkpoint import BEST, RESUME
-from kptrain.curve import read_metrics
 from kptrain.embedded import EMBEDDED_VERSION, write_embedded
 from kptrain.picture import PICTURE
 from kptrain.resolve import EMBEDDED_SETTINGS

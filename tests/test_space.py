@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kptrain.errors import DataError, SettingsError
+from kptrain.resolve import EMBEDDED_SETTINGS
 from search.domains import Choice, Range
 from search.space import (
     Asha,
@@ -416,10 +417,11 @@ def test_data_that_is_not_there_is_an_error_of_the_data() -> None:
 @pytest.mark.parametrize(
     ("axes", "epochs"),
     [
-        (LR, 9),
+        (LR, EMBEDDED_SETTINGS["train.epochs"]),
         ("{train.epochs: {low: 3, high: 30}}", 30),
         ("{train.epochs: [12, 40, 10]}", 40),
-        ("{train.epochs: {low: 3, high: 5}}", 9),  # trial 0 is the base, and may not be cut short
+        # Trial 0 is the base, and may not be cut short.
+        ("{train.epochs: {low: 3, high: 5}}", EMBEDDED_SETTINGS["train.epochs"]),
     ],
 )
 def test_the_longest_trial_is_the_base_or_the_top_of_the_axis(axes: str, epochs: int) -> None:
