@@ -28,6 +28,7 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints even at verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is ours
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # else one starts after the other; suggest() bounds them
 }
 
 REPORT_FIELDS = tuple(EpochReport.__dataclass_fields__)
