@@ -4,7 +4,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -58,9 +58,9 @@ class Terminal:
         title = f"trial {trial.number:>2}  {axis_values(trial.settings)}"
         print(f"{elapsed}  {title}  {event}  | {self._summary()}", flush=True)
 
-    def _table(self) -> Table:
+    def _table(self) -> Group:
         metric = self._record.metric
-        table = Table(title=self._summary(), title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for heading in ("trial", "settings", "epoch", metric, "state"):
             table.add_column(heading, no_wrap=heading != "settings")
         for trial in self._rows():
@@ -72,7 +72,7 @@ class Terminal:
                 "" if best is None else f"{best:.6f}",
                 trial.state + (f": {trial.error}" if trial.error else ""),
             )
-        return table
+        return Group(self._summary(), table)  # a title would be wrapped at the table's width
 
     def _rows(self) -> list[TrialRecord]:
         under_way = [t for t in self._record.trials if t.state in UNDER_WAY]
