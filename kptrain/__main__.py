@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kptrain.checkpoint import BEST
+from kptrain.checkpoint import BEST, RESUME
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
+from kptrain.device import find_device
 from kptrain.errors import KptrainError, SettingsError
-from kptrain.fit import find_device, fit
+from kptrain.fit import fit
 from kptrain.model import weights_file
 from kptrain.pack import open_pack
 from kptrain.picture import PICTURE, draw_predictions
@@ -24,10 +25,9 @@ from kptrain.resolve import (
     parse_assignments,
     resolve,
 )
+from kptrain.run_folder import CONFIG
 from kptrain.strict_yaml import read_yaml
 from kptrain.wandb_log import log_to_wandb
-
-CONFIG = "config.yaml"
 
 say = partial(print, flush=True)  # a log file shows each line when it is said
 
@@ -68,6 +68,8 @@ def read_settings(arguments: argparse.Namespace) -> TrainConfig:
     assigned = parse_assignments(arguments.set)
     check_names(assigned, "--set")
     if arguments.data is not None:
+        if "data.root" in assigned:
+            raise SettingsError("--data: must not come with --set data.root; leave out one of them")
         assigned["data.root"] = arguments.data
     return resolve(said | assigned, where)
 
@@ -94,7 +96,12 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
     progress = sys.stdout.isatty()  # a bar in a file is debris
     say(banner(config))
     say(f"Device: {find_device(config)}")
-    weights_file(config.model)  # what is missing is said before anything long begins
+    # What is missing is said before anything long begins.
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"--out: must be a folder, but {out} is a file; choose another")
+    if not (arguments.resume and (out / RESUME).exists()):
+        weights_file(config.model)
+    say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
         say(open_pack(config.data, name, progress).summary)
     stream = fit(config, out, resume=arguments.resume, progress=progress)

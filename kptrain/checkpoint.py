@@ -7,6 +7,7 @@ that inference needs. `resume.pt` holds what the next epoch needs besides the se
 import os
 import pickle
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,21 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
         temporary.unlink(missing_ok=True)  # only where the writing failed
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any]:
     """Read a checkpoint of this package onto the CPU.
 
-    Raises: CheckpointError if it is missing, damaged, unsafe or of another format.
+    Raises: CheckpointError if it is missing, damaged, unsafe, of another format, or lacks a key.
     """
     content = _load(path)
     if content.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: must be a checkpoint of format {FORMAT}, but got {content.get('format')!r}; "
             f"use a file that this version wrote"
+        )
+    if missing := [key for key in keys if key not in content]:
+        raise CheckpointError(
+            f"{path}: must hold {', '.join(keys)}, but {', '.join(missing)} is missing; it is a "
+            f"checkpoint of another kind"
         )
     return content
 

@@ -8,7 +8,7 @@ trainings; a search reads it.
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.strict_yaml import dump_yaml
@@ -78,7 +78,14 @@ class HeatmapSettings(Settings):
 
 class LossSettings(Settings):
     joint_weights: JointWeights = setting((1.0,) * NUM_JOINTS, changes="loss")
-    """Weight of each joint's squared error, in COCO's order of joints."""
+    """Weight of each joint's squared error, in COCO's order of joints; at least one above 0."""
+
+    @field_validator("joint_weights")
+    @classmethod
+    def _something_is_learnt(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if not any(weights):
+            raise ValueError("At least one weight must be above 0")
+        return weights
 
 
 class ModelSettings(Settings):
@@ -88,6 +95,14 @@ class ModelSettings(Settings):
     """Channels of the three transposed convolutions."""
     weights: str = setting("imagenet", min_length=1)
     """Where training starts: `imagenet`, `none` (random), or the path of a checkpoint."""
+
+    @field_validator("weights")
+    @classmethod
+    def _path_is_absolute(cls, weights: str) -> str:
+        """A trial of a search runs in another folder than the one in which the path was given."""
+        if weights in ("imagenet", "none"):
+            return weights
+        return str(Path(weights).expanduser().absolute())
 
 
 class OptimSettings(Settings):

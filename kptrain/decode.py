@@ -1,14 +1,22 @@
 """One image file to RGB pixels in the frame in which it was annotated."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from kptrain.errors import DataError
+
 ORIENTATION_TAG = 0x0112
 """EXIF's orientation."""
 QUARTER_TURNS = (5, 6, 7, 8)
 """The orientations that exchange height and width."""
+NOT_THE_FILES = (
+    *(errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+)
+"""Errors of the system, which say nothing of the image."""
 
 
 class UnreadableImageError(Exception):
@@ -22,7 +30,8 @@ def decode_image(path: Path, size: tuple[int, int]) -> Image.Image:
     the annotated size says that the annotator saw the image rotated; COCO's own annotations are
     in the frame of the stored pixels. The size is checked before anything is decoded.
 
-    Raises: UnreadableImageError.
+    Raises: UnreadableImageError if the file is at fault; DataError if it cannot be read, which
+    may pass, so that it must not be kept in a pack.
     """
     try:
         with Image.open(path) as image:
@@ -33,6 +42,8 @@ def decode_image(path: Path, size: tuple[int, int]) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise UnreadableImageError("images too large to be real") from error
     except Exception as error:  # malformed files lead Pillow to any
+        if isinstance(error, OSError) and error.errno in NOT_THE_FILES:
+            raise DataError(f"{path}: must be readable, but {error.strerror}; try again") from None
         raise UnreadableImageError("images that cannot be decoded") from error
 
 

@@ -10,8 +10,6 @@ uninterrupted one bit for bit.
 """
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -24,15 +22,17 @@ from rich.progress import track
 from torch import nn
 
 from kptrain.batches import Batch, batches, epoch_order, joint_weights, targets
-from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
+from kptrain.checkpoint import BEST, RESUME, save_checkpoint
 from kptrain.config import TrainConfig, best_is_max, save_config
 from kptrain.curve import EpochReport, save_curve
-from kptrain.errors import CheckpointError, SettingsError, TrainingError
+from kptrain.device import find_device, peak_memory, within_memory
+from kptrain.errors import CheckpointError, TrainingError
 from kptrain.evaluate import average_precision, detect, oks
 from kptrain.loss import heatmap_loss
 from kptrain.model import build_model
 from kptrain.pack import Pack, open_pack
-from kptrain.resolve import setting_infos, settings_of
+from kptrain.resolve import settings_of
+from kptrain.run_folder import CONFIG, only_user_of, saved_state
 
 
 @dataclass
@@ -54,50 +54,41 @@ def fit(
     `checkpoint.metric`, and the state to resume from. Sets torch's number of threads for the
     whole process if `train.threads` is given.
 
-    Raises: DataError, WeightsError; CheckpointError if `run_dir` holds a run and `resume` is not
-    set; SettingsError if it holds one with other settings; TrainingError for a loss that is not
-    finite.
+    Raises: DataError, WeightsError; CheckpointError if `run_dir` is in use, holds a run and
+    `resume` is not set, or holds none and it is; SettingsError if it holds one with other
+    settings; TrainingError for a loss that is not finite, or memory that does not suffice.
     """
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     device = find_device(config)
-    state = _saved_state(config, run_dir, resume)
-    training = _start(config, device)  # what is missing is said before anything long begins
+    with only_user_of(run_dir):
+        yield from _fit(config, run_dir, device, resume, progress)
+
+
+def _fit(
+    config: TrainConfig, run_dir: Path, device: torch.device, resume: bool, progress: bool
+) -> Generator[EpochReport, None, None]:
+    state = saved_state(config, run_dir, resume)
+    with within_memory(config):  # what is missing is said before anything long begins
+        training = _start(config, device, afresh=state is None)
     train_pack = open_pack(config.data, "train", progress)
     val_pack = open_pack(config.data, "val", progress)
     data = f"{train_pack.fingerprint} {val_pack.fingerprint}"
     if state is not None:
         _restore(training, state, config, data, run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    save_config(config, run_dir / "config.yaml")
+    save_config(config, run_dir / CONFIG)
     for epoch in range(len(training.curve) + 1, config.train.epochs + 1):
-        report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
+        with within_memory(config):
+            report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
         _save(training, config, data, report, run_dir)
         yield report
 
 
-def find_device(config: TrainConfig) -> torch.device:
-    """The device that `train.device` names.
-
-    Raises: SettingsError if it is a CUDA device that is not there.
-    """
-    name = config.train.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    if kind == "cpu":
-        return torch.device("cpu")
-    index = int(number or 0)  # torch.device would read cuda:128 as cuda:-128
-    if index >= torch.cuda.device_count():
-        raise SettingsError(
-            f"train.device: must be a device of this machine, but {name} is not there "
-            f"({torch.cuda.device_count()} CUDA devices found); use auto or cpu"
-        )
-    return torch.device("cuda", index)
-
-
-def _start(config: TrainConfig, device: torch.device) -> Training:
-    model = build_model(config.model, config.train.seed)
+def _start(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
+    # A saved state holds all weights: those that the run began from need not be there any more.
+    weights = config.model.weights if afresh else "none"
+    settings = config.model.model_copy(update={"weights": weights})
+    model = build_model(settings, config.train.seed)
     model = model.to(device).to(memory_format=torch.channels_last)  # as batches come
     optimizer = torch.optim.Adam(
         model.parameters(),
@@ -109,20 +100,6 @@ def _start(config: TrainConfig, device: torch.device) -> Training:
         optimizer, config.schedule.step_epochs, config.schedule.gamma
     )
     return Training(model, optimizer, schedule, [])
-
-
-def _saved_state(config: TrainConfig, run_dir: Path, resume: bool) -> dict[str, Any] | None:
-    """The state to go on from; None where no epoch was finished yet."""
-    if not (run_dir / RESUME).exists():
-        return None
-    if not resume:
-        raise CheckpointError(
-            f"{run_dir}: must not hold a run yet, but does; go on with --resume, or choose "
-            f"another folder with --out"
-        )
-    state = load_checkpoint(run_dir / RESUME)
-    _check_same(state["settings"], config, run_dir)
-    return state
 
 
 def _restore(
@@ -137,20 +114,6 @@ def _restore(
     training.optimizer.load_state_dict(state["optimizer"])
     training.schedule.load_state_dict(state["schedule"])
     training.curve = [EpochReport(**row) for row in state["curve"]]
-
-
-def _check_same(saved: dict[str, Any], config: TrainConfig, run_dir: Path) -> None:
-    """Only where it runs, and for how long, may differ from the run that is resumed."""
-    free = {path for path, info in setting_infos().items() if info.changes == "place"}
-    free |= {"train.epochs", "data.root"}  # data are compared by their fingerprint
-    free -= {"checkpoint.metric"}  # the best so far was kept by it, and the others are gone
-    now = settings_of(config)
-    for path in now:
-        if path not in free and saved.get(path) != now[path]:
-            raise SettingsError(
-                f"{run_dir}: {path} must be {saved.get(path)!r} as in the run that is resumed, "
-                f"but got {now[path]!r}; correct it, or choose another folder with --out"
-            )
 
 
 def _save(
@@ -205,7 +168,7 @@ def _run_epoch(
         lr=lr,
         seconds=time.perf_counter() - started,
         images_per_second=len(train_pack) / train_seconds,
-        peak_memory_bytes=_peak_memory(device),
+        peak_memory_bytes=peak_memory(device),
         is_best=_is_best(values[config.checkpoint.metric], training.curve, config),
     )
 
@@ -275,11 +238,3 @@ def _is_best(value: float, curve: list[EpochReport], config: TrainConfig) -> boo
     if best_is_max(config.checkpoint.metric):
         return value > max(earlier, default=-torch.inf)
     return value < min(earlier, default=torch.inf)
-
-
-def _peak_memory(device: torch.device) -> int:
-    """Bytes: of the device in this epoch, or of the process so far on a CPU."""
-    if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

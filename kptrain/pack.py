@@ -6,6 +6,7 @@ H x W input pixels. A pack is a folder, named by a fingerprint of all that shape
 written under a temporary name, under a lock, and renamed when it is whole.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -98,12 +99,14 @@ def cache_dir() -> Path:
     """
     given = os.environ.get("KPTRAIN_CACHE")
     if given:
-        if Path(given).is_file():
+        folder = Path(given).expanduser().absolute()
+        if folder.is_file():
             raise DataError(
                 f"KPTRAIN_CACHE: must be a folder, but {given!r} is a file; name another"
             )
-        return Path(given).absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kptrain"
+        return folder
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home.absolute() / "kptrain"
 
 
 def data_folder(settings: DataSettings) -> Path:
@@ -135,7 +138,7 @@ def open_pack(settings: DataSettings, name: SplitName, progress: bool = False) -
     return Pack(images, ignore, table, digest, about["summary"])
 
 
-def _samples(split: Split, settings: DataSettings, limit: int | None) -> list[Sample]:
+def _samples(split: Split, settings: DataSettings) -> list[Sample]:
     size = settings.image_size
     samples: list[Sample] = []
     for image in split.images:
@@ -144,38 +147,65 @@ def _samples(split: Split, settings: DataSettings, limit: int | None) -> list[Sa
         else:
             for person in image.persons:
                 samples.append(Sample(image, person_frame(person, size), (person,), None))
-    return samples[:limit]
+    return samples
 
 
 def _build(
     split: Split, settings: DataSettings, limit: int | None, folder: Path, progress: bool
 ) -> None:
-    samples = _samples(split, settings, limit)
+    samples = _samples(split, settings)
+    num_samples = len(samples)
+    samples = samples[:limit]
     masks = _masks(samples, settings)  # first: what is wrong with them shows before the long work
     temporary = folder.with_suffix(".tmp")
     if temporary.exists():  # of a process that was killed; we hold the lock
         shutil.rmtree(temporary)
     temporary.mkdir()
-    shape = (len(samples), *settings.image_size, 3)
-    images = np.lib.format.open_memmap(temporary / "images.npy", "w+", np.uint8, shape)
-    failures = _decode_all(samples, images, f"Packing {split.name}", progress)
-    images.flush()
-    kept = [row for row in range(len(samples)) if row not in failures]
-    left_out = Counter(split.left_out) + Counter(_failed_images(failures, samples).values())
-    if not kept:
-        shutil.rmtree(temporary)
+    try:
+        images = _reserve(temporary / "images.npy", (len(samples), *settings.image_size, 3))
+        failures = _decode_all(samples, images, f"Packing {split.name}", progress)
+        images.flush()
+        kept = [row for row in range(len(samples)) if row not in failures]
+        left_out = Counter(split.left_out) + Counter(_failed_images(failures, samples).values())
+        left_out[f"samples beyond data.limit_{split.name}"] = num_samples - len(samples)
+        if not kept:
+            raise DataError(
+                f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
+                f"{len({sample.image.id for sample in samples})} tried none can "
+                f"({counts(+left_out)}); fetch them again"
+            )
+        np.save(temporary / "ignore.npy", masks[kept])
+        np.savez(temporary / "table.npz", **_table(samples, kept, settings))
+        num_images = len({samples[row].image.id for row in kept})
+        num_persons = sum(len(samples[row].persons) for row in kept)
+        summary = describe(split.name, num_images, num_persons, +left_out)
+        (temporary / "about.json").write_text(json.dumps({"summary": summary}))
+        temporary.replace(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # only where something failed
+
+
+def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A file of zeros whose room on the disk is taken: to fill one with holes may kill us.
+
+    Raises: DataError if there is not room enough.
+    """
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    num_bytes = path.stat().st_size
+    try:
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, num_bytes)
+        elif shutil.disk_usage(path).free < num_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        free = shutil.disk_usage(path).free
         raise DataError(
-            f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
-            f"{len({sample.image.id for sample in samples})} tried none can ({counts(left_out)}); "
-            f"fetch them again"
-        )
-    np.save(temporary / "ignore.npy", masks[kept])
-    np.savez(temporary / "table.npz", **_table(samples, kept, settings))
-    num_images = len({samples[row].image.id for row in kept})
-    num_persons = sum(len(samples[row].persons) for row in kept)
-    summary = describe(split.name, num_images, num_persons, left_out)
-    (temporary / "about.json").write_text(json.dumps({"summary": summary}))
-    temporary.replace(folder)
+            f"{path.parent.parent}: must have room for {shape[0]:,} decoded samples "
+            f"({num_bytes / 1e9:.3g} GB), but {error.strerror} ({free / 1e9:.3g} GB are free); "
+            f"make room, or name a folder on another disk with KPTRAIN_CACHE"
+        ) from None
+    return images
 
 
 def _decode_all(

@@ -8,9 +8,9 @@ import torch
 from kptrain.batches import batches
 from kptrain.checkpoint import load_weights
 from kptrain.config import TrainConfig
+from kptrain.device import find_device
 from kptrain.draw import Example, draw_examples
 from kptrain.evaluate import detect
-from kptrain.fit import find_device
 from kptrain.model import KeypointNet
 from kptrain.pack import Pack, open_pack
 

@@ -1,4 +1,5 @@
-"""YAML without its two traps: `1e-3` is a number, and a key given twice is an error."""
+"""YAML without its traps: `1e-3` is a number, `010` and `1:30` are none, a key given twice is an
+error, and so is an alias, which may hold itself."""
 
 import re
 from collections.abc import Hashable
@@ -11,7 +12,15 @@ from kptrain.errors import SettingsError
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, with YAML 1.2 floats and without duplicate keys."""
+    """PyYAML's safe loader, with YAML 1.2 numbers and without duplicate keys and aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML
+            raise yaml.composer.ComposerError(
+                None, None, f"*{event.anchor} is an alias; write the value itself", event.start_mark
+            )
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -30,12 +39,22 @@ class _StrictDumper(yaml.SafeDumper):
     """Its counterpart: quotes the text `1e-3`, which would be read back as a number."""
 
 
+NUMBERS = {
+    "int": r"[-+]?(0|[1-9][0-9]*)$",
+    "float": r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
+    r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$",
+}
+"""What is a number; in YAML 1.1, `010` is 8 and `1:30` is 90."""
+
 for _end in (_StrictLoader, _StrictDumper):
-    _end.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$"),
-        list("-+.0123456789"),
-    )
+    _end.yaml_implicit_resolvers = {
+        first: [(tag, rule) for tag, rule in rules if tag.rpartition(":")[2] not in NUMBERS]
+        for first, rules in _end.yaml_implicit_resolvers.items()
+    }
+    for _kind_of_number, _pattern in NUMBERS.items():
+        _end.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_kind_of_number}", re.compile(_pattern), list("-+.0123456789")
+        )
 
 
 def parse_yaml(text: str, where: str) -> Any:

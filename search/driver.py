@@ -16,6 +16,7 @@ from ray.tune.search import Searcher as TuneSearcher
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.curve import EpochReport
 from kptrain.errors import KptrainError, SettingsError
+from kptrain.pack import cache_dir
 from kptrain.resolve import change
 from search.plan import concurrent_trials
 from search.record import Record, TrialRecord
@@ -41,6 +42,7 @@ def ray_session(address: str | None) -> Iterator[str]:
     Ray's own output is off: what matters of it reaches the user through the record.
     """
     os.environ.update(RAY_SETTINGS)
+    os.environ["KPTRAIN_CACHE"] = str(cache_dir())  # trials run in another working directory
     own = {} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     context = ray.init(address=address or "local", **quiet, **own)

@@ -23,7 +23,12 @@ def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int
 def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     """Trials, rungs, concurrency and the most epochs that the search can cost."""
     epochs = max_epochs(space, base)
-    stops = ", ".join(str(rung) for rung in rungs(space.asha, epochs)) or "none"
+    stops = rungs(space.asha, epochs)
+    asha = (
+        f"after epoch {', '.join(map(str, stops))}: one in {space.asha.reduction} goes on"
+        if stops
+        else f"stops none: no trial is longer than grace_epochs ({space.asha.grace_epochs})"
+    )
     num_cpus = os.cpu_count() or 1
     cpu, gpu = space.resources.cpu, space.resources.gpu if num_gpus else 0.0
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
@@ -32,7 +37,7 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     return (
         f"Space     {space.path}\n{axes}\n"
         f"Trials    {space.trials}, judged by {space.metric}; the first has the defaults\n"
-        f"ASHA      after epoch {stops}: one in {space.asha.reduction} goes on\n"
+        f"ASHA      {asha}\n"
         f"At once   {at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}\n"
         f"At most   {space.trials * epochs} epochs ({space.trials} trials of {epochs})"
     )

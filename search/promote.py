@@ -18,8 +18,8 @@ import kptrain
 from kptrain.checkpoint import BEST
 from kptrain.config import TrainConfig, save_config
 from kptrain.curve import save_curve
+from kptrain.device import find_device
 from kptrain.errors import CheckpointError
-from kptrain.fit import find_device
 from kptrain.pack import open_pack
 from kptrain.picture import PICTURE, draw_predictions
 from search.record import Record, TrialRecord

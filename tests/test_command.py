@@ -87,15 +87,17 @@ def test_a_training_prints_its_data_its_device_its_counts_and_its_epochs(
     out, output = trained
     lines = output.splitlines()
     assert lines[:2] == [f"Data: {small_coco}", "Device: cpu"]
-    assert re.match(r"train: 6 images with \d+ labelled persons", lines[2])
-    assert re.match(r"val: 4 images with \d+ labelled persons", lines[3])
+    assert lines[2].startswith("Preparing the data")
+    assert re.match(r"train: 6 images with \d+ labelled persons", lines[3])
+    assert lines[3].endswith("18 samples beyond data.limit_train")
+    assert re.match(r"val: 4 images with \d+ labelled persons", lines[4])
     losses = r"train_loss 0\.\d{6}  val_loss 0\.\d{6}"
     numbers = rf"{losses}  val_oks 0\.\d{{4}}  val_ap \d\.\d{{4}}  lr 0.001"
     epochs = [line for line in lines if line.startswith("Epoch")]
     assert len(epochs) == 2
     for number, line in enumerate(epochs, start=1):
         assert re.fullmatch(rf"Epoch {number}/2  {numbers}  \d+\.\d s  \d+ images/s", line)
-    assert lines[5] == f"  new best val_loss, saved to {out / BEST}"
+    assert lines[6] == f"  new best val_loss, saved to {out / BEST}"
     assert lines[-1] == f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}"
 
 
@@ -119,7 +121,7 @@ def test_a_training_writes_a_picture(trained: tuple[Path, str]) -> None:
     with Image.open(out / PICTURE) as picture:
         picture.verify()
     names = {path.name for path in out.iterdir()}
-    assert names == {"config.yaml", "metrics.csv", "timing.csv", BEST, RESUME, PICTURE}
+    assert names == {"config.yaml", "metrics.csv", "timing.csv", ".lock", BEST, RESUME, PICTURE}
 
 
 def test_run_again_from_its_saved_config_it_writes_the_same_curve(
@@ -241,12 +243,15 @@ def test_an_error_leaves_the_process_with_two_and_without_a_traceback(tmp_path: 
         (["--resume"], "--resume: must come with --out DIR"),
         (["--resume", "--out", "nowhere"], "nowhere/config.yaml: must be a readable text file"),
         (["--set", "model.weights=nowhere.pth"], "model.weights: must be imagenet, none or a file"),
+        (["--data", "a", "--set", "data.root=b"], "--data: must not come with --set data.root"),
+        (["--out", "file"], "--out: must be a folder, but file is a file; choose another"),
         (["--set", "train.device=cuda:99"], "train.device: must be a device of this machine, but"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    Path("file").touch()
     assert error_of(arguments, capsys).startswith(f"error: {told}")
 
 

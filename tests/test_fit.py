@@ -21,9 +21,10 @@ from kptrain.batches import Batch, batches, targets
 from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.curve import METRICS, TIMING, EpochReport
+from kptrain.device import find_device
 from kptrain.embedded import write_embedded
 from kptrain.errors import CheckpointError, SettingsError, TrainingError, WeightsError
-from kptrain.fit import find_device, fit, validate
+from kptrain.fit import fit, validate
 from kptrain.layout import SplitName
 from kptrain.model import build_model
 from kptrain.pack import Pack, open_pack
@@ -131,7 +132,7 @@ def test_each_report_comes_when_its_epoch_is_on_disk(config: TrainConfig, tmp_pa
 
 def test_a_run_folder_holds_what_the_docstring_names_and_nothing_else(uninterrupted: Path) -> None:
     names = {path.name for path in uninterrupted.iterdir()}
-    assert names == {"config.yaml", "metrics.csv", "timing.csv", BEST, RESUME}
+    assert names == {"config.yaml", "metrics.csv", "timing.csv", ".lock", BEST, RESUME}
 
 
 def test_training_lowers_the_loss(uninterrupted: Path) -> None:
@@ -239,6 +240,59 @@ def test_resuming_with_another_setting_is_refused_by_its_name(
         run(changed(config, path, value), uninterrupted, resume=True)
 
 
+def test_resuming_with_fewer_epochs_than_are_finished_is_refused(
+    config: TrainConfig, uninterrupted: Path
+) -> None:
+    before = (uninterrupted / "config.yaml").read_bytes()
+    with pytest.raises(
+        SettingsError, match=r"train\.epochs must be at least the 3 that .* but got 2"
+    ):
+        run(changed(config, "train.epochs", 2), uninterrupted, resume=True)
+    assert (uninterrupted / "config.yaml").read_bytes() == before
+
+
+def test_resuming_where_there_is_no_run_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="must hold a run to go on with, but holds none"):
+        run(config, tmp_path, resume=True)
+
+
+def test_resuming_from_a_checkpoint_of_another_kind_is_refused(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / RESUME).write_bytes((uninterrupted / BEST).read_bytes())
+    with pytest.raises(CheckpointError, match=r"but optimizer, schedule, .* is missing"):
+        run(config, tmp_path, resume=True)
+
+
+def test_resuming_needs_no_file_of_the_first_weights(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first.pth"
+    first.write_bytes((uninterrupted / BEST).read_bytes())
+    config = changed(config, "model.weights", str(first))
+    run(changed(config, "train.epochs", 1), tmp_path / "run")
+    first.unlink()
+    resumed = run(changed(config, "train.epochs", 2), tmp_path / "run", resume=True)
+    assert [report.epoch for report in resumed] == [2]
+
+
+def test_a_folder_in_which_another_trains_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    with closing(fit(config, tmp_path)) as reports:
+        next(reports)
+        with pytest.raises(CheckpointError, match="must not be in use, but another process"):
+            run(config, tmp_path, resume=True)
+    assert len(run(config, tmp_path, resume=True)) == 2
+
+
+def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    huge = changed(config, "model.deconv_channels", [2_000_000_000] * 3)
+    with pytest.raises(TrainingError, match=r"into memory, but with train\.batch_size 3"):
+        run(huge, tmp_path)
+
+
 def test_resuming_elsewhere_is_allowed(config: TrainConfig, uninterrupted: Path) -> None:
     elsewhere = change(config, {"train.threads": 2, "train.device": "auto"}, "test")
     assert run(elsewhere, uninterrupted, resume=True) == []
@@ -272,7 +326,7 @@ def test_two_runs_of_one_config_write_the_same_bytes(
 def test_the_curve_does_not_depend_on_what_is_left_alone_below(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    elsewhere = {"checkpoint.metric": "val_ap", "train.device": "auto", "wandb.project": "other"}
+    elsewhere = {"checkpoint.metric": "val_ap", "wandb.project": "other"}
     run(change(config, elsewhere | {"train.epochs": 2}, "test"), tmp_path)
     expected = read_metrics(uninterrupted / "metrics.csv")[:2]
     assert read_metrics(tmp_path / "metrics.csv") == expected
@@ -529,7 +583,7 @@ def test_missing_weights_are_said_before_anything_is_packed(
     monkeypatch.setattr(fit_module, "open_pack", lambda *_: pytest.fail("packing began"))
     with pytest.raises(WeightsError):
         run(changed(config, "model.weights", str(tmp_path / "none.pth")), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "config.yaml").exists()
 
 
 def test_a_folder_with_a_run_is_refused_before_anything_is_packed(

@@ -1,5 +1,6 @@
 """Packs: what is in them, what is left out, when they are built anew, and by whom."""
 
+import errno
 import json
 import os
 import shutil
@@ -237,6 +238,49 @@ def test_a_limit_counts_images_in_the_image_view_and_persons_in_the_person_view(
     pack = open_pack(settings(root, view, limit_train=limit, limit_val=1), "train")
     assert len(pack) == min(limit, 5 if view == "image" else 10)
     assert persons is None or pack.table.person_id.tolist() == persons
+
+
+def test_what_a_limit_leaves_out_is_counted(small_coco: Path) -> None:
+    chosen = settings(small_coco, limit_train=3)
+    assert "samples beyond data.limit_train" in open_pack(chosen, "train").summary
+    assert "beyond" not in open_pack(chosen, "val").summary
+
+
+def test_a_disk_too_small_is_said_with_its_figures_and_left_as_it_was(
+    cache: Path, writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    root = written(writer)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        said = r"must have room for 5 decoded samples \(9.23e-05 GB\), but No space left"
+        with pytest.raises(DataError, match=said):
+            open_pack(settings(root), "train")
+    assert [path for path in (cache / "packs").iterdir() if path.is_dir()] == []
+    assert len(open_pack(settings(root), "train")) == 5
+
+
+def test_the_room_of_a_pack_is_taken_before_it_is_filled(tmp_path: Path) -> None:
+    pack_module._reserve(tmp_path / "images.npy", (1000, 10, 10, 3))
+    status = (tmp_path / "images.npy").stat()
+    assert status.st_blocks * 512 >= status.st_size > 300_000
+
+
+@pytest.mark.usefixtures("cache")
+def test_an_error_of_the_system_is_said_and_not_kept_as_a_bad_image(
+    writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    root = written(writer)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", fail)
+        with pytest.raises(DataError, match=r"\.jpg: must be readable, but Input/output error"):
+            open_pack(settings(root), "train")
+    assert len(open_pack(settings(root), "train")) == 5
 
 
 def test_the_limit_of_validation_is_its_own(small_coco: Path) -> None:

@@ -42,3 +42,5 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     assert "1 CPU and 0.5 GPU" in plan
     assert "240 epochs (12 trials of 20)" in plan
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
+    short = resolve_space(space, {"data.root": "embedded", "train.epochs": 2})
+    assert "ASHA      stops none" in describe_plan(space, short, num_gpus=0)

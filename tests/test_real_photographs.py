@@ -44,9 +44,12 @@ def recall(similarity: np.ndarray) -> float:
     return float((similarity >= thresholds[:, None]).mean())
 
 
-def test_perfect_heatmaps_score_0_99_in_the_person_view(coco_sample: Path) -> None:
+@pytest.mark.parametrize("sigma_px", [1.0, 2.0, 3.0])
+def test_perfect_heatmaps_score_0_99_in_the_person_view_at_every_sigma(
+    coco_sample: Path, sigma_px: float
+) -> None:
     # What is missing: joints that lie outside of the crop, where the annotator's box is too small.
-    config = config_of(coco_sample, "person", (256, 192))
+    config = config_of(coco_sample, "person", (256, 192), sigma_px)
     pack = open_pack(config.data, "val")
     found = found_in_targets(config, pack)
     assert average_precision(found, pack.table) == pytest.approx(0.991, abs=0.005)

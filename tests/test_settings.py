@@ -94,6 +94,15 @@ def test_every_setting_is_reached_by_change_and_no_other_setting_moves(
     assert after == before | {path: value}
 
 
+def test_the_path_of_weights_means_the_same_in_every_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = change(TrainConfig(), {"model.weights": "mine.pth"}, "test")
+    assert config.model.weights == str(tmp_path / "mine.pth")
+    assert change(config, {"model.weights": "none"}, "test").model.weights == "none"
+
+
 def test_a_config_cannot_be_altered() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TrainConfig().train.epochs = 3
@@ -154,6 +163,9 @@ REFUSED = [
     ("model.weights", "", "model.weights: String should have at least 1 character, but got ''; "
      "model.weights is: Where training starts: `imagenet`, `none` (random), or the path of a "
      "checkpoint."),
+    ("loss.joint_weights", [0.0] * 17, "loss.joint_weights: At least one weight must be above 0, "
+     f"but got {[0.0] * 17}; loss.joint_weights is: Weight of each joint's squared error, in "
+     "COCO's order of joints; at least one above 0."),
     ("train.device", "gpu", "train.device: String should match pattern "
      r"'^(auto|cpu|cuda(:\d+)?)$', but got 'gpu'; train.device is: `auto` (CUDA where there is a "
      "GPU), `cpu`, `cuda` or `cuda:N`."),
@@ -229,7 +241,9 @@ def test_a_number_with_an_exponent_is_a_float(text: str, number: float) -> None:
     assert isinstance(parse_yaml(text, ""), float)
 
 
-@pytest.mark.parametrize("text", ["e3", "1e", "1e3x", "--1e3", ".e3"])
+@pytest.mark.parametrize(
+    "text", ["e3", "1e", "1e3x", "--1e3", ".e3", "010", "1:30", "1_000", "0x1F"]
+)
 def test_what_only_resembles_a_number_stays_text(text: str) -> None:
     assert parse_yaml(text, "") == text
 
@@ -263,6 +277,8 @@ def test_the_same_key_in_two_mappings_is_fine() -> None:
         ("a: 2024-13-45", "x.yaml: must be valid YAML, but month must be in 1..12"),
         ("a: \0", "x.yaml: must be valid YAML, but unacceptable character #x0000: special "
          'characters are not allowed in "<unicode string>", position 3'),
+        ("a: &a {b: *a}",
+         "x.yaml:1: must be valid YAML, but *a is an alias; write the value itself"),
     ],
 )  # fmt: skip
 def test_text_that_is_not_yaml_is_named_in_one_line(text: str, message: str) -> None:

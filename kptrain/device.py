@@ -1,0 +1,58 @@
+"""The device that a training runs on, and its memory."""
+
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from kptrain.config import TrainConfig
+from kptrain.errors import SettingsError, TrainingError
+
+CPU_ALLOCATOR = "DefaultCPUAllocator"
+"""Torch has an exception of its own for a full GPU, and none but this word for a full CPU."""
+
+
+def find_device(config: TrainConfig) -> torch.device:
+    """The device that `train.device` names.
+
+    Raises: SettingsError if it is a CUDA device that is not there.
+    """
+    name = config.train.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, number = name.partition(":")
+    if kind == "cpu":
+        return torch.device("cpu")
+    index = int(number or 0)  # torch.device would read cuda:128 as cuda:-128
+    if index >= torch.cuda.device_count():
+        raise SettingsError(
+            f"train.device: must be a device of this machine, but {name} is not there "
+            f"({torch.cuda.device_count()} CUDA devices found); use auto or cpu"
+        )
+    return torch.device("cuda", index)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of a GPU since its statistics were reset, or of the process so far on a CPU."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+@contextmanager
+def within_memory(config: TrainConfig) -> Iterator[None]:
+    """Raises: TrainingError in place of torch's own, where the memory does not suffice."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and CPU_ALLOCATOR not in str(error):
+            raise
+        reason = " ".join(str(error).partition("\n")[0].split()[:40])
+        raise TrainingError(
+            f"the training must fit into memory, but with train.batch_size "
+            f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
+            f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
+        ) from None
