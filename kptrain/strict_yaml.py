@@ -1,5 +1,5 @@
 """YAML without its traps: `1e-3` is a number, `010` and `1:30` are none, a key given twice is an
-error, and so is an alias, which may hold itself."""
+error, and so is a value that holds itself."""
 
 import re
 from collections.abc import Hashable
@@ -12,15 +12,7 @@ from kptrain.errors import SettingsError
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """PyYAML's safe loader, with YAML 1.2 numbers and without duplicate keys and aliases."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML
-            raise yaml.composer.ComposerError(
-                None, None, f"*{event.anchor} is an alias; write the value itself", event.start_mark
-            )
-        return super().compose_node(parent, index)
+    """PyYAML's safe loader, with YAML 1.2 numbers and without duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[str] = set()
@@ -34,10 +26,20 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
+    # Built from the inside out, a value that holds itself is found; PyYAML would build it.
+    def construct_whole_map(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
+        return self.construct_mapping(node, deep=True)
+
+    def construct_whole_list(self, node: yaml.SequenceNode) -> list[Any]:
+        return self.construct_sequence(node, deep=True)
+
 
 class _StrictDumper(yaml.SafeDumper):
     """Its counterpart: quotes the text `1e-3`, which would be read back as a number."""
 
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _StrictLoader.construct_whole_map)
+_StrictLoader.add_constructor("tag:yaml.org,2002:seq", _StrictLoader.construct_whole_list)
 
 NUMBERS = {
     "int": r"[-+]?(0|[1-9][0-9]*)$",

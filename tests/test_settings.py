@@ -278,13 +278,18 @@ def test_the_same_key_in_two_mappings_is_fine() -> None:
         ("a: \0", "x.yaml: must be valid YAML, but unacceptable character #x0000: special "
          'characters are not allowed in "<unicode string>", position 3'),
         ("a: &a {b: *a}",
-         "x.yaml:1: must be valid YAML, but *a is an alias; write the value itself"),
+         "x.yaml:1: must be valid YAML, but found unconstructable recursive node"),
+        ("a: &a [*a]", "x.yaml:1: must be valid YAML, but found unconstructable recursive node"),
     ],
 )  # fmt: skip
 def test_text_that_is_not_yaml_is_named_in_one_line(text: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         parse_yaml(text, "x.yaml")
     assert message_of(error) == message
+
+
+def test_a_value_may_be_given_once_and_used_twice() -> None:
+    assert parse_yaml("{a: &a [1, 2], b: *a}", "") == {"a": [1, 2], "b": [1, 2]}
 
 
 def test_lists_nested_without_end_are_no_crash() -> None:
