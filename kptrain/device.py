@@ -34,6 +34,14 @@ def find_device(config: TrainConfig) -> torch.device:
     return torch.device("cuda", index)
 
 
+def describe_device(config: TrainConfig) -> str:
+    """The device in words, as far as it matters to who compares two trainings."""
+    device = find_device(config)
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {config.train.threads or torch.get_num_threads()} threads"
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes: of a GPU since its statistics were reset, or of the process so far on a CPU."""
     if device.type == "cuda":

@@ -8,7 +8,6 @@ import torch
 from kptrain.batches import batches
 from kptrain.checkpoint import load_weights
 from kptrain.config import TrainConfig
-from kptrain.device import find_device
 from kptrain.draw import Example, draw_examples
 from kptrain.evaluate import detect
 from kptrain.model import KeypointNet
@@ -21,7 +20,7 @@ NUM_EXAMPLES = 6
 @torch.inference_mode()
 def draw_predictions(config: TrainConfig, checkpoint: Path, path: Path) -> None:
     """Draw what the checkpoint's model sees in validation samples spread over the split."""
-    device = find_device(config)
+    device = torch.device("cpu")  # a driver of a cluster may have no GPU
     model = KeypointNet(config.model)
     model.load_state_dict(load_weights(checkpoint))
     model.to(device).eval()

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from kptrain.errors import KptrainError, SettingsError
 from kptrain.pack import cache_dir
 from kptrain.resolve import change
 from search.plan import concurrent_trials
-from search.record import Record, TrialRecord
+from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import Ending, Searcher, axis_values
 from search.space import Space, max_epochs
 from search.terminal import Terminal
@@ -42,16 +44,44 @@ def ray_session(address: str | None) -> Iterator[str]:
     Ray's own output is off: what matters of it reaches the user through the record.
     """
     os.environ.update(RAY_SETTINGS)
-    os.environ["KPTRAIN_CACHE"] = str(cache_dir())  # trials run in another working directory
+    # Trials run in another working directory, so a path that was given is made absolute. Where none
+    # was, each node of a cluster has its own.
+    given = os.environ.get("KPTRAIN_CACHE")
+    places = {"env_vars": {"KPTRAIN_CACHE": str(cache_dir())}} if given else {}
     own = {} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    context = ray.init(address=address or "local", **quiet, **own)
+    try:
+        context = ray.init(address=address or "local", runtime_env=places, **quiet, **own)
+    except (ValueError, RuntimeError, ConnectionError) as error:
+        raise _bad_address(address, " ".join(str(error).split())[:200]) from None
     # A trial's failure is logged there as an error, with every layer; the record has its cause.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         yield context.dashboard_url or ""
     finally:
         ray.shutdown()
+
+
+def check_address(address: str) -> None:
+    """Raises: SettingsError if no Ray listens there; Ray itself would wait for it without end."""
+    if address == "auto":
+        return  # Ray finds none or one
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or "/" in host:
+        raise _bad_address(address, "that is no host:port")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        raise _bad_address(address, str(error)) from None
+
+
+def _bad_address(address: str | None, reason: str) -> SettingsError:
+    if address is None:
+        return SettingsError(f"Ray must start on this machine, but does not: {reason}")
+    return SettingsError(
+        f"--address: must be 'auto' or the host:port of a running Ray, but got {address!r}: "
+        f"{reason}; start Ray with `ray start`, or leave --address out"
+    )
 
 
 def has_gpu() -> bool:
@@ -64,8 +94,8 @@ def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
     cpu, gpu = space.resources.cpu, space.resources.gpu if has_gpu() else 0.0
     if _capacity(cpu, gpu) == 0:
         raise SettingsError(
-            f"{space.path}: resources must fit into the cluster, but a trial asks for {cpu} CPU "
-            f"and {gpu:g} GPU of {ray.cluster_resources()}; lower resources.cpu"
+            f"{space.path}: resources of a trial must fit into one node of the cluster, but none "
+            f"has {cpu} CPU and {gpu:g} GPU; lower resources.cpu"
         )
     epochs = max_epochs(space, base)
     with Terminal(record, space.trials, epochs) as terminal:
@@ -77,6 +107,7 @@ def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
             run_config=_run_config(record.run_dir, watch),
         )
         tuner.fit()
+        watch.interrupted()
 
 
 def _tune_config(space: Space, epochs: int, proposals: "_Proposals") -> tune.TuneConfig:
@@ -170,9 +201,12 @@ class _Proposals(TuneSearcher):
 
 
 def _capacity(cpu: int, gpu: float) -> int:
-    """Trials that run at once; asked each time, as a cluster may grow."""
-    total = ray.cluster_resources()
-    return concurrent_trials(cpu, gpu, int(total.get("CPU", 0)), int(total.get("GPU", 0)))
+    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return sum(
+        concurrent_trials(cpu, gpu, int(node.get("CPU", 0)), int(node.get("GPU", 0)))
+        for node in nodes
+    )
 
 
 class _Watch(tune.Callback):
@@ -187,12 +221,17 @@ class _Watch(tune.Callback):
         """Nothing, as for the proposals."""
         return {}
 
+    def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        told = self._told(trial)
+        self._record.start(told.number)
+        self._terminal.started(told)
+
     def on_trial_result(
         self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
     ) -> None:
         number = self._proposals.numbers[trial.trial_id]
         report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
-        self._record.report(number, report)
+        self._record.report(number, report, result["node_host"], result["device"])
         value = getattr(report, self._record.metric)
         self._proposals.optuna.report(number, report.epoch, value)
         self._terminal.reported(self._record.trials[number], report)
@@ -206,6 +245,12 @@ class _Watch(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._end(self._told(trial), "failed", _cause(trial))
+
+    def interrupted(self) -> None:
+        """Ctrl-C ends a search of Tune's without a word on the trials that were under way."""
+        for told in self._record.trials:
+            if told.state in UNDER_WAY:
+                self._end(told, "interrupted")
 
     def _told(self, trial: Trial) -> TrialRecord:
         return self._record.trials[self._proposals.numbers[trial.trial_id]]
@@ -225,5 +270,15 @@ def _cause(trial: Trial) -> str:
     error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     while getattr(error, "cause", None) is not None:
         error = error.cause
+    if isinstance(error, ray.exceptions.ActorDiedError):
+        return _cause_of_death(str(error))
     name = "" if isinstance(error, KptrainError) else f"{type(error).__name__}: "
     return " ".join(f"{name}{error}".split())[:500]
+
+
+def _cause_of_death(text: str) -> str:
+    """Why a trial's process is gone: an error of its start, or one from outside."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    if "creation task" in plain:
+        return plain.strip().rpartition("\n")[2].strip()[:500]
+    return "the trial's process was killed, perhaps as the machine's memory was full"

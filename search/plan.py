@@ -1,10 +1,13 @@
 """What a search will do and can cost, said before anything is started."""
 
+import itertools
 import math
 import os
 
 from kptrain.coco import read_split
 from kptrain.config import TrainConfig
+from kptrain.device import find_device
+from kptrain.errors import SettingsError
 from kptrain.model import weights_file
 from kptrain.pack import data_folder
 from kptrain.resolve import EMBEDDED, change
@@ -43,16 +46,29 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     )
 
 
+def check_machine(space: Space, base: TrainConfig, num_gpus: int) -> None:
+    """Raises: SettingsError if no trial fits on this machine, or its device is not there."""
+    find_device(base)
+    cpu, gpu = space.resources.cpu, space.resources.gpu if num_gpus else 0.0
+    num_cpus = os.cpu_count() or 1
+    if concurrent_trials(cpu, gpu, num_cpus, num_gpus) == 0:
+        raise SettingsError(
+            f"{space.path}: resources.cpu must be at most the CPUs of this machine ({num_cpus}), "
+            f"but got {cpu}; lower it, or name a cluster with --address"
+        )
+
+
 def check_files(space: Space, base: TrainConfig) -> None:
     """Look at the data, and at the weights of every trunk; torchvision's are fetched, once.
 
     Raises: DataError or WeightsError.
     """
-    for path in ("model.trunk", "model.weights"):
-        axis = space.axes.get(path)
-        for value in axis.values if isinstance(axis, Choice) else ():
-            weights_file(change(base, {path: value}, str(space.path)).model)
     weights_file(base.model)
+    axes = {path: space.axes.get(path) for path in ("model.trunk", "model.weights")}
+    choices = {path: axis.values for path, axis in axes.items() if isinstance(axis, Choice)}
+    for values in itertools.product(*choices.values()):
+        point = dict(zip(choices, values, strict=True))
+        weights_file(change(base, point, str(space.path)).model)
     if base.data.root != EMBEDDED:  # that one is drawn when it is needed
         for name in ("train", "val"):
             read_split(data_folder(base.data), name)

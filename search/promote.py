@@ -18,7 +18,6 @@ import kptrain
 from kptrain.checkpoint import BEST
 from kptrain.config import TrainConfig, save_config
 from kptrain.curve import save_curve
-from kptrain.device import find_device
 from kptrain.errors import CheckpointError
 from kptrain.pack import open_pack
 from kptrain.picture import PICTURE, draw_predictions
@@ -66,8 +65,8 @@ def _provenance(winner: TrialRecord, record: Record, space: Space) -> dict[str, 
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "commit": _commit(),
         "command": [*sys.orig_argv],
-        "device": _device(winner.config),
-        "host": platform.node(),
+        "device": winner.device,
+        "host": winner.host,
         "platform": platform.platform(),
         "started": _utc(record.started),
         "ended": _utc(time.time()),
@@ -78,15 +77,6 @@ def _data(config: TrainConfig) -> dict[str, Any]:
     packs = {name: open_pack(config.data, name) for name in ("train", "val")}
     fingerprints = {name: pack.fingerprint for name, pack in packs.items()}
     return {"root": config.data.root, "fingerprint": fingerprints}
-
-
-def _device(config: TrainConfig) -> str:
-    device = find_device(config)
-    if device.type == "cuda":
-        import torch  # noqa: PLC0415  (already loaded; named here alone)
-
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {config.train.threads} threads"
 
 
 def _commit() -> str | None:

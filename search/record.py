@@ -12,7 +12,7 @@ from kptrain.config import Metric, TrainConfig, best_is_max
 from kptrain.curve import EpochReport
 from kptrain.resolve import settings_of
 
-State = Literal["waiting", "running", "completed", "stopped", "failed"]
+State = Literal["waiting", "running", "completed", "stopped", "failed", "interrupted"]
 UNDER_WAY = ("waiting", "running")
 REPORTED = (
     "epoch",
@@ -40,13 +40,16 @@ class TrialRecord:
     state: State = "waiting"
     curve: list[EpochReport] = field(default_factory=list)
     error: str = ""
+    host: str = ""
+    """Where it ran last."""
+    device: str = ""
 
     def values(self, metric: Metric) -> list[float]:
         return [getattr(report, metric) for report in self.curve]
 
-    def best(self, metric: Metric) -> float | None:
-        """The best value of any epoch, None before the first."""
-        values = self.values(metric)
+    def best(self, metric: Metric, epochs: int | None = None) -> float | None:
+        """The best value of any epoch, or of the first `epochs`; None before the first."""
+        values = self.values(metric)[:epochs]
         if not values:
             return None
         return max(values) if best_is_max(metric) else min(values)
@@ -67,12 +70,18 @@ class Record:
         run_dir = self.run_dir / "trials" / f"{number:03d}"
         trial = TrialRecord(number, dict(settings), config, run_dir)
         self.trials.append(trial)
+        self._write()
         return trial
 
-    def report(self, number: int, report: EpochReport) -> None:
+    def start(self, number: int) -> None:
+        """A trial's process is there."""
+        self.trials[number].state = "running"
+        self._write()
+
+    def report(self, number: int, report: EpochReport, host: str = "", device: str = "") -> None:
         """An epoch of a trial has finished."""
         trial = self.trials[number]
-        trial.state = "running"
+        trial.state, trial.host, trial.device = "running", host, device
         trial.curve.append(report)
         self._write()
 
@@ -89,11 +98,12 @@ class Record:
                     (ended.run_dir / BEST).unlink(missing_ok=True)
 
     def leader(self) -> TrialRecord | None:
-        """The best trial that completed; while none has, the best that was stopped early.
+        """The best trial that completed; while none has, the best that was stopped early or, last,
+        interrupted.
 
         Only a completed trial can be repeated as a whole, so it goes before a stopped one.
         """
-        for state in ("completed", "stopped"):
+        for state in ("completed", "stopped", "interrupted"):
             ended = [trial for trial in self.trials if trial.state == state and trial.curve]
             if ended:
                 return min(ended, key=self._rank)
@@ -118,8 +128,6 @@ class Record:
 
     def _write(self) -> None:
         """One row an epoch; a trial without an epoch has one row too."""
-        if not self.trials:
-            return
         settings = list(settings_of(self.trials[0].config))
         temporary = self.run_dir / ".trials.csv.tmp"
         with temporary.open("w", newline="") as file:

@@ -1,8 +1,10 @@
 """What a search came to, in words."""
 
+import shlex
 import sys
 from pathlib import Path
 
+from kptrain.config import best_is_max
 from search.record import Record, TrialRecord
 from search.searcher import axis_values
 
@@ -16,7 +18,7 @@ def describe_result(winner: TrialRecord, record: Record, out: Path) -> str:
         f"{axis_values(winner.settings)}",
         f"Defaults  {_against_defaults(winner, record)}",
         f"Saved     {out / 'best'}",
-        f"Rerun     {_python()} -m kptrain {out / 'best' / 'config.yaml'}",
+        f"Rerun     {_python()} -m kptrain {shlex.quote(str(out / 'best' / 'config.yaml'))}",
     ]
     return "\n".join(lines)
 
@@ -29,13 +31,16 @@ def _python() -> str:
 
 def _against_defaults(winner: TrialRecord, record: Record) -> str:
     defaults = record.trials[0]
-    value, best = defaults.best(record.metric), winner.best(record.metric)
+    epochs = len(defaults.curve)
+    # Stopped early, the defaults are compared at the same number of epochs.
+    value, best = defaults.best(record.metric), winner.best(record.metric, epochs)
     if winner is defaults:
         return "nothing that was tried is better"
     if value is None or best is None:
         return f"failed: {defaults.error}"
     share = f" ({abs(best - value) / abs(value):.1%})" if value else ""
-    ended = f"trial 0, {defaults.state} after epoch {len(defaults.curve)}"
-    return (
-        f"{record.metric} {value:.6f} ({ended}); the best is {abs(best - value):.6f}{share} better"
-    )
+    ended = f"trial 0, {defaults.state} after epoch {epochs}"
+    is_better = best > value if best_is_max(record.metric) else best < value
+    compared = f"{abs(best - value):.6f}{share} {'better' if is_better else 'worse'}"
+    then = "" if epochs >= len(winner.curve) else " by then"
+    return f"{record.metric} {value:.6f} ({ended}); the best was {compared}{then}"

@@ -48,6 +48,8 @@ def read_search(arguments: argparse.Namespace) -> tuple[Space, TrainConfig]:
         space = _with_trials(space, arguments.trials)
     said: dict[str, Any] = parse_assignments(arguments.set)
     if arguments.data is not None:
+        if "data.root" in said:
+            raise SettingsError("--data: must not come with --set data.root; leave out one of them")
         said["data.root"] = arguments.data
     base = resolve_space(space, said)
     if base.train.threads is None:  # as many as Ray gives the trial; the rerun needs it, too
@@ -80,7 +82,7 @@ def _search(arguments: argparse.Namespace) -> int:
     space, base = read_search(arguments)
     import torch  # noqa: PLC0415  (see above)
 
-    from search.plan import check_files, describe_plan  # noqa: PLC0415
+    from search.plan import check_files, check_machine, describe_plan  # noqa: PLC0415
 
     out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
     if out.exists():
@@ -88,8 +90,14 @@ def _search(arguments: argparse.Namespace) -> int:
     print(banner(base))
     print(describe_plan(space, base, torch.cuda.device_count()))
     check_files(space, base)
+    if arguments.address is None:
+        check_machine(space, base, torch.cuda.device_count())
     if arguments.plan:
         return 0
+    if arguments.address is not None:
+        from search.driver import check_address  # noqa: PLC0415
+
+        check_address(arguments.address)
     out.mkdir(parents=True)
     (out / "space.yaml").write_text(space.text, encoding="utf-8")
     return _run(space, base, out, arguments.address)
@@ -113,12 +121,17 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
         print(f"Results   {out / 'trials.csv'}", flush=True)
         run_trials(space, base, record)
     winner = record.leader()
+    done = sum(trial.state != "interrupted" for trial in record.trials)
+    is_whole = done == space.trials  # Tune ends a search by itself at the first Ctrl-C
+    if winner is None and not is_whole:
+        print(f"Interrupted after {done} of {space.trials} trials; none had finished an epoch.")
+        return INTERRUPTED
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
     promote(winner, record, space)
     print(describe_result(winner, record, out))
-    if record.num_ended() < space.trials:  # Tune ends a search by itself at the first Ctrl-C
-        print(f"Interrupted after {record.num_ended()} of {space.trials} trials.")
+    if not is_whole:
+        print(f"Interrupted after {done} of {space.trials} trials.")
         return INTERRUPTED
     return 0
 

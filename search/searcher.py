@@ -24,11 +24,12 @@ from kptrain.resolve import settings_of
 from search.domains import Choice, Range
 from search.space import Space
 
-Ending = Literal["completed", "stopped", "failed"]
+Ending = Literal["completed", "stopped", "failed", "interrupted"]
 STATES: dict[Ending, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "interrupted": TrialState.FAIL,
 }
 
 
@@ -53,7 +54,7 @@ class Searcher:
             point = self._first[number]
             if not all(self._axes[path].contains(value) for path, value in point.items()):
                 return point  # Optuna cannot learn from a point outside of its space
-            self._study.enqueue_trial({path: _label(point[path]) for path in point})
+            self._study.enqueue_trial({p: _label_on(self._axes[p], point[p]) for p in point})
         trial = self._study.ask(self._distributions)
         self._trials[number] = trial
         return {path: _value(self._axes[path], trial.params[path]) for path in self._axes}
@@ -97,6 +98,12 @@ def _label(value: Any) -> bool | int | float | str | None:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return json.dumps(value)
+
+
+def _label_on(axis: Choice | Range, value: Any) -> bool | int | float | str | None:
+    """The label of the axis's own spelling of a value: a base of `1.0` is the choice `1`."""
+    own = value if isinstance(axis, Range) else next(v for v in axis.values if v == value)
+    return _label(own)
 
 
 def _value(axis: Choice | Range, label: Any) -> Any:

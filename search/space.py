@@ -23,6 +23,7 @@ NUM_RANDOM_POINTS = 1000
 """Points drawn to find combinations that no training can have; they take some 0.1 s."""
 
 FILE_KEYS = ["base", "space", "metric", "trials", "asha", "resources", "start", "seed", "sampler"]
+NESTED = ("base", "start", "asha", "resources")
 
 INCOMPARABLE = {
     "place": "says where and how a training runs, not how well; set it in base or with --set",
@@ -78,8 +79,12 @@ def read_space(path: Path) -> Space:
 
     Raises: SettingsError.
     """
-    # A key without a value counts as not given: all lines below it may be commented out.
-    content = {key: value for key, value in read_yaml(path).items() if value is not None}
+    # A mapping or a list without a line counts as not given: all may be commented out.
+    content = {
+        key: value
+        for key, value in read_yaml(path).items()
+        if value is not None or key not in (*NESTED, "trials")
+    }
     check_keys(content, FILE_KEYS, str(path))
     axes = _read_axes(content.pop("space", None), f"{path}: space")
     base = _read_base(content.pop("base", {}), axes, f"{path}: base")

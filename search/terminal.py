@@ -6,6 +6,7 @@ from typing import Self
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from kptrain.curve import EpochReport
@@ -39,6 +40,10 @@ class Terminal:
     ) -> None:
         self._live.stop()
 
+    def started(self, trial: TrialRecord) -> None:
+        if self._console.is_terminal:  # a log file has a line when there is something to tell
+            self._show(trial, "started")
+
     def reported(self, trial: TrialRecord, report: EpochReport) -> None:
         value = getattr(report, self._record.metric)
         epochs = trial.config.train.epochs
@@ -67,10 +72,10 @@ class Terminal:
             best = trial.best(metric)
             table.add_row(
                 str(trial.number),
-                axis_values(trial.settings),
+                escape(axis_values(trial.settings)),
                 f"{len(trial.curve)}/{trial.config.train.epochs}",
                 "" if best is None else f"{best:.6f}",
-                trial.state + (f": {trial.error}" if trial.error else ""),
+                trial.state + (f": {escape(trial.error)}" if trial.error else ""),
             )
         return Group(self._summary(), table)  # a title would be wrapped at the table's width
 

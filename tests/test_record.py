@@ -105,6 +105,14 @@ def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path
     assert said.endswith("python -m kptrain runs/x/best/config.yaml")
 
 
+def test_defaults_that_were_stopped_are_compared_at_the_same_epoch(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    add(record, [0.5], "stopped")
+    winner = add(record, [0.6, 0.3, 0.2], "completed", lr=0.1)
+    said = describe_result(winner, record, tmp_path)
+    assert "trial 0, stopped after epoch 1); the best was 0.100000 (20.0%) worse by then" in said
+
+
 def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) -> None:
     record = Record(tmp_path, "val_ap")
     defaults = add(record, [0.5, 0.6, 0.7], "completed")

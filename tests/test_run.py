@@ -23,6 +23,12 @@ LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
         (LR + "trials: 3\n", ["--set", "nonsense"], "--set: must be path=value"),
         (LR + "trials: 3\n", ["--data", "/no/such/folder"], "must be a folder that holds COCO"),
         (LR + "trials: 3\n", ["--trials", "0"], "--trials: must be more than the 0 points"),
+        (LR + "trials: 3\nresources: {cpu: 4096}\n", [], "resources.cpu must be at most the CPUs"),
+        (LR + "trials: 3\n", ["--set", "train.device=cuda:99"], "must be a device of this machine"),
+        (LR + "trials: 3\n", ["--address", "nonsense"], "that is no host:port"),
+        (LR + "trials: 3\n", ["--address", "127.0.0.1:1"], "Connection refused"),
+        (LR + "trials: 3\n", ["--data", "a", "--set", "data.root=b"], "must not come with --set"),
+        (LR + "trials: 3\nmetric:\n", [], "metric must be 'val_loss', 'val_oks' or 'val_ap', but"),
         (LR + "trials: 3\n", ["--set", "model.weights=/no/file.pth"], "/no/file.pth is none"),
         (
             "space: {heatmap.sigma_px: {low: 1, high: 3}}\ntrials: 3\n",
@@ -47,6 +53,25 @@ def test_a_slip_is_one_line_on_stderr_and_exit_code_2(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert not Path("runs").exists()
+
+
+def test_weights_of_every_combination_are_looked_for_before_the_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr("torch.hub.download_url_to_file", refuse_download)
+    present = tmp_path / "hub" / "checkpoints" / "shufflenetv2_x0.5-f707e7126e.pth"
+    present.parent.mkdir(parents=True)
+    present.touch()
+    space = tmp_path / "space.yaml"
+    trunks = "model.trunk: [shufflenet_v2_x0_5, resnet18]"
+    space.write_text(f"space: {{{trunks}, model.weights: [none, imagenet]}}\ntrials: 4\n")
+    assert main([str(space), "--plan", "--data", "embedded"]) == 2
+    assert "imagenet needs resnet18" in capsys.readouterr().err
+
+
+def refuse_download(*_: object, **__: object) -> None:
+    raise OSError("no network")
 
 
 def test_an_existing_folder_is_never_written_into(

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -24,6 +25,12 @@ SMALL = {
     "data": {"image_size": [64, 64], "limit_train": 24, "limit_val": 12},
     "model": {"deconv_channels": [16, 16, 16]},
     "heatmap": {"sigma_px": 1.0},
+}
+FOUR_AXES = {
+    "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+    "train.batch_size": [4, 6, 8],
+    "schedule.step_epochs": {"low": 1, "high": 10},
+    "schedule.gamma": {"low": 0.1, "high": 0.9},
 }
 TWO_NODES = """
 from ray.cluster_utils import Cluster
@@ -78,7 +85,7 @@ def actors(dashboard: str) -> str:
 def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One search, watched through its dashboard while it runs."""
     folder = tmp_path_factory.mktemp("search")
-    space = write_space(folder)
+    space = write_space(folder, space=FOUR_AXES)
     said, listed = "", ""
     with subprocess.Popen(
         command("search.run", space, "--data", "embedded", "--out", "out"),
@@ -140,6 +147,27 @@ def test_the_table_holds_every_trial_and_every_epoch(search: dict[str, Any]) -> 
     assert "stopped" in {row["state"] for row in table}
     assert len({row["optim.lr"] for row in table}) == 5
     assert table[0]["optim.lr"] == "0.001"
+
+
+def assert_arrived(out: Path, paths: list[str]) -> None:
+    """What each trial trained with, as `fit` itself kept it, is what was proposed."""
+    table = {row["trial"]: row for row in rows(out)}
+    kept = {
+        number: flatten(yaml.safe_load((out / f"trials/{int(number):03d}/config.yaml").read_text()))
+        for number in table
+    }
+    for path in paths:
+        assert [str(kept[n][path]) for n in table] == [row[path] for row in table.values()]
+        assert len({row[path] for row in table.values()}) > 1, f"{path} was not varied"
+
+
+def test_every_sampled_setting_arrives_in_the_training(search: dict[str, Any]) -> None:
+    assert_arrived(search["out"], list(FOUR_AXES))
+    # And is what the training goes by: the table's rate is the schedule's of these settings.
+    for row in rows(search["out"]):
+        steps = (int(row["epoch"]) - 1) // int(row["schedule.step_epochs"])
+        rate = float(row["optim.lr"]) * float(row["schedule.gamma"]) ** steps
+        assert float(row["lr"]) == pytest.approx(rate)
 
 
 def test_the_promoted_trial_is_the_best_completed_one(search: dict[str, Any]) -> None:
@@ -230,12 +258,10 @@ def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sa
         "model.weights": "none",
         "model.deconv_channels": [16, 16, 16],
         "data.image_size": [64, 64],
-        "train.epochs": 1,
+        "train.epochs": 3,
     }
     options = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
-    asha = "asha: {grace_epochs: 1}\n"
-    space = tmp_path / "full.yaml"
-    space.write_text((Path(__file__).parents[1] / "spaces" / "full.yaml").read_text() + asha)
+    space = Path(__file__).parents[1] / "spaces" / "full.yaml"
     done = run(
         "search.run", space, "--data", coco_sample, "--trials", 2, "--out", "out", *options,
         cwd=tmp_path,
@@ -244,6 +270,30 @@ def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sa
     assert "train: 115 images with 324 labelled persons" in done.stdout
     assert "val: 84 images with 236 labelled persons" in done.stdout
     assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1"}
+    assert_arrived(tmp_path / "out", ["heatmap.sigma_px", "train.batch_size", "optim.lr"])
+
+
+def test_ctrl_c_keeps_the_table_and_promotes_the_best_so_far(tmp_path: Path) -> None:
+    base = SMALL | {"train": {"epochs": 200}}
+    space = write_space(tmp_path, base=base, trials=2, asha={"grace_epochs": 200})
+    with subprocess.Popen(
+        command("search.run", space, "--data", "embedded", "--out", "out"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = ""
+        for line in process.stdout:
+            said += line
+            if "epoch  3/200" in line:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert said.endswith("Interrupted after 0 of 2 trials.\n")
+    assert {row["state"] for row in rows(tmp_path / "out")} == {"interrupted"}
+    assert (tmp_path / "out" / "best" / BEST).is_file()
 
 
 def test_the_same_command_runs_on_a_cluster_that_is_already_there(tmp_path: Path) -> None:
@@ -261,7 +311,14 @@ def test_the_same_command_runs_on_a_cluster_that_is_already_there(tmp_path: Path
             "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
             cwd=tmp_path,
         )  # fmt: skip
+        large = write_space(tmp_path, trials=2, resources={"cpu": 2})
+        over_two = run(
+            "search.run", large, "--data", "embedded", "--address", address, "--out", "over",
+            cwd=tmp_path,
+        )  # fmt: skip
         cluster.communicate("stop\n")
+    assert over_two.returncode == 2
+    assert "must fit into one node of the cluster, but none has 2 CPU" in over_two.stderr
     assert done.returncode == 0, done.stderr
     assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1"}
 
