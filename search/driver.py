@@ -50,6 +50,8 @@ def ray_session(address: str | None) -> Iterator[str]:
     places = {"env_vars": {"KPTRAIN_CACHE": str(cache_dir())}} if given else {}
     own = {} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
+    ray._private.worker.print_to_stdstream = _print_nothing
     try:
         context = ray.init(address=address or "local", runtime_env=places, **quiet, **own)
     except (ValueError, RuntimeError, ConnectionError) as error:
@@ -60,6 +62,10 @@ def ray_session(address: str | None) -> Iterator[str]:
         yield context.dashboard_url or ""
     finally:
         ray.shutdown()
+
+
+def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:
+    pass
 
 
 def check_address(address: str) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -210,8 +211,6 @@ def test_the_rerun_repeats_the_winners_metrics_digit_for_digit(search: dict[str,
 
 
 def test_one_trial_at_a_time_the_same_seed_gives_the_same_table(tmp_path: Path) -> None:
-    import os
-
     base = SMALL | {"train": {"epochs": 2}}
     space = write_space(tmp_path, base=base, resources={"cpu": os.cpu_count()}, trials=3)
     tables = []
@@ -294,6 +293,45 @@ def test_ctrl_c_keeps_the_table_and_promotes_the_best_so_far(tmp_path: Path) -> 
     assert said.endswith("Interrupted after 0 of 2 trials.\n")
     assert {row["state"] for row in rows(tmp_path / "out")} == {"interrupted"}
     assert (tmp_path / "out" / "best" / BEST).is_file()
+
+
+def test_a_trial_whose_process_is_killed_fails_alone_and_in_our_own_words(tmp_path: Path) -> None:
+    space = write_space(tmp_path, base=SMALL | {"train": {"epochs": 60}}, trials=2)
+    said, killed = "", False
+    with subprocess.Popen(
+        command("search.run", space, "--data", "embedded", "--out", "out"),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            if not killed and "epoch  1/60" in line:
+                os.kill(trial_process(process.pid), signal.SIGKILL)
+                killed = True
+    assert process.returncode == 0, said
+    assert {row["state"] for row in rows(tmp_path / "out")} >= {"failed"}
+    assert len({row["trial"] for row in rows(tmp_path / "out") if row["state"] == "failed"}) == 1
+    assert "the trial's process was killed" in said
+    assert "raylet" not in said
+
+
+def trial_process(driver: int) -> int:
+    """A process, of those below the driver, in which a trial trains."""
+    parents: dict[int, int] = {}
+    titles: dict[int, str] = {}
+    for line in subprocess.check_output(["ps", "-eo", "pid=,ppid=,args="], text=True).splitlines():
+        number, parent, title = line.split(maxsplit=2)
+        parents[int(number)], titles[int(number)] = int(parent), title
+    for pid, title in titles.items():
+        above = pid
+        while above in parents and above != driver:
+            above = parents[above]
+        if above == driver and re.match(r"ray::(KeypointTrial|ResourceTrainable)", title):
+            return pid
+    raise AssertionError(f"no trial below {driver} in {titles}")
 
 
 def test_the_same_command_runs_on_a_cluster_that_is_already_there(tmp_path: Path) -> None:
