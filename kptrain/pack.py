@@ -193,11 +193,7 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     num_bytes = path.stat().st_size
     try:
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, num_bytes)
-        elif shutil.disk_usage(path).free < num_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _allocate(path, num_bytes)
     except OSError as error:
         free = shutil.disk_usage(path).free
         raise DataError(
@@ -206,6 +202,18 @@ def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
             f"make room, or name a folder on another disk with KPTRAIN_CACHE"
         ) from None
     return images
+
+
+def _allocate(path: Path, num_bytes: int) -> None:
+    """Raises: OSError if the disk is too small."""
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+    except (AttributeError, OSError) as error:  # macOS and some file systems have no such call
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        if shutil.disk_usage(path).free < num_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
 
 
 def _decode_all(

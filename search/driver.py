@@ -20,7 +20,7 @@ from kptrain.curve import EpochReport
 from kptrain.errors import KptrainError, SettingsError
 from kptrain.pack import cache_dir
 from kptrain.resolve import change
-from search.plan import concurrent_trials
+from search.plan import concurrent_trials, gpu_share
 from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import Ending, Searcher, axis_values
 from search.space import Space, max_epochs
@@ -97,7 +97,7 @@ def has_gpu() -> bool:
 
 def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
     """Run all trials of a search, and record them. Needs a Ray session."""
-    cpu, gpu = space.resources.cpu, space.resources.gpu if has_gpu() else 0.0
+    cpu, gpu = space.resources.cpu, gpu_share(space, has_gpu())
     if _capacity(cpu, gpu) == 0:
         raise SettingsError(
             f"{space.path}: resources of a trial must fit into one node of the cluster, but none "
@@ -287,4 +287,4 @@ def _cause_of_death(text: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
     if "creation task" in plain:
         return plain.strip().rpartition("\n")[2].strip()[:500]
-    return "the trial's process was killed, perhaps as the machine's memory was full"
+    return "the trial's process died: killed, out of memory, or lost with its node"

@@ -23,6 +23,11 @@ def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int
     return min(by_cpu, num_gpus * math.floor(1 / gpu))
 
 
+def gpu_share(space: Space, has_gpu: bool) -> float:
+    """What a trial holds of a GPU: without any, the same file runs on CPUs."""
+    return space.resources.gpu if has_gpu else 0.0
+
+
 def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     """Trials, rungs, concurrency and the most epochs that the search can cost."""
     epochs = max_epochs(space, base)
@@ -33,7 +38,7 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
         else f"stops none: no trial is longer than grace_epochs ({space.asha.grace_epochs})"
     )
     num_cpus = os.cpu_count() or 1
-    cpu, gpu = space.resources.cpu, space.resources.gpu if num_gpus else 0.0
+    cpu, gpu = space.resources.cpu, gpu_share(space, num_gpus > 0)
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
@@ -46,12 +51,11 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     )
 
 
-def check_machine(space: Space, base: TrainConfig, num_gpus: int) -> None:
+def check_machine(space: Space, base: TrainConfig) -> None:
     """Raises: SettingsError if no trial fits on this machine, or its device is not there."""
     find_device(base)
-    cpu, gpu = space.resources.cpu, space.resources.gpu if num_gpus else 0.0
-    num_cpus = os.cpu_count() or 1
-    if concurrent_trials(cpu, gpu, num_cpus, num_gpus) == 0:
+    cpu, num_cpus = space.resources.cpu, os.cpu_count() or 1
+    if cpu > num_cpus:  # a share of a GPU fits wherever there is one
         raise SettingsError(
             f"{space.path}: resources.cpu must be at most the CPUs of this machine ({num_cpus}), "
             f"but got {cpu}; lower it, or name a cluster with --address"

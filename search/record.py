@@ -78,7 +78,7 @@ class Record:
         self.trials[number].state = "running"
         self._write()
 
-    def report(self, number: int, report: EpochReport, host: str = "", device: str = "") -> None:
+    def report(self, number: int, report: EpochReport, host: str, device: str) -> None:
         """An epoch of a trial has finished."""
         trial = self.trials[number]
         trial.state, trial.host, trial.device = "running", host, device

@@ -82,7 +82,7 @@ def _search(arguments: argparse.Namespace) -> int:
     space, base = read_search(arguments)
     import torch  # noqa: PLC0415  (see above)
 
-    from search.plan import check_files, check_machine, describe_plan  # noqa: PLC0415
+    from search.plan import check_files, check_machine, describe_plan  # noqa: PLC0415  (see above)
 
     out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
     if out.exists():
@@ -91,11 +91,11 @@ def _search(arguments: argparse.Namespace) -> int:
     print(describe_plan(space, base, torch.cuda.device_count()))
     check_files(space, base)
     if arguments.address is None:
-        check_machine(space, base, torch.cuda.device_count())
+        check_machine(space, base)
     if arguments.plan:
         return 0
     if arguments.address is not None:
-        from search.driver import check_address  # noqa: PLC0415
+        from search.driver import check_address  # noqa: PLC0415  (see above)
 
         check_address(arguments.address)
     out.mkdir(parents=True)

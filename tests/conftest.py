@@ -3,14 +3,37 @@
 import csv
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from kptrain.checkpoint import BEST, RESUME, load_checkpoint
+from kptrain.config import TrainConfig
+from kptrain.curve import METRICS, EpochReport
 from kptrain.embedded import write_embedded
+from kptrain.fit import fit
+from kptrain.resolve import change, resolve
+
+FEW: dict[str, Any] = {
+    "data.image_size": [64, 64],
+    "data.limit_train": 6,
+    "data.limit_val": 4,
+    "heatmap.sigma_px": 1.0,
+    "model.trunk": "shufflenet_v2_x0_5",
+    "model.deconv_channels": [16, 16, 16],
+    "model.weights": "none",
+    "schedule.step_epochs": 1,
+    "train.batch_size": 3,
+    "train.epochs": 3,
+    "train.threads": 1,
+    "train.device": "cpu",
+}
+"""Settings of a training of a second."""
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "coco-sample"
 
@@ -56,10 +79,83 @@ def coco_sample() -> Path:
     return SAMPLE
 
 
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    """`fit` sets the number of threads of the whole process."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def config(small_coco: Path) -> TrainConfig:
+    return resolve(FEW | {"data.root": str(small_coco)}, "test")
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(
+    small_coco: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The folder of a run of three epochs that nothing stopped."""
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KPTRAIN_CACHE", str(shared_cache))
+        run(resolve(FEW | {"data.root": str(small_coco)}, "test"), run_dir)
+    return run_dir
+
+
+@pytest.fixture(scope="session")
+def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Other drawn images than those of `small_coco`."""
+    root = tmp_path_factory.mktemp("other-data")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kptrain.embedded.SEED", 1)
+        write_embedded(root, num_train=12, num_val=8)
+    return root
+
+
+def run(config: TrainConfig, run_dir: Path, **options: bool) -> list[EpochReport]:
+    with closing(fit(config, run_dir, **options)) as reports:
+        return list(reports)
+
+
+def changed(config: TrainConfig, path: str, value: object) -> TrainConfig:
+    return change(config, {path: value}, "test")
+
+
+def resume_state(run_dir: Path) -> dict[str, Any]:
+    """All that is kept to go on, less the times, which no two runs share."""
+    state = load_checkpoint(run_dir / RESUME)
+    return state | {"curve": [{name: row[name] for name in METRICS} for row in state["curve"]]}
+
+
+def differences(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two nests of dicts, lists and tensors differ by as little as a bit."""
+    if isinstance(one, torch.Tensor):
+        return [] if one.dtype == other.dtype and torch.equal(one, other) else [path]
+    if isinstance(one, list | tuple):
+        one, other = dict(enumerate(one)), dict(enumerate(other))
+    if not isinstance(one, dict):
+        return [] if type(one) is type(other) and one == other else [path]
+    if one.keys() != other.keys():
+        return [path]
+    return [found for key in one for found in differences(one[key], other[key], f"{path}/{key}")]
+
+
+def assert_equal_runs(one: Path, other: Path) -> None:
+    assert differences(resume_state(one), resume_state(other)) == []
+    assert differences(load_checkpoint(one / BEST), load_checkpoint(other / BEST)) == []
+    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def read_metrics(path: Path) -> list[dict[str, float]]:
     """The rows of a `metrics.csv`."""
-    with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+    return [{name: float(value) for name, value in row.items()} for row in rows(path)]
 
 
 class CocoWriter:

@@ -12,6 +12,6 @@ def test_the_cause_of_an_actor_that_did_not_start_is_its_last_line() -> None:
     assert _cause_of_death(text) == "RuntimeError: CUDA is not there"
 
 
-def test_a_killed_process_is_said_to_be_one() -> None:
+def test_a_process_that_is_gone_is_said_to_be_so() -> None:
     text = "The actor died unexpectedly before finishing this task.\n\tclass_name: X"
-    assert _cause_of_death(text).startswith("the trial's process was killed")
+    assert _cause_of_death(text).startswith("the trial's process died")

@@ -1,12 +1,6 @@
 """Training as a stream: what is on disk at each report, what a resumed run gives, what matters."""
 
-import csv
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,101 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import read_metrics
+from conftest import assert_equal_runs, changed, differences, read_metrics, rows, run
 
 from kptrain import fit as fit_module
 from kptrain.batches import Batch, batches, targets
 from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.curve import METRICS, TIMING, EpochReport
-from kptrain.device import find_device
-from kptrain.embedded import write_embedded
-from kptrain.errors import CheckpointError, SettingsError, TrainingError, WeightsError
+from kptrain.errors import TrainingError, WeightsError
 from kptrain.fit import fit, validate
 from kptrain.layout import SplitName
 from kptrain.model import build_model
 from kptrain.pack import Pack, open_pack
-from kptrain.resolve import change, resolve, setting_infos
-
-ROOT = Path(__file__).parents[1]
-FEW: dict[str, Any] = {
-    "data.image_size": [64, 64],
-    "data.limit_train": 6,
-    "data.limit_val": 4,
-    "heatmap.sigma_px": 1.0,
-    "model.trunk": "shufflenet_v2_x0_5",
-    "model.deconv_channels": [16, 16, 16],
-    "model.weights": "none",
-    "schedule.step_epochs": 1,
-    "train.batch_size": 3,
-    "train.epochs": 3,
-    "train.threads": 1,
-    "train.device": "cpu",
-}
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """`fit` sets the number of threads of the whole process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture
-def config(small_coco: Path) -> TrainConfig:
-    return resolve(FEW | {"data.root": str(small_coco)}, "test")
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(
-    small_coco: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
-    """The folder of a run of three epochs that nothing stopped."""
-    run_dir = tmp_path_factory.mktemp("uninterrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KPTRAIN_CACHE", str(shared_cache))
-        run(resolve(FEW | {"data.root": str(small_coco)}, "test"), run_dir)
-    return run_dir
-
-
-def run(config: TrainConfig, run_dir: Path, **options: bool) -> list[EpochReport]:
-    with closing(fit(config, run_dir, **options)) as reports:
-        return list(reports)
-
-
-def changed(config: TrainConfig, path: str, value: object) -> TrainConfig:
-    return change(config, {path: value}, "test")
-
-
-def resume_state(run_dir: Path) -> dict[str, Any]:
-    """All that is kept to go on, less the times, which no two runs share."""
-    state = load_checkpoint(run_dir / RESUME)
-    return state | {"curve": [{name: row[name] for name in METRICS} for row in state["curve"]]}
-
-
-def differences(one: Any, other: Any, path: str = "") -> list[str]:
-    """Where two nests of dicts, lists and tensors differ by as little as a bit."""
-    if isinstance(one, torch.Tensor):
-        return [] if one.dtype == other.dtype and torch.equal(one, other) else [path]
-    if isinstance(one, list | tuple):
-        one, other = dict(enumerate(one)), dict(enumerate(other))
-    if not isinstance(one, dict):
-        return [] if type(one) is type(other) and one == other else [path]
-    if one.keys() != other.keys():
-        return [path]
-    return [found for key in one for found in differences(one[key], other[key], f"{path}/{key}")]
-
-
-def assert_equal_runs(one: Path, other: Path) -> None:
-    assert differences(resume_state(one), resume_state(other)) == []
-    assert differences(load_checkpoint(one / BEST), load_checkpoint(other / BEST)) == []
-    assert (one / "metrics.csv").read_bytes() == (other / "metrics.csv").read_bytes()
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+from kptrain.resolve import change, setting_infos
 
 
 def test_each_report_comes_when_its_epoch_is_on_disk(config: TrainConfig, tmp_path: Path) -> None:
@@ -140,180 +52,6 @@ def test_training_lowers_the_loss(uninterrupted: Path) -> None:
     assert curve[-1]["train_loss"] < 0.95 * curve[0]["train_loss"]
 
 
-@pytest.mark.parametrize("epochs_before", [1, 2])
-def test_a_run_stopped_after_an_epoch_and_resumed_equals_an_uninterrupted_one(
-    config: TrainConfig, uninterrupted: Path, tmp_path: Path, epochs_before: int
-) -> None:
-    with closing(fit(config, tmp_path)) as reports:
-        for _ in range(epochs_before):
-            next(reports)
-    assert len(rows(tmp_path / "metrics.csv")) == epochs_before
-    resumed = run(config, tmp_path, resume=True)
-    assert [report.epoch for report in resumed] == [1, 2, 3][epochs_before:]
-    assert_equal_runs(tmp_path, uninterrupted)
-
-
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_a_run_killed_between_its_two_checkpoints_and_resumed_equals_an_uninterrupted_one(
-    config: TrainConfig,
-    uninterrupted: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    epoch: int,
-) -> None:
-    def kill(content: dict[str, Any], path: Path) -> None:
-        if path.name == RESUME and len(content["curve"]) == epoch:
-            raise KeyboardInterrupt
-        save_checkpoint(content, path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "save_checkpoint", kill)
-        with pytest.raises(KeyboardInterrupt):
-            run(config, tmp_path)
-    assert len(rows(tmp_path / "metrics.csv")) == epoch  # one more than the state to resume from
-    run(config, tmp_path, resume=True)
-    assert_equal_runs(tmp_path, uninterrupted)
-
-
-@pytest.mark.slow
-def test_a_process_killed_within_an_epoch_and_resumed_equals_an_uninterrupted_one(
-    config: TrainConfig, uninterrupted: Path, tmp_path: Path
-) -> None:
-    script = f"""
-import os, signal
-from pathlib import Path
-from kptrain import fit
-from kptrain.resolve import resolve
-
-gather, steps = fit.batches, 0
-
-def gather_and_die(*arguments):
-    global steps
-    for batch in gather(*arguments):
-        steps += 1
-        if steps == 8:  # two steps of training and two of validation an epoch
-            os.kill(os.getpid(), signal.SIGKILL)
-        yield batch
-
-fit.batches = gather_and_die
-list(fit.fit(resolve({FEW | {"data.root": config.data.root}!r}, "test"), Path({str(tmp_path)!r})))
-"""
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
-    assert done.returncode == -signal.SIGKILL
-    assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == ["1"]
-    run(config, tmp_path, resume=True)
-    assert_equal_runs(tmp_path, uninterrupted)
-
-
-def test_a_finished_run_resumed_reports_nothing_and_changes_nothing(
-    config: TrainConfig, uninterrupted: Path
-) -> None:
-    before = {path: path.read_bytes() for path in uninterrupted.iterdir()}
-    assert run(config, uninterrupted, resume=True) == []
-    assert {path: path.read_bytes() for path in uninterrupted.iterdir()} == before
-
-
-def test_a_run_resumed_with_more_epochs_goes_on_as_if_they_had_been_planned(
-    config: TrainConfig, uninterrupted: Path, tmp_path: Path
-) -> None:
-    run(changed(config, "train.epochs", 2), tmp_path)
-    resumed = run(config, tmp_path, resume=True)
-    assert [report.epoch for report in resumed] == [3]
-    assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
-
-
-def test_a_folder_with_a_run_is_not_overwritten(config: TrainConfig, uninterrupted: Path) -> None:
-    before = (uninterrupted / RESUME).read_bytes()
-    with pytest.raises(CheckpointError, match=f"^{uninterrupted}: must not hold a run yet"):
-        run(config, uninterrupted)
-    assert (uninterrupted / RESUME).read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("path", "value"), [("optim.lr", 0.5), ("train.seed", 9), ("checkpoint.metric", "val_ap")]
-)
-def test_resuming_with_another_setting_is_refused_by_its_name(
-    config: TrainConfig, uninterrupted: Path, path: str, value: object
-) -> None:
-    with pytest.raises(SettingsError, match=f": {path} must be .* but got {value!r};"):
-        run(changed(config, path, value), uninterrupted, resume=True)
-
-
-def test_resuming_with_fewer_epochs_than_are_finished_is_refused(
-    config: TrainConfig, uninterrupted: Path
-) -> None:
-    before = (uninterrupted / "config.yaml").read_bytes()
-    with pytest.raises(
-        SettingsError, match=r"train\.epochs must be at least the 3 that .* but got 2"
-    ):
-        run(changed(config, "train.epochs", 2), uninterrupted, resume=True)
-    assert (uninterrupted / "config.yaml").read_bytes() == before
-
-
-def test_resuming_where_there_is_no_run_is_refused(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="must hold a run to go on with, but holds none"):
-        run(config, tmp_path, resume=True)
-
-
-def test_resuming_from_a_checkpoint_of_another_kind_is_refused(
-    config: TrainConfig, uninterrupted: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "config.yaml").touch()
-    (tmp_path / RESUME).write_bytes((uninterrupted / BEST).read_bytes())
-    with pytest.raises(CheckpointError, match=r"but optimizer, schedule, .* is missing"):
-        run(config, tmp_path, resume=True)
-
-
-def test_resuming_needs_no_file_of_the_first_weights(
-    config: TrainConfig, uninterrupted: Path, tmp_path: Path
-) -> None:
-    first = tmp_path / "first.pth"
-    first.write_bytes((uninterrupted / BEST).read_bytes())
-    config = changed(config, "model.weights", str(first))
-    run(changed(config, "train.epochs", 1), tmp_path / "run")
-    first.unlink()
-    resumed = run(changed(config, "train.epochs", 2), tmp_path / "run", resume=True)
-    assert [report.epoch for report in resumed] == [2]
-
-
-def test_a_folder_in_which_another_trains_is_refused(config: TrainConfig, tmp_path: Path) -> None:
-    with closing(fit(config, tmp_path)) as reports:
-        next(reports)
-        with pytest.raises(CheckpointError, match="must not be in use, but another process"):
-            run(config, tmp_path, resume=True)
-    assert len(run(config, tmp_path, resume=True)) == 2
-
-
-def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
-    config: TrainConfig, tmp_path: Path
-) -> None:
-    huge = changed(config, "model.deconv_channels", [2_000_000_000] * 3)
-    with pytest.raises(TrainingError, match=r"into memory, but with train\.batch_size 3"):
-        run(huge, tmp_path)
-
-
-def test_resuming_elsewhere_is_allowed(config: TrainConfig, uninterrupted: Path) -> None:
-    elsewhere = change(config, {"train.threads": 2, "train.device": "auto"}, "test")
-    assert run(elsewhere, uninterrupted, resume=True) == []
-
-
-def test_resuming_with_other_data_is_refused(
-    config: TrainConfig, uninterrupted: Path, other_data: Path
-) -> None:
-    other = changed(config, "data.root", str(other_data))
-    with pytest.raises(CheckpointError, match=f"but {other_data} holds other data; name"):
-        run(other, uninterrupted, resume=True)
-
-
-def test_resuming_with_the_same_data_in_another_folder_goes_on(
-    config: TrainConfig, uninterrupted: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "moved").symlink_to(str(config.data.root))
-    moved = changed(config, "data.root", str(tmp_path / "moved"))
-    assert run(moved, uninterrupted, resume=True) == []
-
-
 def test_two_runs_of_one_config_write_the_same_bytes(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
@@ -336,16 +74,6 @@ def test_the_curve_does_not_depend_on_what_is_left_alone_below(
 def without_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where only the curve is looked at: writing them takes half of such a small run."""
     monkeypatch.setattr(fit_module, "save_checkpoint", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Other drawn images than those of `small_coco`."""
-    root = tmp_path_factory.mktemp("other-data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kptrain.embedded.SEED", 1)
-        write_embedded(root, num_train=12, num_val=8)
-    return root
 
 
 OTHER_VALUES: dict[str, Any] = {
@@ -586,16 +314,6 @@ def test_missing_weights_are_said_before_anything_is_packed(
     assert not (tmp_path / "run" / "config.yaml").exists()
 
 
-def test_a_folder_with_a_run_is_refused_before_anything_is_packed(
-    config: TrainConfig, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(fit_module, "open_pack", lambda *_: pytest.fail("packing began"))
-    with pytest.raises(CheckpointError):
-        run(config, uninterrupted)
-    with pytest.raises(SettingsError):
-        run(changed(config, "optim.lr", 0.5), uninterrupted, resume=True)
-
-
 @pytest.mark.parametrize("threads", [1, 2])
 def test_the_number_of_threads_is_applied(
     config: TrainConfig, tmp_path: Path, threads: int
@@ -605,35 +323,6 @@ def test_the_number_of_threads_is_applied(
     with pytest.raises(WeightsError):  # enough to see it: training on two threads takes long
         run(change(config, said, "test"), tmp_path)
     assert torch.get_num_threads() == threads
-
-
-@pytest.mark.parametrize(
-    ("device", "num_devices"),
-    [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1), ("cuda:128", 2), ("cuda:99999999999", 2)],
-)
-def test_a_device_that_is_not_there_is_refused(
-    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, device: str, num_devices: int
-) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: num_devices)
-    told = rf"^train.device: .* {device} is not there \({num_devices} CUDA devices found\); use"
-    with pytest.raises(SettingsError, match=told):
-        find_device(changed(config, "train.device", device))
-
-
-@pytest.mark.parametrize(
-    ("device", "num_devices", "found"),
-    [("auto", 0, "cpu"), ("cpu", 2, "cpu"), ("auto", 2, "cuda:0"), ("cuda:1", 2, "cuda:1")],
-)
-def test_a_device_that_is_there_is_found(
-    config: TrainConfig,
-    monkeypatch: pytest.MonkeyPatch,
-    device: str,
-    num_devices: int,
-    found: str,
-) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: num_devices)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: num_devices > 0)
-    assert find_device(changed(config, "train.device", device)) == torch.device(found)
 
 
 @pytest.mark.usefixtures("without_checkpoints")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -260,6 +261,21 @@ def test_a_disk_too_small_is_said_with_its_figures_and_left_as_it_was(
             open_pack(settings(root), "train")
     assert [path for path in (cache / "packs").iterdir() if path.is_dir()] == []
     assert len(open_pack(settings(root), "train")) == 5
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_file_system_that_cannot_take_room_in_advance_is_asked_for_its_free_room(
+    writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    root = written(writer)
+    monkeypatch.setattr(os, "posix_fallocate", unknown)
+    assert len(open_pack(settings(root), "train")) == 5
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with pytest.raises(DataError, match=r"No space left on device \(1e-08 GB are free\)"):
+        open_pack(settings(root, "person"), "train")
 
 
 def test_the_room_of_a_pack_is_taken_before_it_is_filled(tmp_path: Path) -> None:

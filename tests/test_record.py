@@ -26,7 +26,7 @@ def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> 
     for name in (BEST, RESUME):
         (trial.run_dir / name).write_bytes(b"x")
     for number, value in enumerate(values, 1):
-        record.report(trial.number, epoch(number, value))
+        record.report(trial.number, epoch(number, value), "host", "cpu")
     record.end(trial.number, state, "it broke" if state == "failed" else "")
     return trial
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,25 @@ def run(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProce
     )
 
 
+def watch(
+    space: Path, folder: Path, react: Callable[[int, str], None]
+) -> subprocess.CompletedProcess[str]:
+    """A search in `folder`, into `out`; `react` is told its process and each line that it says."""
+    said = ""
+    with subprocess.Popen(
+        command("search.run", space, "--data", "embedded", "--out", "out"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            react(process.pid, line)
+    return subprocess.CompletedProcess(process.args, process.returncode, said)
+
+
 def rows(out: Path) -> list[dict[str, str]]:
     with (out / "trials.csv").open(newline="") as file:
         return list(csv.DictReader(file))
@@ -87,26 +107,19 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One search, watched through its dashboard while it runs."""
     folder = tmp_path_factory.mktemp("search")
     space = write_space(folder, space=FOUR_AXES)
-    said, listed = "", ""
-    with subprocess.Popen(
-        command("search.run", space, "--data", "embedded", "--out", "out"),
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said += line
-            if found := re.match(r"Dashboard (http://\S+)", line):
-                listed = _first_trial_listed(found[1])
-    out = folder / "out"
+    listed = []
+
+    def look(_: int, line: str) -> None:
+        if found := re.match(r"Dashboard (http://\S+)", line):
+            listed.append(_first_trial_listed(found[1]))
+
+    done = watch(space, folder, look)
     return {
         "folder": folder,
-        "out": out,
-        "said": said,
-        "code": process.returncode,
-        "actors": listed,
+        "out": folder / "out",
+        "said": done.stdout,
+        "code": done.returncode,
+        "actors": "".join(listed),
     }
 
 
@@ -275,47 +288,36 @@ def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sa
 def test_ctrl_c_keeps_the_table_and_promotes_the_best_so_far(tmp_path: Path) -> None:
     base = SMALL | {"train": {"epochs": 200}}
     space = write_space(tmp_path, base=base, trials=2, asha={"grace_epochs": 200})
-    with subprocess.Popen(
-        command("search.run", space, "--data", "embedded", "--out", "out"),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        said = ""
-        for line in process.stdout:
-            said += line
-            if "epoch  3/200" in line:
-                process.send_signal(signal.SIGINT)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
-    assert said.endswith("Interrupted after 0 of 2 trials.\n")
+
+    pressed: list[int] = []
+
+    def press_ctrl_c(search: int, line: str) -> None:
+        if not pressed and "epoch  3/200" in line:
+            pressed.append(search)
+            os.kill(search, signal.SIGINT)
+
+    done = watch(space, tmp_path, press_ctrl_c)
+    assert done.returncode == 130, done.stdout
+    assert "Traceback" not in done.stdout
+    assert done.stdout.endswith("Interrupted after 0 of 2 trials.\n")
     assert {row["state"] for row in rows(tmp_path / "out")} == {"interrupted"}
     assert (tmp_path / "out" / "best" / BEST).is_file()
 
 
 def test_a_trial_whose_process_is_killed_fails_alone_and_in_our_own_words(tmp_path: Path) -> None:
     space = write_space(tmp_path, base=SMALL | {"train": {"epochs": 60}}, trials=2)
-    said, killed = "", False
-    with subprocess.Popen(
-        command("search.run", space, "--data", "embedded", "--out", "out"),
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said += line
-            if not killed and "epoch  1/60" in line:
-                os.kill(trial_process(process.pid), signal.SIGKILL)
-                killed = True
-    assert process.returncode == 0, said
-    assert {row["state"] for row in rows(tmp_path / "out")} >= {"failed"}
+    killed: list[int] = []
+
+    def kill_one(search: int, line: str) -> None:
+        if not killed and "epoch  1/60" in line:
+            killed.append(trial_process(search))
+            os.kill(killed[0], signal.SIGKILL)
+
+    done = watch(space, tmp_path, kill_one)
+    assert done.returncode == 0, done.stdout
     assert len({row["trial"] for row in rows(tmp_path / "out") if row["state"] == "failed"}) == 1
-    assert "the trial's process was killed" in said
-    assert "raylet" not in said
+    assert "the trial's process died" in done.stdout
+    assert "raylet" not in done.stdout
 
 
 def trial_process(driver: int) -> int:

@@ -23,7 +23,7 @@ def show_a_search(run_dir: Path) -> None:
         first, second, _ = (record.add({"optim.lr": lr}, base) for lr in (1e-3, 1e-2, 1e-4))
         for trial, loss in ((first, 0.5), (second, 0.25)):
             report = EpochReport(1, loss, loss, loss, loss, 0.001, 1.5, 20.0, 1000, True)
-            record.report(trial.number, report)
+            record.report(trial.number, report, "host", "cpu")
             terminal.reported(trial, report)
         record.end(first.number, "stopped")
         terminal.ended(first)

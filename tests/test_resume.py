@@ -1,0 +1,197 @@
+"""Runs that go on: equal to uninterrupted ones, or refused with the reason."""
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FEW, assert_equal_runs, changed, rows, run
+
+from kptrain import fit as fit_module
+from kptrain.checkpoint import BEST, RESUME, save_checkpoint
+from kptrain.config import TrainConfig
+from kptrain.errors import CheckpointError, SettingsError
+from kptrain.fit import fit
+from kptrain.resolve import change
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("epochs_before", [1, 2])
+def test_a_run_stopped_after_an_epoch_and_resumed_equals_an_uninterrupted_one(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path, epochs_before: int
+) -> None:
+    with closing(fit(config, tmp_path)) as reports:
+        for _ in range(epochs_before):
+            next(reports)
+    assert len(rows(tmp_path / "metrics.csv")) == epochs_before
+    resumed = run(config, tmp_path, resume=True)
+    assert [report.epoch for report in resumed] == [1, 2, 3][epochs_before:]
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_killed_between_its_two_checkpoints_and_resumed_equals_an_uninterrupted_one(
+    config: TrainConfig,
+    uninterrupted: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    epoch: int,
+) -> None:
+    def kill(content: dict[str, Any], path: Path) -> None:
+        if path.name == RESUME and len(content["curve"]) == epoch:
+            raise KeyboardInterrupt
+        save_checkpoint(content, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "save_checkpoint", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(config, tmp_path)
+    assert len(rows(tmp_path / "metrics.csv")) == epoch  # one more than the state to resume from
+    run(config, tmp_path, resume=True)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+@pytest.mark.slow
+def test_a_process_killed_within_an_epoch_and_resumed_equals_an_uninterrupted_one(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    script = f"""
+import os, signal
+from pathlib import Path
+from kptrain import fit
+from kptrain.resolve import resolve
+
+gather, steps = fit.batches, 0
+
+def gather_and_die(*arguments):
+    global steps
+    for batch in gather(*arguments):
+        steps += 1
+        if steps == 8:  # two steps of training and two of validation an epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+
+fit.batches = gather_and_die
+list(fit.fit(resolve({FEW | {"data.root": config.data.root}!r}, "test"), Path({str(tmp_path)!r})))
+"""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == ["1"]
+    run(config, tmp_path, resume=True)
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
+def test_a_finished_run_resumed_reports_nothing_and_changes_nothing(
+    config: TrainConfig, uninterrupted: Path
+) -> None:
+    before = {path: path.read_bytes() for path in uninterrupted.iterdir()}
+    assert run(config, uninterrupted, resume=True) == []
+    assert {path: path.read_bytes() for path in uninterrupted.iterdir()} == before
+
+
+def test_a_run_resumed_with_more_epochs_goes_on_as_if_they_had_been_planned(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run(changed(config, "train.epochs", 2), tmp_path)
+    resumed = run(config, tmp_path, resume=True)
+    assert [report.epoch for report in resumed] == [3]
+    assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
+
+
+def test_a_folder_with_a_run_is_not_overwritten(config: TrainConfig, uninterrupted: Path) -> None:
+    before = (uninterrupted / RESUME).read_bytes()
+    with pytest.raises(CheckpointError, match=f"^{uninterrupted}: must not hold a run yet"):
+        run(config, uninterrupted)
+    assert (uninterrupted / RESUME).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("path", "value"), [("optim.lr", 0.5), ("train.seed", 9), ("checkpoint.metric", "val_ap")]
+)
+def test_resuming_with_another_setting_is_refused_by_its_name(
+    config: TrainConfig, uninterrupted: Path, path: str, value: object
+) -> None:
+    with pytest.raises(SettingsError, match=f": {path} must be .* but got {value!r};"):
+        run(changed(config, path, value), uninterrupted, resume=True)
+
+
+def test_resuming_with_fewer_epochs_than_are_finished_is_refused(
+    config: TrainConfig, uninterrupted: Path
+) -> None:
+    before = (uninterrupted / "config.yaml").read_bytes()
+    with pytest.raises(
+        SettingsError, match=r"train\.epochs must be at least the 3 that .* but got 2"
+    ):
+        run(changed(config, "train.epochs", 2), uninterrupted, resume=True)
+    assert (uninterrupted / "config.yaml").read_bytes() == before
+
+
+def test_resuming_where_there_is_no_run_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="must hold a run to go on with, but holds none"):
+        run(config, tmp_path, resume=True)
+
+
+def test_resuming_from_a_checkpoint_of_another_kind_is_refused(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / RESUME).write_bytes((uninterrupted / BEST).read_bytes())
+    with pytest.raises(CheckpointError, match=r"but optimizer, schedule, .* is missing"):
+        run(config, tmp_path, resume=True)
+
+
+def test_resuming_needs_no_file_of_the_first_weights(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    first = tmp_path / "first.pth"
+    first.write_bytes((uninterrupted / BEST).read_bytes())
+    config = changed(config, "model.weights", str(first))
+    run(changed(config, "train.epochs", 1), tmp_path / "run")
+    first.unlink()
+    resumed = run(changed(config, "train.epochs", 2), tmp_path / "run", resume=True)
+    assert [report.epoch for report in resumed] == [2]
+
+
+def test_a_folder_in_which_another_trains_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    with closing(fit(config, tmp_path)) as reports:
+        next(reports)
+        with pytest.raises(CheckpointError, match="must not be in use, but another process"):
+            run(config, tmp_path, resume=True)
+    assert len(run(config, tmp_path, resume=True)) == 2
+
+
+def test_resuming_elsewhere_is_allowed(config: TrainConfig, uninterrupted: Path) -> None:
+    elsewhere = change(config, {"train.threads": 2, "train.device": "auto"}, "test")
+    assert run(elsewhere, uninterrupted, resume=True) == []
+
+
+def test_resuming_with_other_data_is_refused(
+    config: TrainConfig, uninterrupted: Path, other_data: Path
+) -> None:
+    other = changed(config, "data.root", str(other_data))
+    with pytest.raises(CheckpointError, match=f"but {other_data} holds other data; name"):
+        run(other, uninterrupted, resume=True)
+
+
+def test_resuming_with_the_same_data_in_another_folder_goes_on(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "moved").symlink_to(str(config.data.root))
+    moved = changed(config, "data.root", str(tmp_path / "moved"))
+    assert run(moved, uninterrupted, resume=True) == []
+
+
+def test_a_folder_with_a_run_is_refused_before_anything_is_packed(
+    config: TrainConfig, uninterrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fit_module, "open_pack", lambda *_: pytest.fail("packing began"))
+    with pytest.raises(CheckpointError):
+        run(config, uninterrupted)
+    with pytest.raises(SettingsError):
+        run(changed(config, "optim.lr", 0.5), uninterrupted, resume=True)
