@@ -5,14 +5,17 @@ ones), K joints, H x W input pixels, h x w heatmap pixels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from kptrain.augment import Augmentation
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
+from kptrain.device import send
 from kptrain.heatmaps import encode
 from kptrain.pack import Pack
 
@@ -28,6 +31,7 @@ class Batch:
     samples: np.ndarray
     """(B,) int64: the samples' numbers in the pack."""
     images: Float[Tensor, "B 3 H W"]
+    """Normalised as ImageNet's were; channels last in memory."""
     joints: Float[Tensor, "B N K 2"]
     """x, y in the input, continuous pixels."""
     labelled: Bool[Tensor, "B N K"]
@@ -41,24 +45,79 @@ def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def batches(
-    pack: Pack, order: np.ndarray, batch_size: int, device: torch.device
+    pack: Pack,
+    order: np.ndarray,
+    batch_size: int,
+    device: torch.device,
+    augmentation: Augmentation | None = None,
 ) -> Iterator[Batch]:
-    """Gather the samples in the given order; the last batch may be smaller."""
-    for start in range(0, len(order), batch_size):
-        yield _gather(pack, order[start : start + batch_size], device)
+    """Gather the samples in the given order; the last batch may be smaller.
+
+    A thread gathers the next batch while the caller uses this one. Pixels stay uint8 until they are
+    on the device; nothing waits for a GPU.
+    """
+    statistics = send(np.array([MEAN, STD], np.float32).reshape(2, 3, 1, 1), device)
+    slots = [_Slot(pack, min(batch_size, len(order)), device) for _ in range(2)]
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    with ThreadPoolExecutor(1, "gather") as thread:
+        ahead = thread.submit(slots[0].gather, parts[0])
+        for number in range(len(parts)):
+            gathered = ahead.result()
+            if number + 1 < len(parts):
+                ahead = thread.submit(slots[(number + 1) % 2].gather, parts[number + 1])
+            batch = slots[number % 2].to_device(gathered)
+            if augmentation is not None:
+                batch = _augmented(batch, augmentation)
+            yield replace(batch, images=_normalise(batch.images, *statistics))
 
 
-def _gather(pack: Pack, samples: np.ndarray, device: torch.device) -> Batch:
-    table = pack.table
-    pixels = torch.from_numpy(pack.images[table.row[samples]]).to(device)
-    joints, labelled = _pad_persons(pack, samples)
-    return Batch(
-        samples=samples,
-        images=_normalise(pixels),
-        joints=torch.from_numpy(joints).to(device),
-        labelled=torch.from_numpy(labelled).to(device),
-        mask=1.0 - torch.from_numpy(pack.ignore[samples]).to(device).float(),
-    )
+@dataclass(frozen=True)
+class _Gathered:
+    """A batch in the host's memory."""
+
+    samples: np.ndarray
+    pixels: UInt8[Tensor, "B H W 3"]
+    joints: np.ndarray
+    labelled: np.ndarray
+    learnt: np.ndarray
+
+
+class _Slot:
+    """A buffer for pixels that is filled again and again; pinned where the device is a GPU.
+
+    It is filled on the gathering thread, then sent to the device from the caller's.
+    """
+
+    def __init__(self, pack: Pack, batch_size: int, device: torch.device) -> None:
+        self._pack = pack
+        self._device = device
+        is_cuda = device.type == "cuda"
+        shape = (batch_size, *pack.images.shape[1:])
+        self._buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=is_cuda)
+        self._sent = torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call]  # torch
+
+    def gather(self, samples: np.ndarray) -> _Gathered:
+        if self._sent is not None:
+            self._sent.synchronize()  # what was sent before may still be read from the buffer
+        table = self._pack.table
+        pixels = self._buffer[: len(samples)]
+        # All rows exist; without `clip` numpy would write through a buffer of its own.
+        np.take(self._pack.images, table.row[samples], axis=0, out=pixels.numpy(), mode="clip")
+        joints, labelled = _pad_persons(self._pack, samples)
+        return _Gathered(samples, pixels, joints, labelled, ~self._pack.ignore[samples])
+
+    def to_device(self, gathered: _Gathered) -> Batch:
+        """`Batch.images` are yet from 0 to 255."""
+        pixels = gathered.pixels.to(self._device, non_blocking=True)
+        if self._sent is not None:
+            self._sent.record()
+        return Batch(
+            samples=gathered.samples,
+            images=pixels.permute(0, 3, 1, 2).float(),
+            joints=send(gathered.joints, self._device),
+            labelled=send(gathered.labelled, self._device),
+            mask=send(gathered.learnt, self._device).float(),
+        )
 
 
 def _pad_persons(pack: Pack, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +130,18 @@ def _pad_persons(pack: Pack, samples: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return table.joints[persons], labelled
 
 
-def _normalise(pixels: Tensor) -> Float[Tensor, "B 3 H W"]:
-    mean = torch.tensor(MEAN, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(STD, device=pixels.device).view(3, 1, 1)
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+def _augmented(batch: Batch, augmentation: Augmentation) -> Batch:
+    images, joints, labelled, mask = augmentation.apply(
+        batch.samples, batch.images, batch.joints, batch.labelled, batch.mask
+    )
+    return Batch(batch.samples, images, joints, labelled, mask)
+
+
+def _normalise(
+    images: Float[Tensor, "B 3 H W"], mean: Float[Tensor, "3 1 1"], std: Float[Tensor, "3 1 1"]
+) -> Float[Tensor, "B 3 H W"]:
+    """In place: 0 to 255 becomes ImageNet's mean 0 and deviation 1."""
+    return images.div_(255).sub_(mean).div_(std)
 
 
 def targets(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K h w"]:
@@ -85,7 +152,8 @@ def targets(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K h w"]:
 
 def joint_weights(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K"]:
     """Weight of each joint's error; in the person view 0 for a joint that is not labelled."""
-    weights = batch.joints.new_tensor(config.loss.joint_weights).expand(len(batch.samples), -1)
+    told = np.array(config.loss.joint_weights, dtype=np.float32)
+    weights = send(told, batch.joints.device).expand(len(batch.samples), -1)
     if config.data.view == "person":
         return weights * batch.labelled[:, 0]
     return weights

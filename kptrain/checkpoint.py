@@ -9,7 +9,7 @@ import pickle
 import warnings
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -31,6 +31,28 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)  # only where the writing failed
+
+
+def on_host(state: Any) -> Any:
+    """A copy of nested dicts and lists with all tensors in the host's memory."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: on_host(value) for key, value in state.items()}
+    return [on_host(value) for value in state] if isinstance(state, list) else state
+
+
+def with_dtype(
+    weights: dict[str, torch.Tensor], dtype: Literal["float32", "bfloat16"]
+) -> dict[str, torch.Tensor]:
+    """The weights in a dtype; the running statistics of normalisation stay as they are."""
+    if dtype == "float32":
+        return weights
+    return {key: v if _is_statistic(key) else v.bfloat16() for key, v in weights.items()}
+
+
+def _is_statistic(key: str) -> bool:
+    return key.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
 def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from kptrain.keypoints import NUM_JOINTS
 from kptrain.strict_yaml import dump_yaml
 
 Metric = Literal["val_loss", "val_oks", "val_ap"]
+Precision = Literal["auto", "float32", "bfloat16"]
 Changes = Literal["nothing", "loss", "data", "place"]
 """What a setting changes about what is reported: `loss` what a loss value means, `data` on what
 every metric is measured, `place` only where and how it runs."""
@@ -69,6 +70,19 @@ class DataSettings(Settings):
     """Most samples to train on, the first by image id. None: all."""
     limit_val: PositiveInt | None = setting(None, changes="data")
     """Most samples to validate on, the first by image id. None: all."""
+
+
+class AugmentSettings(Settings):
+    flip: float = setting(0.0, ge=0, le=1)
+    """Share of the samples that are mirrored, with the left and right joints exchanged."""
+    rotation_deg: float = setting(0.0, ge=0, le=180)
+    """Turned about the centre by up to so many degrees, either way."""
+    scale: float = setting(0.0, ge=0, le=1)
+    """Made up to 1 + this times as large or as small, even on a log scale."""
+    shift: float = setting(0.0, ge=0, le=1)
+    """Moved by up to this share of the input's width and height."""
+    colour: float = setting(0.0, ge=0, le=1)
+    """Brightness, contrast and saturation, each times 1 - this to 1 + this."""
 
 
 class HeatmapSettings(Settings):
@@ -130,11 +144,20 @@ class TrainSettings(Settings):
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`."""
     threads: PositiveInt | None = setting(None, changes="place")
     """CPU threads of the computation. None: torch's default, all cores."""
+    precision: Precision = setting("auto", changes="place")
+    """Of the network's activations: `float32`, or `bfloat16` by autocast, the weights and the loss
+    being float32 all the same. `auto`: bfloat16 on a GPU that has it, else float32."""
+    compile: bool = setting(False, changes="place")
+    """Compile the network with torch.compile: minutes once, then faster steps."""
 
 
 class CheckpointSettings(Settings):
     metric: Metric = setting("val_loss", changes="place")
     """The metric by which an epoch is the best so far."""
+    resume_epochs: int = setting(1, changes="place", ge=1)
+    """Epochs between two saved states to resume from; the last epoch's is always saved."""
+    best_dtype: Literal["float32", "bfloat16"] = setting("float32", changes="place")
+    """Of the best epoch's weights on disk; normalisation statistics stay float32."""
 
 
 class WandbSettings(Settings):
@@ -148,6 +171,7 @@ class TrainConfig(Settings):
     """Everything that decides a training."""
 
     data: DataSettings = DataSettings()
+    augment: AugmentSettings = AugmentSettings()
     heatmap: HeatmapSettings = HeatmapSettings()
     loss: LossSettings = LossSettings()
     model: ModelSettings = ModelSettings()

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from kptrain.config import TrainConfig
@@ -34,12 +35,29 @@ def find_device(config: TrainConfig) -> torch.device:
     return torch.device("cuda", index)
 
 
+def find_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """The dtype of the activations, as `train.precision` has it."""
+    if config.train.precision != "auto":
+        return torch.float32 if config.train.precision == "float32" else torch.bfloat16
+    is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if is_fast else torch.float32
+
+
 def describe_device(config: TrainConfig) -> str:
-    """The device in words, as far as it matters to who compares two trainings."""
+    """The device and dtype in words, as far as they matter to who compares two trainings."""
     device = find_device(config)
+    dtype = str(find_dtype(config, device)).removeprefix("torch.")
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {config.train.threads or torch.get_num_threads()} threads"
+        return f"{torch.cuda.get_device_name(device)}, {dtype}"
+    return f"cpu, {config.train.threads or torch.get_num_threads()} threads, {dtype}"
+
+
+def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A small array on the device, without waiting for what a GPU still has to do."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # torch keeps the copy until it was read
+    return tensor.to(device, non_blocking=True)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -4,15 +4,19 @@
         for report in reports:
             ...
 
-A report comes only after its epoch's state is safe in `run_dir`; so a reader may stop after any
-report, and a run that was killed goes on from the last one. On a CPU the resumed run equals the
-uninterrupted one bit for bit.
+What an epoch leaves is written while the next one runs; the last report, and the end of the
+stream, come when all is safe in `run_dir`. So a reader may stop after any report, and a run that
+was killed goes on from its last safe epoch and repeats what came after with the same numbers. On a
+CPU the resumed run equals the uninterrupted one bit for bit.
 """
 
 import math
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,14 @@ import torch
 from rich.progress import track
 from torch import nn
 
+from kptrain.augment import draw_augmentation
 from kptrain.batches import Batch, batches, epoch_order, joint_weights, targets
-from kptrain.checkpoint import BEST, RESUME, save_checkpoint
+from kptrain.checkpoint import BEST, RESUME, on_host, save_checkpoint, with_dtype
 from kptrain.config import TrainConfig, best_is_max, save_config
 from kptrain.curve import EpochReport, save_curve
-from kptrain.device import find_device, peak_memory, within_memory
+from kptrain.device import find_device, find_dtype, peak_memory, within_memory
 from kptrain.errors import CheckpointError, TrainingError
-from kptrain.evaluate import average_precision, detect, oks
+from kptrain.evaluate import average_precision, find_peaks, in_original, oks
 from kptrain.loss import heatmap_loss
 from kptrain.model import build_model
 from kptrain.pack import Pack, open_pack
@@ -77,11 +82,35 @@ def _fit(
     if state is not None:
         _restore(training, state, config, data, run_dir)
     save_config(config, run_dir / CONFIG)
-    for epoch in range(len(training.curve) + 1, config.train.epochs + 1):
-        with within_memory(config):
-            report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
-        _save(training, config, data, report, run_dir)
-        yield report
+    with _in_background() as write:
+        for epoch in range(len(training.curve) + 1, config.train.epochs + 1):
+            with within_memory(config):
+                report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
+                files = _files(training, config, data, report)
+            write(partial(_save, files, run_dir))
+            if epoch == config.train.epochs:
+                write(lambda: None)  # which waits for the files
+            yield report
+
+
+@contextmanager
+def _in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Yield a function that runs a job in a thread, once the job before has ended.
+
+    What a job raises is raised by the call for the next one, or at the end.
+    """
+    with ThreadPoolExecutor(1, "save") as thread:
+        last: Future[None] = thread.submit(lambda: None)
+
+        def run(job: Callable[[], None]) -> None:
+            nonlocal last
+            last.result()
+            last = thread.submit(job)
+
+        try:
+            yield run
+        finally:
+            last.result()
 
 
 def _start(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
@@ -90,6 +119,9 @@ def _start(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
     settings = config.model.model_copy(update={"weights": weights})
     model = build_model(settings, config.train.seed)
     model = model.to(device).to(memory_format=torch.channels_last)  # as batches come
+    if config.train.compile:
+        model.compile(dynamic=False)
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # the shapes of a training stay
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=config.optim.lr,
@@ -116,26 +148,46 @@ def _restore(
     training.curve = [EpochReport(**row) for row in state["curve"]]
 
 
-def _save(
-    training: Training, config: TrainConfig, data: str, report: EpochReport, run_dir: Path
-) -> None:
-    """The best checkpoint first and the resume state last: a kill in between repeats the epoch."""
+@dataclass(frozen=True)
+class _Files:
+    """What an epoch leaves on disk; the tensors are copies that the training does not touch."""
+
+    best: dict[str, Any] | None
+    curve: list[EpochReport]
+    resume: dict[str, Any] | None
+
+
+def _files(training: Training, config: TrainConfig, data: str, report: EpochReport) -> _Files:
     training.curve.append(report)
-    weights = training.model.state_dict()
+    is_due = report.epoch % config.checkpoint.resume_epochs == 0
+    is_due |= report.epoch == config.train.epochs
+    if not (report.is_best or is_due):
+        return _Files(None, list(training.curve), None)
+    weights = on_host(training.model.state_dict())
     settings = settings_of(config)
-    if report.is_best:
-        best = {"weights": weights, "config": settings, "metrics": report.metrics()}
-        save_checkpoint(best, run_dir / BEST)
-    save_curve(training.curve, run_dir)
+    best = {
+        "weights": with_dtype(weights, config.checkpoint.best_dtype),
+        "config": settings,
+        "metrics": report.metrics(),
+    }
     state = {
         "weights": weights,
-        "optimizer": training.optimizer.state_dict(),
+        "optimizer": on_host(training.optimizer.state_dict()),
         "schedule": training.schedule.state_dict(),
         "curve": [vars(row) for row in training.curve],
         "settings": settings,
         "data": data,
     }
-    save_checkpoint(state, run_dir / RESUME)
+    return _Files(best if report.is_best else None, list(training.curve), state if is_due else None)
+
+
+def _save(files: _Files, run_dir: Path) -> None:
+    """The best checkpoint first and the resume state last: a kill in between repeats the epoch."""
+    if files.best is not None:
+        save_checkpoint(files.best, run_dir / BEST)
+    save_curve(files.curve, run_dir)
+    if files.resume is not None:
+        save_checkpoint(files.resume, run_dir / RESUME)
 
 
 def _run_epoch(
@@ -184,14 +236,17 @@ def _train(
     """One pass over the training samples; returns the mean loss of its samples."""
     training.model.train()
     order = epoch_order(len(pack), config.train.seed, epoch)
-    steps: Iterable[Batch] = batches(pack, order, config.train.batch_size, device)
+    augmentation = draw_augmentation(
+        config.augment, len(pack), config.data.image_size, config.train.seed, epoch
+    )
+    steps: Iterable[Batch] = batches(pack, order, config.train.batch_size, device, augmentation)
     if progress:
         total = -(-len(order) // config.train.batch_size)
         title = f"Epoch {epoch}/{config.train.epochs}"
         steps = track(steps, description=title, total=total, transient=True)
     sums = []
     for batch in steps:
-        losses = _losses(training.model(batch.images), batch, config)
+        losses = _losses(_predict(training.model, batch, config), batch, config)
         training.optimizer.zero_grad()
         losses.mean().backward()  # type: ignore[no-untyped-call]  # torch
         training.optimizer.step()
@@ -211,6 +266,15 @@ def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int)
     return float(losses.sum() / count)
 
 
+def _predict(model: nn.Module, batch: Batch, config: TrainConfig) -> torch.Tensor:
+    """(B, K, h, w) float32 heatmaps."""
+    device = batch.images.device
+    dtype = find_dtype(config, device)
+    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        heatmaps: torch.Tensor = model(batch.images)
+    return heatmaps.float()
+
+
 def _losses(prediction: torch.Tensor, batch: Batch, config: TrainConfig) -> torch.Tensor:
     weights = joint_weights(batch, config)
     return heatmap_loss(prediction, targets(batch, config), weights, batch.mask)
@@ -222,14 +286,13 @@ def validate(
 ) -> tuple[float, float, float]:
     """The mean loss of the samples, the mean OKS of the persons, and COCO's AP."""
     model.eval()
-    total = 0.0
-    found = np.zeros_like(pack.table.keypoints)
+    sums, peaks = [], []
     for batch in batches(pack, np.arange(len(pack)), config.train.batch_size, device):
-        heatmaps = model(batch.images)
-        total += float(_losses(heatmaps, batch, config).double().sum())
-        persons, joints = detect(heatmaps, pack, batch.samples)
-        found[persons] = joints
-    val_loss = total / len(pack)
+        heatmaps = _predict(model, batch, config)
+        sums.append(_losses(heatmaps, batch, config).double().sum())
+        peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
+    val_loss = float(torch.stack(sums).sum()) / len(pack)  # only from here a GPU is waited for
+    found = in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
     return val_loss, float(oks(found, pack.table).mean()), average_precision(found, pack.table)
 
 

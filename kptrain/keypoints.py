@@ -25,6 +25,14 @@ JOINTS: tuple[str, ...] = (
 )
 NUM_JOINTS = len(JOINTS)
 
+MIRRORED: tuple[int, ...] = tuple(
+    JOINTS.index(
+        name.replace("left", "right") if name.startswith("left") else name.replace("right", "left")
+    )
+    for name in JOINTS
+)
+"""For each joint the one that a mirror makes of it."""
+
 SKELETON: tuple[tuple[int, int], ...] = (
     (15, 13),
     (13, 11),

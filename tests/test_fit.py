@@ -1,6 +1,10 @@
 """Training as a stream: what is on disk at each report, what a resumed run gives, what matters."""
 
+import errno
+import shutil
+import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,23 +27,50 @@ from kptrain.pack import Pack, open_pack
 from kptrain.resolve import change, setting_infos
 
 
-def test_each_report_comes_when_its_epoch_is_on_disk(config: TrainConfig, tmp_path: Path) -> None:
-    epochs = []
+def test_each_report_comes_when_the_epoch_before_is_on_disk_and_the_last_with_its_own(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    reports: list[EpochReport] = []
     for report in fit(config, tmp_path):
-        epochs.append(report.epoch)
+        reports.append(report)
+        safe = reports if report.epoch == 3 else reports[:-1]
+        if not safe:
+            continue
         state = load_checkpoint(tmp_path / RESUME)
-        assert EpochReport(**state["curve"][-1]) == report
-        assert [row["epoch"] for row in state["curve"]] == epochs
+        num_safe = len(state["curve"])  # the thread may have finished this epoch's, too
+        assert num_safe in (len(safe), report.epoch)
+        assert [EpochReport(**row) for row in state["curve"]] == reports[:num_safe]
         metrics, timing = rows(tmp_path / "metrics.csv"), rows(tmp_path / "timing.csv")
-        assert metrics[-1] == {name: str(getattr(report, name)) for name in METRICS}
-        assert timing[-1] == {name: str(getattr(report, name)) for name in TIMING}
-        assert [row["epoch"] for row in metrics] == [str(epoch) for epoch in epochs]
-        assert len(timing) == len(metrics)
-        if report.is_best:
-            assert load_checkpoint(tmp_path / BEST)["metrics"] == report.metrics()
-            weights = load_checkpoint(tmp_path / BEST)["weights"]
-            assert differences(weights, state["weights"]) == []
-    assert epochs == [1, 2, 3]
+        for table, names in ((metrics, METRICS), (timing, TIMING)):
+            told = [{name: str(getattr(r, name)) for name in names} for r in reports]
+            assert table[: len(safe)] == told[: len(safe)]
+    assert [report.epoch for report in reports] == [1, 2, 3]
+    assert len(state["curve"]) == 3
+
+
+def test_the_best_checkpoint_has_the_weights_and_metrics_of_its_epoch(
+    config: TrainConfig, tmp_path: Path, saved: list[tuple[str, dict[str, Any]]]
+) -> None:
+    reports = run(config, tmp_path)
+    states = {len(c["curve"]): c["weights"] for name, c in saved if name == RESUME}
+    best = [content for name, content in saved if name == BEST]
+    assert [b["metrics"] for b in best] == [r.metrics() for r in reports if r.is_best]
+    for content in best:
+        assert differences(content["weights"], states[content["metrics"]["epoch"]]) == []
+    assert differences(states[1], states[2]) != []
+
+
+@pytest.fixture
+def saved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """The names and contents of all checkpoints, in the order in which they are written."""
+    seen = []
+
+    def noted(content: dict[str, Any], path: Path) -> None:
+        seen.append((path.name, content))
+        save_checkpoint(content, path)
+
+    monkeypatch.setattr(fit_module, "save_checkpoint", noted)
+    return seen
 
 
 def test_a_run_folder_holds_what_the_docstring_names_and_nothing_else(uninterrupted: Path) -> None:
@@ -82,6 +113,11 @@ OTHER_VALUES: dict[str, Any] = {
     "data.image_size": [64, 96],
     "data.limit_train": 5,
     "data.limit_val": 3,
+    "augment.flip": 0.5,
+    "augment.rotation_deg": 30.0,
+    "augment.scale": 0.3,
+    "augment.shift": 0.1,
+    "augment.colour": 0.4,
     "heatmap.sigma_px": 1.1,
     "loss.joint_weights": [2.0] + [1.0] * 16,
     "model.trunk": "resnet18",
@@ -138,12 +174,15 @@ def test_the_learning_rate_falls_by_gamma_after_every_step_epochs(
 
 @pytest.mark.parametrize(("gamma", "moves"), [(1e-9, False), (1.0, True)])
 def test_the_learning_rate_of_the_schedule_is_the_one_that_moves_the_weights(
-    config: TrainConfig, tmp_path: Path, gamma: float, moves: bool
+    config: TrainConfig,
+    tmp_path: Path,
+    saved: list[tuple[str, dict[str, Any]]],
+    gamma: float,
+    moves: bool,
 ) -> None:
     said = {"schedule.step_epochs": 1, "schedule.gamma": gamma, "train.epochs": 2}
-    heads = []
-    for _ in fit(change(config, said, "test"), tmp_path):
-        heads.append(load_checkpoint(tmp_path / RESUME)["weights"]["head.weight"])
+    run(change(config, said, "test"), tmp_path)
+    heads = [content["weights"]["head.weight"] for name, content in saved if name == RESUME]
     assert ((heads[1] - heads[0]).abs().max() > 1e-6) == moves
 
 
@@ -170,6 +209,7 @@ def test_the_best_checkpoint_is_the_first_of_the_best_epochs_by_its_metric(
     config: TrainConfig,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    saved: list[tuple[str, dict[str, Any]]],
     metric: str,
     scores: list[float],
     best_epoch: int,
@@ -181,11 +221,9 @@ def test_the_best_checkpoint_is_the_first_of_the_best_epochs_by_its_metric(
         return others["val_loss"], others["val_oks"], others["val_ap"]
 
     monkeypatch.setattr(fit_module, "validate", scored)
-    weights = {}
-    best = []
-    for report in fit(changed(config, "checkpoint.metric", metric), tmp_path):
-        weights[report.epoch] = load_checkpoint(tmp_path / RESUME)["weights"]
-        best += [report.epoch] * report.is_best
+    reports = run(changed(config, "checkpoint.metric", metric), tmp_path)
+    weights = {len(c["curve"]): c["weights"] for name, c in saved if name == RESUME}
+    best = [report.epoch for report in reports if report.is_best]
     kept = load_checkpoint(tmp_path / BEST)
     assert best[-1] == kept["metrics"]["epoch"] == best_epoch
     assert kept["metrics"][metric] == scores[best_epoch - 1]
@@ -266,9 +304,9 @@ def test_each_epoch_takes_all_samples_once_in_an_order_of_its_own_that_the_seed_
 ) -> None:
     orders: list[list[int]] = []
 
-    def noted(pack: Pack, order: np.ndarray, size: int, device: torch.device) -> Iterator[Batch]:
+    def noted(pack: Pack, order: np.ndarray, *others: Any) -> Iterator[Batch]:
         orders.append(order.tolist())
-        return batches(pack, order, size, device)
+        return batches(pack, order, *others)
 
     monkeypatch.setattr(fit_module, "batches", noted)
     monkeypatch.setattr(fit_module, "save_checkpoint", lambda *_: None)
@@ -332,6 +370,124 @@ def test_a_curve_is_read_as_it_was_written(config: TrainConfig, tmp_path: Path) 
         {name: value for name, value in asdict(report).items() if name in METRICS}
         for report in reports
     ]
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3]), (2, [2, 3]), (3, [3]), (7, [3])])
+def test_the_state_to_resume_from_is_saved_as_often_as_said_and_at_the_end(
+    config: TrainConfig,
+    uninterrupted: Path,
+    tmp_path: Path,
+    saved: list[tuple[str, dict[str, Any]]],
+    every: int,
+    epochs: list[int],
+) -> None:
+    run(changed(config, "checkpoint.resume_epochs", every), tmp_path)
+    assert [len(content["curve"]) for name, content in saved if name == RESUME] == epochs
+    assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
+
+
+def test_the_next_epoch_trains_while_the_files_of_the_last_are_written(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second_trains = threading.Event()
+    epochs = []
+
+    def train(*arguments: Any) -> float:
+        epochs.append(1)
+        if len(epochs) == 2:
+            second_trains.set()
+        return real_train(*arguments)
+
+    def slowly(content: dict[str, Any], path: Path) -> None:
+        assert second_trains.wait(timeout=30), "the second epoch waits for the files of the first"
+        save_checkpoint(content, path)
+
+    real_train = fit_module._train
+    monkeypatch.setattr(fit_module, "_train", train)
+    monkeypatch.setattr(fit_module, "save_checkpoint", slowly)
+    run(config, tmp_path)
+    assert len(load_checkpoint(tmp_path / RESUME)["curve"]) == 3
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 3])
+def test_files_that_cannot_be_written_end_the_training_with_the_reason(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_after: int
+) -> None:
+    def full(content: dict[str, Any], path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fit_module, "save_checkpoint", full)
+    with (
+        pytest.raises(OSError, match="No space left"),
+        closing(fit(config, tmp_path)) as reports,
+    ):
+        for _ in range(stop_after):
+            next(reports)
+
+
+def test_the_best_weights_can_be_kept_in_bfloat16_with_their_statistics_in_float32(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    run(changed(config, "checkpoint.best_dtype", "bfloat16"), tmp_path)
+    kept, whole = (load_checkpoint(folder / BEST) for folder in (tmp_path, uninterrupted))
+    assert kept["metrics"] == whole["metrics"]
+    for name, weights in kept["weights"].items():
+        is_statistic = "running" in name or "num_batches" in name
+        dtype = whole["weights"][name].dtype if is_statistic else torch.bfloat16
+        assert weights.dtype == dtype, name
+        assert torch.equal(weights, whole["weights"][name].to(dtype)), name
+    assert (tmp_path / BEST).stat().st_size < 0.65 * (uninterrupted / BEST).stat().st_size
+    model = build_model(changed(config, "model.weights", str(tmp_path / BEST)).model, 0)
+    val_loss, *_ = validate(model, config, open_pack(config.data, "val"), torch.device("cpu"))
+    assert val_loss == pytest.approx(whole["metrics"]["val_loss"], rel=0.02)
+
+
+def test_bfloat16_gives_the_curve_of_float32_up_to_its_rounding(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    reports = run(changed(config, "train.precision", "bfloat16"), tmp_path)
+    expected = read_metrics(uninterrupted / "metrics.csv")
+    for report, row in zip(reports, expected, strict=True):
+        assert report.train_loss != row["train_loss"]
+        assert report.train_loss == pytest.approx(row["train_loss"], rel=0.02)
+        assert report.val_loss == pytest.approx(row["val_loss"], rel=0.02)
+    assert load_checkpoint(tmp_path / RESUME)["weights"]["head.weight"].dtype == torch.float32
+
+
+@pytest.mark.slow  # a minute of compiling
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile with")
+def test_a_compiled_network_gives_the_curve_up_to_rounding_and_checkpoints_of_the_same_names(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    plain = change(config, {"model.trunk": "resnet18", "data.limit_train": 3}, "test")
+    one, other = (
+        run(plain, tmp_path / "plain"),
+        run(changed(plain, "train.compile", True), tmp_path / "compiled"),
+    )
+    for report, expected in zip(other, one, strict=True):
+        assert report.train_loss == pytest.approx(expected.train_loss, rel=1e-3)
+        assert report.val_loss == pytest.approx(expected.val_loss, rel=1e-3)
+    names = [load_checkpoint(tmp_path / n / BEST)["weights"].keys() for n in ("plain", "compiled")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.gpu
+def test_an_epoch_on_a_gpu_waits_for_it_only_at_its_end(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def watched(*arguments: Any) -> float:
+        torch.cuda.set_sync_debug_mode("error")
+        return real_train(*arguments)
+
+    def read(*arguments: Any) -> float:
+        torch.cuda.set_sync_debug_mode("default")
+        return real_mean(*arguments)
+
+    real_train, real_mean = fit_module._train, fit_module._mean
+    monkeypatch.setattr(fit_module, "_train", watched)
+    monkeypatch.setattr(fit_module, "_mean", read)
+    said = {"train.device": "cuda", "augment.rotation_deg": 20.0, "augment.flip": 0.5}
+    assert len(run(change(config, said, "test"), tmp_path)) == 3
 
 
 @pytest.mark.gpu

@@ -87,6 +87,31 @@ list(fit.fit(resolve({FEW | {"data.root": config.data.root}!r}, "test"), Path({s
     assert_equal_runs(tmp_path, uninterrupted)
 
 
+def test_a_run_whose_state_is_saved_seldom_repeats_the_epochs_since_with_the_same_numbers(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    seldom = changed(config, "checkpoint.resume_epochs", 2)
+    with closing(fit(change(seldom, {"train.epochs": 4}, "test"), tmp_path)) as reports:
+        for _ in range(3):
+            next(reports)
+    assert len(rows(tmp_path / "metrics.csv")) == 3
+    resumed = run(seldom, tmp_path, resume=True)
+    assert [report.epoch for report in resumed] == [3]
+    assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
+
+
+def test_an_augmented_run_resumed_equals_an_uninterrupted_one(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    said = {"augment.flip": 0.5, "augment.rotation_deg": 30.0, "augment.colour": 0.2}
+    augmented = change(config, said, "test")
+    run(augmented, tmp_path / "whole")
+    with closing(fit(augmented, tmp_path / "parts")) as reports:
+        next(reports)
+    run(augmented, tmp_path / "parts", resume=True)
+    assert_equal_runs(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_a_finished_run_resumed_reports_nothing_and_changes_nothing(
     config: TrainConfig, uninterrupted: Path
 ) -> None:

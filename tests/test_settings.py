@@ -30,6 +30,11 @@ OTHER_VALUES: dict[str, Any] = {
     "data.image_size": [256, 192],
     "data.limit_train": 7,
     "data.limit_val": 7,
+    "augment.flip": 0.5,
+    "augment.rotation_deg": 30.0,
+    "augment.scale": 0.3,
+    "augment.shift": 0.1,
+    "augment.colour": 0.4,
     "heatmap.sigma_px": 3.0,
     "loss.joint_weights": [2.0] * 17,
     "model.trunk": "resnet18",
@@ -44,7 +49,11 @@ OTHER_VALUES: dict[str, Any] = {
     "train.seed": 3,
     "train.device": "cuda:1",
     "train.threads": 2,
+    "train.precision": "bfloat16",
+    "train.compile": True,
     "checkpoint.metric": "val_ap",
+    "checkpoint.resume_epochs": 3,
+    "checkpoint.best_dtype": "bfloat16",
     "wandb.mode": "offline",
     "wandb.project": "other",
 }
@@ -72,7 +81,7 @@ def branches() -> list[type[Settings]]:
 
 
 def test_every_setting_has_a_description_and_says_what_it_changes() -> None:
-    assert len(branches()) == 9
+    assert len(branches()) == 10
     for branch in branches():
         for name, field in branch.model_fields.items():
             assert field.description, f"{branch.__name__}.{name}"

@@ -1,0 +1,1 @@
+"""One script a figure, each against its peer in the same run; RESULTS.md keeps what was seen."""

@@ -1,0 +1,95 @@
+"""What the scripts share: timing in turns, a table of medians, and a row of RESULTS.md.
+
+Absolute times vary from minute to minute on most machines, so things that are compared are timed
+in turns, and what counts is the ratio of neighbours: its median, least and greatest.
+"""
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+
+RESULTS = Path(__file__).parent / "RESULTS.md"
+REPETITIONS = 5
+
+
+def parse_arguments(description: str | None) -> argparse.Namespace:
+    """The options of every script."""
+    parser = argparse.ArgumentParser(prog=f"python -m {_module()}", description=description)
+    parser.add_argument("--record", action="store_true", help="add the figure to bench/RESULTS.md")
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS, metavar="N")
+    return parser.parse_args()
+
+
+def in_turns(
+    things: Mapping[str, Callable[[], object]], repetitions: int, amount: float = 1.0
+) -> dict[str, list[float]]:
+    """Seconds each thing takes for one of `amount`, by name; each runs once before, unmeasured."""
+    for thing in things.values():
+        thing()
+    seconds: dict[str, list[float]] = {name: [] for name in things}
+    for _ in range(repetitions):
+        for name, thing in things.items():
+            started = time.perf_counter()
+            thing()
+            seconds[name].append((time.perf_counter() - started) / amount)
+    return seconds
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> str:
+    """How many times as long the first takes, turn by turn."""
+    return spread([a / b for a, b in zip(slow, fast, strict=True)], 2) + " x"
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The median, and least to greatest."""
+    low, middle, high = (f"{f(values):,.{digits}f}" for f in (min, median, max))
+    return f"{middle} ({low} to {high})"
+
+
+def rates(seconds: Sequence[float]) -> list[float]:
+    return [1 / value for value in seconds]
+
+
+def show(rows: Sequence[tuple[str, str]]) -> None:
+    """A small table: what, and its figure."""
+    width = max(len(name) for name, _ in rows)
+    for name, figure in rows:
+        print(f"{name:<{width}}  {figure}", flush=True)
+
+
+def record(arguments: argparse.Namespace, figure: str, device: str | None = None) -> None:
+    """Add one row to RESULTS.md, if that was asked for."""
+    if not arguments.record:
+        return
+    command = " ".join(["python -m", _module(), *sys.argv[1:]]).replace(" --record", "")
+    date = time.strftime("%Y-%m-%d", time.gmtime())
+    cells = (date, _commit(), device or cpu_name(), f"`{command}`", figure)
+    with RESULTS.open("a", encoding="utf-8") as file:
+        file.write(f"| {' | '.join(cells)} |\n")
+
+
+def cpu_name() -> str:
+    """The processor, how many of its cores are ours, and the torch that used them."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else platform.machine()
+    return f"{len(os.sched_getaffinity(0))} cores of {name}, torch {torch.__version__}"
+
+
+def _module() -> str:
+    return f"bench.{Path(sys.argv[0]).stem}"
+
+
+def _commit() -> str:
+    told = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+    done = subprocess.run(told, capture_output=True, text=True, check=True, cwd=RESULTS.parent)  # noqa: S603
+    return done.stdout.strip()
