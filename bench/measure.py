@@ -20,9 +20,11 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 REPETITIONS = 5
 
 
-def parse_arguments(description: str | None) -> argparse.Namespace:
+def parse_arguments(description: str | None, takes_data: bool = False) -> argparse.Namespace:
     """The options of every script."""
     parser = argparse.ArgumentParser(prog=f"python -m {_module()}", description=description)
+    if takes_data:
+        parser.add_argument("--data", default="embedded", metavar="P", help="folder with COCO")
     parser.add_argument("--record", action="store_true", help="add the figure to bench/RESULTS.md")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS, metavar="N")
     return parser.parse_args()
@@ -65,15 +67,19 @@ def show(rows: Sequence[tuple[str, str]]) -> None:
         print(f"{name:<{width}}  {figure}", flush=True)
 
 
-def record(arguments: argparse.Namespace, figure: str, device: str | None = None) -> None:
-    """Add one row to RESULTS.md, if that was asked for."""
-    if not arguments.record:
-        return
-    command = " ".join(["python -m", _module(), *sys.argv[1:]]).replace(" --record", "")
+def record(arguments: argparse.Namespace, figure: str) -> None:
+    """Add a row to RESULTS.md, if that was asked for."""
+    if arguments.record:
+        add_row(figure, cpu_name())
+
+
+def add_row(figure: str, device: str) -> None:
+    """Add a row with today's date, the commit and the command."""
+    options = [option for option in sys.argv[1:] if option != "--record"]
+    command = " ".join(["python -m", _module(), *options])
     date = time.strftime("%Y-%m-%d", time.gmtime())
-    cells = (date, _commit(), device or cpu_name(), f"`{command}`", figure)
     with RESULTS.open("a", encoding="utf-8") as file:
-        file.write(f"| {' | '.join(cells)} |\n")
+        file.write(f"| {date} | {_commit()} | {device} | `{command}` | {figure} |\n")
 
 
 def cpu_name() -> str:
@@ -91,5 +97,5 @@ def _module() -> str:
 
 def _commit() -> str:
     told = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(told, capture_output=True, text=True, check=True, cwd=RESULTS.parent)  # noqa: S603
+    done = subprocess.run(told, capture_output=True, text=True, check=True, cwd=RESULTS.parent)
     return done.stdout.strip()

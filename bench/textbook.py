@@ -87,26 +87,30 @@ def train(config: TrainConfig, run_dir: Path, num_workers: int) -> Iterator[tupl
         optimizer, config.schedule.step_epochs, config.schedule.gamma
     )
     run_dir.mkdir(parents=True, exist_ok=True)
-    loader = {"batch_size": config.train.batch_size, "num_workers": num_workers}
+    size = config.train.batch_size
     for epoch in range(1, config.train.epochs + 1):
         order: list[int] = epoch_order(len(data), config.train.seed, epoch).tolist()
         model.train()
-        train_loss = _pass(model, DataLoader(data, sampler=order, **loader), device, optimizer)
+        loader = DataLoader(data, size, sampler=order, num_workers=num_workers)
+        train_loss = one_pass(model, loader, device, optimizer)
         schedule.step()
         model.eval()
         with torch.no_grad():
-            val_loss = _pass(model, DataLoader(val_data, **loader), device, None)
+            val_loss = one_pass(
+                model, DataLoader(val_data, size, num_workers=num_workers), device, None
+            )
         state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
         torch.save(state, run_dir / f"epoch{epoch}.pth")
         yield train_loss, val_loss
 
 
-def _pass(
+def one_pass(
     model: nn.Module,
     loader: "DataLoader[Sample]",
     device: str,
     optimizer: torch.optim.Optimizer | None,
 ) -> float:
+    """Train on, or with no optimizer evaluate, all batches; returns their mean loss."""
     total, count = 0.0, 0
     for images, heatmaps, masks in loader:
         prediction = model(images.to(device))

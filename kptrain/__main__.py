@@ -12,7 +12,7 @@ from typing import Any
 from kptrain.checkpoint import BEST, RESUME
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
-from kptrain.device import find_device
+from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError
 from kptrain.fit import fit
 from kptrain.model import weights_file
@@ -95,7 +95,7 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
     config = read_settings(arguments)
     progress = sys.stdout.isatty()  # a bar in a file is debris
     say(banner(config))
-    say(f"Device: {find_device(config)}")
+    say(f"Device: {describe_device(config)}")
     # What is missing is said before anything long begins.
     if out.exists() and not out.is_dir():
         raise SettingsError(f"--out: must be a folder, but {out} is a file; choose another")
@@ -109,7 +109,7 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
         for report in reports:
             say(line(report, config))
             if report.is_best:
-                say(f"  new best {config.checkpoint.metric}, saved to {out / BEST}")
+                say(f"  new best {config.checkpoint.metric}, goes to {out / BEST}")
     draw_predictions(config, out / BEST, out / PICTURE)
     say(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
 

@@ -57,7 +57,7 @@ def batches(
     on the device; nothing waits for a GPU.
     """
     statistics = send(np.array([MEAN, STD], np.float32).reshape(2, 3, 1, 1), device)
-    slots = [_Slot(pack, min(batch_size, len(order)), device) for _ in range(2)]
+    slots = [Slot(pack, min(batch_size, len(order)), device) for _ in range(2)]
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with ThreadPoolExecutor(1, "gather") as thread:
         ahead = thread.submit(slots[0].gather, parts[0])
@@ -72,7 +72,7 @@ def batches(
 
 
 @dataclass(frozen=True)
-class _Gathered:
+class Gathered:
     """A batch in the host's memory."""
 
     samples: np.ndarray
@@ -82,7 +82,7 @@ class _Gathered:
     learnt: np.ndarray
 
 
-class _Slot:
+class Slot:
     """A buffer for pixels that is filled again and again; pinned where the device is a GPU.
 
     It is filled on the gathering thread, then sent to the device from the caller's.
@@ -96,7 +96,7 @@ class _Slot:
         self._buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=is_cuda)
         self._sent = torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call]  # torch
 
-    def gather(self, samples: np.ndarray) -> _Gathered:
+    def gather(self, samples: np.ndarray) -> Gathered:
         if self._sent is not None:
             self._sent.synchronize()  # what was sent before may still be read from the buffer
         table = self._pack.table
@@ -104,9 +104,9 @@ class _Slot:
         # All rows exist; without `clip` numpy would write through a buffer of its own.
         np.take(self._pack.images, table.row[samples], axis=0, out=pixels.numpy(), mode="clip")
         joints, labelled = _pad_persons(self._pack, samples)
-        return _Gathered(samples, pixels, joints, labelled, ~self._pack.ignore[samples])
+        return Gathered(samples, pixels, joints, labelled, ~self._pack.ignore[samples])
 
-    def to_device(self, gathered: _Gathered) -> Batch:
+    def to_device(self, gathered: Gathered) -> Batch:
         """`Batch.images` are yet from 0 to 255."""
         pixels = gathered.pixels.to(self._device, non_blocking=True)
         if self._sent is not None:

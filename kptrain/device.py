@@ -1,5 +1,6 @@
 """The device that a training runs on, and its memory."""
 
+import gc
 import resource
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 from kptrain.config import TrainConfig
-from kptrain.errors import SettingsError, TrainingError
+from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError
 
 CPU_ALLOCATOR = "DefaultCPUAllocator"
 """Torch has an exception of its own for a full GPU, and none but this word for a full CPU."""
@@ -68,17 +69,33 @@ def peak_memory(device: torch.device) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def release_memory() -> None:
+    """Give back what a training that has ended held, so that the next one finds it free."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 @contextmanager
-def within_memory(config: TrainConfig) -> Iterator[None]:
-    """Raises: TrainingError in place of torch's own, where the memory does not suffice."""
+def explained(config: TrainConfig) -> Iterator[None]:
+    """Say torch's own failures in terms of the settings that decide.
+
+    Raises: OutOfMemoryError where the memory does not suffice; TrainingError where the network
+    cannot be compiled.
+    """
     try:
         yield
     except RuntimeError as error:
-        if not isinstance(error, torch.OutOfMemoryError) and CPU_ALLOCATOR not in str(error):
-            raise
         reason = " ".join(str(error).partition("\n")[0].split()[:40])
-        raise TrainingError(
-            f"the training must fit into memory, but with train.batch_size "
-            f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
-            f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
-        ) from None
+        if isinstance(error, torch.OutOfMemoryError) or CPU_ALLOCATOR in str(error):
+            raise OutOfMemoryError(
+                f"the training must fit into memory, but with train.batch_size "
+                f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
+                f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
+            ) from None
+        if config.train.compile and type(error).__module__.startswith("torch._"):
+            raise TrainingError(
+                f"train.compile: the network must be compilable here, but is not ({reason}); "
+                f"install a C++ compiler, or set train.compile to false"
+            ) from None
+        raise

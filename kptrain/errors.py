@@ -6,6 +6,7 @@
     ├── WeightsError      pre-trained weights
     ├── CheckpointError   checkpoints and run folders
     └── TrainingError     a training that cannot go on
+        └── OutOfMemoryError
 
 A message is one line: where, what must hold, what was given, what to do. The commands print
 it as it is and exit with 2; no traceback.
@@ -34,3 +35,7 @@ class CheckpointError(KptrainError):
 
 class TrainingError(KptrainError):
     """The training reached a state from which it cannot go on."""
+
+
+class OutOfMemoryError(TrainingError):
+    """The training does not fit into the memory that it may use."""

@@ -30,7 +30,7 @@ from kptrain.batches import Batch, batches, epoch_order, joint_weights, targets
 from kptrain.checkpoint import BEST, RESUME, on_host, save_checkpoint, with_dtype
 from kptrain.config import TrainConfig, best_is_max, save_config
 from kptrain.curve import EpochReport, save_curve
-from kptrain.device import find_device, find_dtype, peak_memory, within_memory
+from kptrain.device import explained, find_device, find_dtype, peak_memory
 from kptrain.errors import CheckpointError, TrainingError
 from kptrain.evaluate import average_precision, find_peaks, in_original, oks
 from kptrain.loss import heatmap_loss
@@ -74,8 +74,8 @@ def _fit(
     config: TrainConfig, run_dir: Path, device: torch.device, resume: bool, progress: bool
 ) -> Generator[EpochReport, None, None]:
     state = saved_state(config, run_dir, resume)
-    with within_memory(config):  # what is missing is said before anything long begins
-        training = _start(config, device, afresh=state is None)
+    with explained(config):  # what is missing is said before anything long begins
+        training = start_training(config, device, afresh=state is None)
     train_pack = open_pack(config.data, "train", progress)
     val_pack = open_pack(config.data, "val", progress)
     data = f"{train_pack.fingerprint} {val_pack.fingerprint}"
@@ -84,7 +84,7 @@ def _fit(
     save_config(config, run_dir / CONFIG)
     with _in_background() as write:
         for epoch in range(len(training.curve) + 1, config.train.epochs + 1):
-            with within_memory(config):
+            with explained(config):
                 report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
                 files = _files(training, config, data, report)
             write(partial(_save, files, run_dir))
@@ -113,7 +113,11 @@ def _in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
             last.result()
 
 
-def _start(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
+def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
+    """Everything as it is before the first epoch; not `afresh`, with random weights.
+
+    Raises: WeightsError.
+    """
     # A saved state holds all weights: those that the run began from need not be there any more.
     weights = config.model.weights if afresh else "none"
     settings = config.model.model_copy(update={"weights": weights})
@@ -246,12 +250,17 @@ def _train(
         steps = track(steps, description=title, total=total, transient=True)
     sums = []
     for batch in steps:
-        losses = _losses(_predict(training.model, batch, config), batch, config)
-        training.optimizer.zero_grad()
-        losses.mean().backward()  # type: ignore[no-untyped-call]  # torch
-        training.optimizer.step()
-        sums.append(losses.detach().sum())
+        sums.append(take_step(training, batch, config))
     return _mean(sums, len(pack), config, epoch)
+
+
+def take_step(training: Training, batch: Batch, config: TrainConfig) -> torch.Tensor:
+    """Forward, backward and Adam; returns the sum of the samples' losses, on the device."""
+    losses = _losses(_predict(training.model, batch, config), batch, config)
+    training.optimizer.zero_grad()
+    losses.mean().backward()  # type: ignore[no-untyped-call]  # torch
+    training.optimizer.step()
+    return losses.detach().sum()
 
 
 def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int) -> float:

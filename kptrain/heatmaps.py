@@ -29,8 +29,11 @@ def encode(
     across = torch.exp(scale * (x - joints[..., 0:1]).square()) * labelled[..., None]
     down = torch.exp(scale * (y - joints[..., 1:2]).square())
     maps = joints.new_zeros(joints.shape[0], joints.shape[2], height, width)
-    for person in range(joints.shape[1]):  # one map at a time: N maps at once would not fit
-        maps = torch.maximum(maps, down[:, person, :, :, None] * across[:, person, :, None, :])
+    # One person at a time, as N maps would not fit, and in place: new memory would cost the most.
+    one = torch.empty_like(maps)
+    for person in range(joints.shape[1]):
+        torch.mul(down[:, person, :, :, None], across[:, person, :, None, :], out=one)
+        torch.maximum(maps, one, out=maps)
     return maps
 
 

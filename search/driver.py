@@ -17,7 +17,7 @@ from ray.tune.search import Searcher as TuneSearcher
 
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.curve import EpochReport
-from kptrain.errors import KptrainError, SettingsError
+from kptrain.errors import KptrainError, OutOfMemoryError, SettingsError, TrainingError
 from kptrain.pack import cache_dir
 from kptrain.resolve import change
 from search.plan import concurrent_trials, gpu_share
@@ -108,7 +108,7 @@ def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
         proposals = _Proposals(space, base, record, gpu)
         watch = _Watch(proposals, record, terminal)
         tuner = tune.Tuner(
-            tune.with_resources(KeypointTrial, {"cpu": cpu, "gpu": gpu}),
+            KeypointTrial,
             tune_config=_tune_config(space, epochs, proposals),
             run_config=_run_config(record.run_dir, watch),
         )
@@ -126,11 +126,12 @@ def _tune_config(space: Space, epochs: int, proposals: "_Proposals") -> tune.Tun
         reduction_factor=space.asha.reduction,
     )
     return tune.TuneConfig(
-        num_samples=space.trials,
+        num_samples=-1,  # until the proposals end: a trial may be tried again
         search_alg=proposals,
         scheduler=asha,
+        reuse_actors=True,
         trial_name_creator=lambda trial: trial.config["title"],
-        trial_dirname_creator=lambda trial: f"{trial.config['number']:03d}",
+        trial_dirname_creator=lambda trial: f"{trial.config['number']:03d}-{trial.trial_id}",
     )
 
 
@@ -167,27 +168,49 @@ class _Proposals(TuneSearcher):
         self._gpu = gpu
         self.numbers: dict[str, int] = {}
         self.open: set[int] = set()
+        self._again: list[int] = []
+        self._shares: dict[int, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self._again:
+            return self._proposal(trial_id, self._again.pop(0))
         number = len(self._record.trials)
         if number == self._space.trials:
-            return str(TuneSearcher.FINISHED)
+            return None if self.open else str(TuneSearcher.FINISHED)
         # Tune would ask for one trial ahead: settings chosen before the latest result is known.
         if len(self.open) >= _capacity(self._space.resources.cpu, self._gpu):
             return None
         settings = self.optuna.propose(number)
         config = change(self._base, settings, f"{self._space.path}: trial {number}")
-        trial = self._record.add(settings, config)
-        self.numbers[trial_id] = number
+        self._record.add(settings, config)
         self.open.add(number)
+        return self._proposal(trial_id, number)
+
+    def _proposal(self, trial_id: str, number: int) -> dict[str, Any]:
+        trial = self._record.trials[number]
+        self.numbers[trial_id] = number
         return {
             "number": number,
-            "title": f"trial {number:03d} {axis_values(settings)}",
-            "settings": config.model_dump(mode="json"),
+            "title": f"trial {number:03d} {axis_values(trial.settings)}",
+            "settings": trial.config.model_dump(mode="json"),
             "run_dir": str(trial.run_dir),
             "search": self._record.run_dir.name,
-            "gpu": self._gpu,
+            "cpu": self._space.resources.cpu,
+            "gpu": self._shares.get(number, self._gpu),
         }
+
+    def try_again(self, number: int) -> bool:
+        """Give a trial twice the share of a GPU, once; whether there is such a share."""
+        if number in self._shares or not 0 < self._gpu < 1:
+            return False
+        self._shares[number] = min(2 * self._gpu, 1.0)
+        self._again.append(number)
+        return True
+
+    def tried(self, number: int) -> str:
+        """The shares of a GPU that a trial was given, in words."""
+        shares = [self._gpu, *([self._shares[number]] if number in self._shares else [])]
+        return f"tried with {' and '.join(f'{share:g}' for share in shares)} of a GPU"
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -250,7 +273,14 @@ class _Watch(tune.Callback):
         self._end(told, "completed" if all_epochs else "stopped")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._end(self._told(trial), "failed", _cause(trial))
+        told, error = self._told(trial), _cause(trial)
+        if not isinstance(error, OutOfMemoryError) or not trial.config["gpu"]:
+            self._end(told, "failed", _in_one_line(error))
+        elif self._proposals.try_again(told.number):
+            self._record.restart(told.number)
+            self._terminal.restarted(told, self._proposals.tried(told.number))
+        else:
+            self._end(told, "failed", f"{error} ({self._proposals.tried(told.number)})")
 
     def interrupted(self) -> None:
         """Ctrl-C ends a search of Tune's without a word on the trials that were under way."""
@@ -268,14 +298,18 @@ class _Watch(tune.Callback):
         self._terminal.ended(told)
 
 
-def _cause(trial: Trial) -> str:
-    """Why a trial failed, in one line, without the layers that Ray puts around it."""
+def _cause(trial: Trial) -> BaseException:
+    """Why a trial failed, without the layers that Ray puts around it."""
     if trial.pickled_error_file is None:  # an error of Tune's own
-        return str(trial.get_error())[:500]
+        return TrainingError(str(trial.get_error()))
     # Ray's own file on this machine; the copy that its accessor reads is not there yet.
-    error = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    error: BaseException = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     while getattr(error, "cause", None) is not None:
-        error = error.cause
+        error = error.cause  # type: ignore[attr-defined]
+    return error
+
+
+def _in_one_line(error: BaseException) -> str:
     if isinstance(error, ray.exceptions.ActorDiedError):
         return _cause_of_death(str(error))
     name = "" if isinstance(error, KptrainError) else f"{type(error).__name__}: "

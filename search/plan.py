@@ -2,17 +2,34 @@
 
 import itertools
 import math
+import multiprocessing
 import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, get_args
 
 from kptrain.coco import read_split
-from kptrain.config import TrainConfig
+from kptrain.config import ModelSettings, TrainConfig
 from kptrain.device import find_device
 from kptrain.errors import SettingsError
+from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.model import weights_file
 from kptrain.pack import data_folder
-from kptrain.resolve import EMBEDDED, change
+from kptrain.resolve import EMBEDDED, change, settings_of
 from search.domains import Choice
+from search.searcher import axis_values
 from search.space import Space, max_epochs, rungs
+
+TRUNKS = get_args(ModelSettings.model_fields["trunk"].annotation)  # the largest first
+GREEDY: dict[str, Callable[[Any], float]] = {
+    "train.batch_size": float,
+    "data.image_size": math.prod,
+    "model.trunk": lambda trunk: -TRUNKS.index(trunk),
+    "model.deconv_channels": sum,
+}
+"""What decides how much memory a training needs, and by what its values compare."""
+USABLE = 0.9
+"""Of a GPU's memory, what trials are planned to fill."""
 
 
 def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int:
@@ -24,12 +41,80 @@ def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int
 
 
 def gpu_share(space: Space, has_gpu: bool) -> float:
-    """What a trial holds of a GPU: without any, the same file runs on CPUs."""
-    return space.resources.gpu if has_gpu else 0.0
+    """What a trial holds of a GPU: without any, the same file runs on CPUs.
+
+    Raises: SettingsError if the share is to be found, but was not: this machine has no GPU.
+    """
+    if not has_gpu:
+        return 0.0
+    if space.resources.gpu == "auto":
+        raise SettingsError(
+            f"{space.path}: resources.gpu can be auto only where this machine has a GPU to measure "
+            f"on, but it has none; give a share, such as 0.25"
+        )
+    return space.resources.gpu
+
+
+def greediest(space: Space, base: TrainConfig) -> TrainConfig:
+    """The settings of the space, trial 0 included, that need the most memory."""
+    config = base
+    for path, size in GREEDY.items():
+        axis = space.axes.get(path)
+        if axis is not None:
+            values = axis.values if isinstance(axis, Choice) else axis.ends()
+            largest = max([settings_of(base)[path], *values], key=size)
+            config = change(config, {path: largest}, str(space.path))
+    return config
+
+
+def fit_gpu(space: Space, base: TrainConfig) -> tuple[Space, str]:
+    """Replace `gpu: auto` by the share with which most trials fit on a GPU; say why.
+
+    Raises: SettingsError if not even one does.
+    """
+    greedy = greediest(space, base)
+    # In a process of its own, so that all it held is free again.
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        need = process.submit(measure_memory, greedy).result()
+    share = share_that_fits(need, str(space.path))
+    resources = space.resources.model_copy(update={"gpu": share})
+    spelled = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
+    told = (
+        f"GPU       {share:g} for each trial: {spelled} alone took {need.peak / 1e9:.2f} GB and "
+        f"{need.context / 1e9:.2f} GB of context; of {need.total / 1e9:.1f} GB, "
+        f"{1 - USABLE:.0%} stay free"
+    )
+    return space.model_copy(update={"resources": resources}), told
+
+
+def share_that_fits(need: MemoryNeed, where: str) -> float:
+    """The share of a GPU of each of the most trials that fit.
+
+    Raises: SettingsError if not even one does.
+    """
+    each = need.peak + need.context
+    trials = int(USABLE * need.total // each)
+    if trials == 0:
+        raise SettingsError(
+            f"{where}: a trial must fit into {USABLE:.0%} of a GPU's {need.total / 1e9:.1f} GB, "
+            f"but the greediest takes {each / 1e9:.1f} GB; lower train.batch_size or another of "
+            f"{', '.join(GREEDY)}"
+        )
+    return math.floor(1e4 / trials) / 1e4  # a rounded share must not add up to more than one
+
+
+def disk_bound(space: Space, base: TrainConfig, at_once: int) -> int:
+    """The most bytes that checkpoints take at any time.
+
+    A running trial has its best checkpoint and its state to resume from, and writes the next beside
+    them; of those that ended the best `keep` stay, and the winner's is copied.
+    """
+    best, resume = checkpoint_bytes(greediest(space, base))
+    return 2 * at_once * (best + resume) + (space.keep + 1) * best
 
 
 def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
-    """Trials, rungs, concurrency and the most epochs that the search can cost."""
+    """Trials, rungs, concurrency, and the most epochs and disk that the search can cost."""
     epochs = max_epochs(space, base)
     stops = rungs(space.asha, epochs)
     asha = (
@@ -42,12 +127,14 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
+    disk = disk_bound(space, base, min(at_once, space.trials)) / 1e9
     return (
         f"Space     {space.path}\n{axes}\n"
         f"Trials    {space.trials}, judged by {space.metric}; the first has the defaults\n"
         f"ASHA      {asha}\n"
         f"At once   {at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}\n"
-        f"At most   {space.trials * epochs} epochs ({space.trials} trials of {epochs})"
+        f"At most   {space.trials * epochs} epochs ({space.trials} trials of {epochs}), and "
+        f"{disk:.2g} GB of checkpoints"
     )
 
 

@@ -1,6 +1,7 @@
 """What happened in a search: every trial's settings, curve and end, kept in `trials.csv`."""
 
 import csv
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -58,9 +59,10 @@ class TrialRecord:
 class Record:
     """All trials of a search. Every change is on disk before the method returns."""
 
-    def __init__(self, run_dir: Path, metric: Metric) -> None:
+    def __init__(self, run_dir: Path, metric: Metric, keep: int = 1) -> None:
         self.run_dir = run_dir
         self.metric = metric
+        self._keep = keep
         self.trials: list[TrialRecord] = []
         self.started = time.time()
 
@@ -74,9 +76,10 @@ class Record:
         return trial
 
     def start(self, number: int) -> None:
-        """A trial's process is there."""
+        """A trial's process is there, and has let go of the trial that it ran before."""
         self.trials[number].state = "running"
         self._write()
+        self.sweep()
 
     def report(self, number: int, report: EpochReport, host: str, device: str) -> None:
         """An epoch of a trial has finished."""
@@ -85,17 +88,31 @@ class Record:
         trial.curve.append(report)
         self._write()
 
+    def restart(self, number: int) -> None:
+        """A trial failed and is to be tried once more, from the beginning."""
+        trial = self.trials[number]
+        trial.state, trial.curve = "waiting", []
+        shutil.rmtree(trial.run_dir, ignore_errors=True)
+        self._write()
+
     def end(self, number: int, state: State, error: str = "") -> None:
-        """A trial has ended; checkpoints that can no longer win are removed."""
+        """A trial has ended."""
         trial = self.trials[number]
         trial.state, trial.error = state, error
         self._write()
-        leader = self.leader()
-        for ended in self.trials:
-            if ended.state not in UNDER_WAY:
-                (ended.run_dir / RESUME).unlink(missing_ok=True)
-                if ended is not leader:
-                    (ended.run_dir / BEST).unlink(missing_ok=True)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove checkpoints that can no longer win.
+
+        A trial that was stopped may still write its last: so this is asked for again and again.
+        """
+        kept = self._ranking()[: self._keep]
+        for trial in self.trials:
+            if trial.state not in UNDER_WAY:
+                (trial.run_dir / RESUME).unlink(missing_ok=True)
+                if trial not in kept:
+                    (trial.run_dir / BEST).unlink(missing_ok=True)
 
     def leader(self) -> TrialRecord | None:
         """The best trial that completed; while none has, the best that was stopped early or, last,
@@ -103,11 +120,13 @@ class Record:
 
         Only a completed trial can be repeated as a whole, so it goes before a stopped one.
         """
-        for state in ("completed", "stopped", "interrupted"):
-            ended = [trial for trial in self.trials if trial.state == state and trial.curve]
-            if ended:
-                return min(ended, key=self._rank)
-        return None
+        return next(iter(self._ranking()), None)
+
+    def _ranking(self) -> list[TrialRecord]:
+        """The trials that ended with an epoch or more, the leader first."""
+        order: list[State] = ["completed", "stopped", "interrupted"]
+        ended = [trial for trial in self.trials if trial.state in order and trial.curve]
+        return sorted(ended, key=lambda trial: (order.index(trial.state), self._rank(trial)))
 
     def best(self) -> float | None:
         """The best value of any trial so far, running ones included."""

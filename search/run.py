@@ -82,13 +82,17 @@ def _search(arguments: argparse.Namespace) -> int:
     space, base = read_search(arguments)
     import torch  # noqa: PLC0415  (see above)
 
-    from search.plan import check_files, check_machine, describe_plan  # noqa: PLC0415  (see above)
+    from search.plan import check_files, check_machine, describe_plan, fit_gpu  # noqa: PLC0415  (see above)
 
     out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
     if out.exists():
         raise SettingsError(f"--out: must be a folder that does not exist yet, but {out} does")
     print(banner(base))
-    print(describe_plan(space, base, torch.cuda.device_count()))
+    num_gpus = torch.cuda.device_count()
+    if space.resources.gpu == "auto" and num_gpus:
+        space, told = fit_gpu(space, base)
+        print(told)
+    print(describe_plan(space, base, num_gpus))
     check_files(space, base)
     if arguments.address is None:
         check_machine(space, base)
@@ -113,13 +117,14 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
     for name in ("train", "val"):  # once, before the first trial
         print(open_pack(base.data, name, progress=sys.stdout.isatty()).summary)
     # Trials run in another working directory, so every path is absolute.
-    record = Record(out.absolute(), space.metric)
+    record = Record(out.absolute(), space.metric, space.keep)
     print("Starting Ray ...", flush=True)
     with ray_session(address) as dashboard:
         if dashboard:
             print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)")
         print(f"Results   {out / 'trials.csv'}", flush=True)
         run_trials(space, base, record)
+    record.sweep()  # all processes are gone by now
     winner = record.leader()
     done = sum(trial.state != "interrupted" for trial in record.trials)
     is_whole = done == space.trials  # Tune ends a search by itself at the first Ctrl-C

@@ -47,6 +47,7 @@ class Searcher:
         defaults = {path: settings_of(base)[path] for path in space.axes}
         self._first = [defaults, *(defaults | point for point in space.start)]
         self._trials: dict[int, Trial] = {}
+        self._epochs: dict[int, int] = {}
 
     def propose(self, number: int) -> dict[str, Any]:
         """The settings of a trial, by dotted path. Numbers are asked for in order, once each."""
@@ -60,9 +61,10 @@ class Searcher:
         return {path: _value(self._axes[path], trial.params[path]) for path in self._axes}
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Tell the metric's value after an epoch."""
-        if number in self._trials:
+        """Tell the metric's value after an epoch; a trial that is tried again repeats some."""
+        if number in self._trials and epoch > self._epochs.get(number, 0):
             self._trials[number].report(value, epoch)
+            self._epochs[number] = epoch
 
     def finish(self, number: int, ending: Ending, best: float | None) -> None:
         """Tell how a trial ended, and its best value if it completed."""

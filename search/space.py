@@ -22,7 +22,10 @@ from search.domains import Choice, Range, check_keys, read_choice, read_range
 NUM_RANDOM_POINTS = 1000
 """Points drawn to find combinations that no training can have; they take some 0.1 s."""
 
-FILE_KEYS = ["base", "space", "metric", "trials", "asha", "resources", "start", "seed", "sampler"]
+FILE_KEYS = [
+    *("base", "space", "metric", "trials", "keep"),
+    *("asha", "resources", "start", "seed", "sampler"),
+]
 NESTED = ("base", "start", "asha", "resources")
 
 INCOMPARABLE = {
@@ -49,8 +52,9 @@ class Resources(Settings):
 
     cpu: PositiveInt = 1
     """CPU cores."""
-    gpu: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of one GPU; a trial uses at most one."""
+    gpu: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of one GPU; a trial uses at most one. `auto`: so that as many trials as fit share one,
+    by the memory that two steps of the greediest settings take alone."""
 
 
 class Space(Settings):
@@ -63,6 +67,8 @@ class Space(Settings):
     """What the file says of all other settings, by dotted path."""
     metric: Metric = "val_loss"
     trials: PositiveInt
+    keep: PositiveInt = 1
+    """Trials whose checkpoints stay on disk, the best ones; of the others, only the curve does."""
     asha: Asha = Asha()
     resources: Resources = Resources()
     start: tuple[dict[str, Any], ...]
@@ -247,8 +253,11 @@ def _first(error: ValidationError) -> str:
     name = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return f"{name} must be given, but is missing"
-    if name == "resources.gpu" and first["type"] == "less_than_equal":
-        return f"{name} must be at most 1, but got {first['input']!r}: a trial uses at most one GPU"
+    if name.startswith("resources.gpu"):  # its errors name each of the two types
+        return (
+            f"resources.gpu must be auto or a share above 0 and at most 1, as a trial uses at most "
+            f"one GPU, but got {first['input']!r}"
+        )
     return f"{name} must be {first['msg'].removeprefix('Input should be ')}, but got " + repr(
         first["input"]
     )

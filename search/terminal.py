@@ -49,6 +49,9 @@ class Terminal:
         epochs = trial.config.train.epochs
         self._show(trial, f"epoch {report.epoch:>2}/{epochs}  {self._record.metric} {value:.6f}")
 
+    def restarted(self, trial: TrialRecord, why: str) -> None:
+        self._show(trial, f"out of memory, starts anew ({why})")
+
     def ended(self, trial: TrialRecord) -> None:
         best = trial.best(self._record.metric)
         value = f"  best {self._record.metric} {best:.6f}" if best is not None else ""

@@ -98,7 +98,7 @@ def test_the_mask_follows_the_pixels_and_what_comes_in_from_outside_is_learnt() 
     )
     seen = torch.nn.functional.avg_pool2d(images[:, :1], 4)[:, 0] / 255
     assert ((seen - (1 - mask)).abs() > 0.76).sum() == 0
-    assert set(mask.unique().tolist()) == {0.0, 1.0}
+    assert set(mask.flatten().tolist()) == {0.0, 1.0}
 
 
 def test_in_the_person_view_all_is_learnt_after_the_warp_as_before() -> None:
@@ -126,7 +126,7 @@ def test_colours_change_by_brightness_contrast_and_saturation_within_0_and_255()
     strong, *_ = augmentation.apply(
         SAMPLES, 250 * torch.eye(128)[:96].expand(16, 3, -1, -1), *rest, mask
     )
-    assert 0 <= strong.min()
+    assert strong.min() >= 0
     assert strong.max() <= 255
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from conftest import read_metrics
 from PIL import Image
 
 from kptrain import __main__ as command
-from kptrain.checkpoint import BEST, RESUME
+from kptrain.checkpoint import BEST, RESUME, load_checkpoint
 from kptrain.embedded import EMBEDDED_VERSION, write_embedded
 from kptrain.picture import PICTURE
 from kptrain.resolve import EMBEDDED_SETTINGS
@@ -86,7 +87,7 @@ def test_a_training_prints_its_data_its_device_its_counts_and_its_epochs(
 ) -> None:
     out, output = trained
     lines = output.splitlines()
-    assert lines[:2] == [f"Data: {small_coco}", "Device: cpu"]
+    assert lines[:2] == [f"Data: {small_coco}", "Device: cpu, 1 threads, float32"]
     assert lines[2].startswith("Preparing the data")
     assert re.match(r"train: 6 images with \d+ labelled persons", lines[3])
     assert lines[3].endswith("18 samples beyond data.limit_train")
@@ -114,6 +115,42 @@ def test_piped_output_has_no_control_characters_no_bars_and_no_empty_lines(
     assert output.replace("\n", "").isprintable()
     assert output.isascii()
     assert all(line.strip() for line in output.splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile with")
+def test_a_compiled_training_gives_the_curve_up_to_rounding_and_weights_of_the_same_names(
+    small_coco: Path, trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    for name in ("false", "true"):
+        arguments = ["--data", str(small_coco), "--out", str(tmp_path / name)]
+        said = [s for s in FEW if "trunk" not in s and "limit_train" not in s]
+        said += ["model.trunk=resnet18", "data.limit_train=3", f"train.compile={name}"]
+        arguments += [part for setting in said for part in ("--set", setting)]
+        process = start(arguments, trained[0].parent / "cache", tmp_path)
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    plain, compiled = (read_metrics(tmp_path / n / "metrics.csv") for n in ("false", "true"))
+    for one, other in zip(plain, compiled, strict=True):
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
+        assert one["val_loss"] == pytest.approx(other["val_loss"], rel=1e-3)
+    names = [load_checkpoint(tmp_path / n / BEST)["weights"].keys() for n in ("false", "true")]
+    assert names[0] == names[1]
+
+
+@pytest.mark.slow
+def test_a_machine_that_cannot_compile_is_told_so_in_one_line(
+    small_coco: Path, trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    arguments = arguments_of(small_coco, tmp_path / "run", "--set", "train.compile=true")
+    process = start(arguments, trained[0].parent / "cache", tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "error: train.compile: the network must be compilable here, but is not" in errors
+    assert "install a C++ compiler, or set train.compile to false" in errors
+    assert "Traceback" not in errors
 
 
 def test_a_training_writes_a_picture(trained: tuple[Path, str]) -> None:

@@ -3,8 +3,21 @@
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import FEW
 
-from search.plan import concurrent_trials, describe_plan
+from kptrain.checkpoint import BEST, RESUME
+from kptrain.errors import SettingsError
+from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
+from kptrain.resolve import change, resolve, settings_of
+from search.plan import (
+    concurrent_trials,
+    describe_plan,
+    disk_bound,
+    fit_gpu,
+    greediest,
+    share_that_fits,
+)
 from search.space import read_space, resolve_space
 
 
@@ -40,7 +53,108 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     assert "12, judged by val_loss" in plan
     assert "after epoch 2, 6, 18: one in 3 goes on" in plan
     assert "1 CPU and 0.5 GPU" in plan
-    assert "240 epochs (12 trials of 20)" in plan
+    assert "240 epochs (12 trials of 20), and " in plan
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
     short = resolve_space(space, {"data.root": "embedded", "train.epochs": 2})
     assert "ASHA      stops none" in describe_plan(space, short, num_gpus=0)
+
+
+GREEDY_SPACE = """
+space:
+  train.batch_size: [8, 64, 16]
+  data.image_size: [[96, 64], [64, 64]]
+  model.trunk: [resnet18, resnet34, shufflenet_v2_x0_5]
+  optim.lr: {low: 1e-4, high: 1e-2}
+metric: val_ap
+trials: 5
+resources: {gpu: auto}
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_the_greediest_settings_are_the_largest_of_each_axis_and_of_the_base(
+    tmp_path: Path,
+) -> None:
+    space = read_space(written(tmp_path, GREEDY_SPACE))
+    base = resolve_space(space, {"data.root": "embedded"})
+    told = settings_of(greediest(space, base))
+    assert told["train.batch_size"] == 64
+    assert told["data.image_size"] == [96, 96]  # the base's, larger than both of the axis
+    assert told["model.trunk"] == "resnet34"
+    assert told["optim.lr"] == base.optim.lr
+
+
+@pytest.mark.parametrize(
+    ("peak_gb", "context_gb", "trials"),
+    [(9.0, 0.5, 7), (8.5, 0.5, 8), (71.0, 0.5, 1), (20.0, 1.0, 3)],
+)
+def test_as_many_trials_share_a_gpu_as_fit_with_their_contexts_and_a_tenth_to_spare(
+    peak_gb: float, context_gb: float, trials: int
+) -> None:
+    gb = 10**9
+    need = MemoryNeed(int(peak_gb * gb), int(context_gb * gb), 80 * gb)
+    share = share_that_fits(need, "x.yaml")
+    assert concurrent_trials(1, share, 64, 1) == trials
+    assert share * trials <= 1
+
+
+def test_a_trial_too_large_for_a_gpu_is_refused_with_the_figures() -> None:
+    need = MemoryNeed(72 * 10**9, 10**9, 80 * 10**9)
+    with pytest.raises(SettingsError, match=r"90% of a GPU's 80\.0 GB, but .* takes 73\.0 GB"):
+        share_that_fits(need, "x.yaml")
+
+
+def test_gpu_auto_without_a_gpu_here_means_cpus_and_is_refused_where_a_cluster_has_gpus(
+    tmp_path: Path,
+) -> None:
+    space = read_space(written(tmp_path, GREEDY_SPACE))
+    base = resolve_space(space, {"data.root": "embedded"})
+    assert "no GPU found" in describe_plan(space, base, num_gpus=0)
+    with pytest.raises(SettingsError, match="auto only where this machine has a GPU to measure on"):
+        describe_plan(space, base, num_gpus=1)
+
+
+def test_the_memory_of_two_steps_grows_with_the_batch() -> None:
+    base = resolve({"data.root": "embedded", "train.device": "cpu"}, "test")
+    small = measure_memory(change(base, {"train.batch_size": 1}, "test"))
+    large = measure_memory(change(base, {"train.batch_size": 128}, "test"))
+    assert large.peak > small.peak + 300e6
+
+
+def test_the_bytes_of_checkpoints_are_those_of_real_files(uninterrupted: Path) -> None:
+    config = resolve(FEW | {"data.root": "embedded"}, "test")
+    for name, told in zip((BEST, RESUME), checkpoint_bytes(config), strict=True):
+        size = (uninterrupted / name).stat().st_size
+        assert told < size < told + 400_000  # names, settings and the curve
+    whole = resolve({"data.root": "embedded", "data.image_size": [256, 256]} | ORIGINAL, "test")
+    best, resume = checkpoint_bytes(whole)
+    assert (round(best / 1e6, 1), round(resume / 1e6)) == (270.5, 811)
+    half = change(whole, {"checkpoint.best_dtype": "bfloat16"}, "test")
+    assert round(checkpoint_bytes(half)[0] / 1e6, 1) == 135.3
+
+
+ORIGINAL = {"model.trunk": "resnet50", "model.deconv_channels": [1024, 512, 256]}
+
+
+def test_the_most_disk_grows_with_what_runs_and_with_what_is_kept(tmp_path: Path) -> None:
+    text = GREEDY_SPACE.replace("trials: 5", "trials: 5\nkeep: 3")
+    spaces = [read_space(written(tmp_path, t)) for t in (GREEDY_SPACE, text)]
+    base = resolve_space(spaces[0], {"data.root": "embedded"})
+    best, resume = checkpoint_bytes(greediest(spaces[0], base))
+    assert disk_bound(spaces[0], base, 4) == 8 * (best + resume) + 2 * best
+    assert disk_bound(spaces[1], base, 4) == 8 * (best + resume) + 4 * best
+
+
+@pytest.mark.gpu
+def test_gpu_auto_measures_and_puts_several_small_trials_on_one_gpu(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GREEDY_SPACE))
+    fitted, told = fit_gpu(space, resolve_space(space, {"data.root": "embedded"}))
+    assert isinstance(fitted.resources.gpu, float)
+    assert 0 < fitted.resources.gpu < 0.5
+    assert "GB of context" in told
+    assert f"{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB" in told

@@ -85,6 +85,44 @@ def test_only_the_leaders_checkpoint_stays_on_the_disk(tmp_path: Path) -> None:
     assert sorted(map(str, kept)) == ["trials.csv", f"trials/001/{BEST}"]
 
 
+@pytest.mark.parametrize(
+    ("keep", "kept"), [(1, [1]), (2, [1, 0]), (3, [1, 0, 3]), (9, [1, 0, 3, 2])]
+)
+def test_the_best_ones_that_are_to_be_kept_stay_completed_ones_before_stopped_ones(
+    tmp_path: Path, keep: int, kept: list[int]
+) -> None:
+    record = Record(tmp_path, "val_loss", keep)
+    for values in ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2]):
+        add(record, values, "completed")
+    for values in ([0.15], [0.1]):
+        add(record, values, "stopped")
+    add(record, [0.01], "failed")
+    left = [trial.number for trial in record.trials if (trial.run_dir / BEST).exists()]
+    assert left == sorted(kept)
+    assert not list(tmp_path.rglob(RESUME))
+
+
+def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_start(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    add(record, [0.2, 0.2, 0.2], "completed")
+    late = add(record, [0.5], "stopped")
+    for name in (BEST, RESUME):
+        (late.run_dir / name).write_bytes(b"x")
+    record.start(record.add({}, TrainConfig()).number)
+    assert list(late.run_dir.iterdir()) == []
+
+
+def test_a_trial_that_is_tried_again_begins_without_curve_and_files(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    trial = record.add({}, TrainConfig())
+    trial.run_dir.mkdir(parents=True)
+    (trial.run_dir / RESUME).write_bytes(b"x")
+    record.report(0, epoch(1, 0.5), "host", "cpu")
+    record.restart(0)
+    assert (trial.state, trial.curve, trial.run_dir.exists()) == ("waiting", [], False)
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 2
+
+
 def test_a_running_trial_keeps_all_it_has(tmp_path: Path) -> None:
     record = Record(tmp_path, "val_loss")
     running = record.add({}, TrainConfig())

@@ -107,11 +107,15 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One search, watched through its dashboard while it runs."""
     folder = tmp_path_factory.mktemp("search")
     space = write_space(folder, space=FOUR_AXES)
-    listed = []
+    listed: list[str] = []
+    addresses: list[str] = []
 
     def look(_: int, line: str) -> None:
         if found := re.match(r"Dashboard (http://\S+)", line):
+            addresses.append(found[1])
             listed.append(_first_trial_listed(found[1]))
+        if "4/5 trials ended" in line and len(listed) == 1:
+            listed.append(actors(addresses[0]))
 
     done = watch(space, folder, look)
     return {
@@ -119,7 +123,8 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "out": folder / "out",
         "said": done.stdout,
         "code": done.returncode,
-        "actors": "".join(listed),
+        "actors": listed[0],
+        "late_actors": listed[-1],
     }
 
 
@@ -302,6 +307,81 @@ def test_ctrl_c_keeps_the_table_and_promotes_the_best_so_far(tmp_path: Path) -> 
     assert done.stdout.endswith("Interrupted after 0 of 2 trials.\n")
     assert {row["state"] for row in rows(tmp_path / "out")} == {"interrupted"}
     assert (tmp_path / "out" / "best" / BEST).is_file()
+
+
+ONE_GPU = """
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})
+print("address", cluster.address, flush=True)
+input()
+cluster.shutdown()
+"""
+"""A cluster whose node says that it has a GPU: Ray schedules shares of it, trials run on CPUs."""
+
+
+def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_path: Path) -> None:
+    channels = [[16, 16, 16], [16, 16, 200_000_000]]
+    space = write_space(
+        tmp_path,
+        base={"data": SMALL["data"], "heatmap": SMALL["heatmap"], "train": {"epochs": 3}},
+        space={"model.deconv_channels": channels},
+        start=[{"model.deconv_channels": channels[1]}],
+        metric="val_ap",
+        trials=3,
+        seed=1,
+        resources={"gpu": 0.25},
+    )
+    options = ["--set", "train.device=cpu"]
+    with subprocess.Popen(
+        [sys.executable, "-c", ONE_GPU],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as cluster:
+        assert cluster.stdout is not None
+        address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+        done = run(
+            "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
+            *options, cwd=tmp_path,
+        )  # fmt: skip
+        cluster.communicate("stop\n")
+    assert done.returncode == 0, done.stderr
+    table = rows(tmp_path / "out")
+    failed = [row for row in table if row["trial"] == "1"]
+    assert [row["state"] for row in failed] == ["failed"]
+    assert failed[0]["error"].startswith("the training must fit into memory, but with train.batch")
+    assert failed[0]["error"].endswith("(tried with 0.25 and 0.5 of a GPU)")
+    again = [line for line in done.stdout.splitlines() if "starts anew" in line]
+    assert len(again) == sum(row["state"] == "failed" for row in table)
+    assert {row["state"] for row in table if row["trial"] != "1"} <= {
+        "completed",
+        "stopped",
+        "failed",
+    }
+    assert "completed" in {row["state"] for row in table}
+
+
+def test_without_a_gpu_a_trial_out_of_memory_fails_at_once(tmp_path: Path) -> None:
+    channels = [[16, 16, 16], [16, 16, 200_000_000]]
+    space = write_space(
+        tmp_path,
+        base={"data": SMALL["data"], "heatmap": SMALL["heatmap"], "train": {"epochs": 1}},
+        space={"model.deconv_channels": channels},
+        start=[{"model.deconv_channels": channels[1]}],
+        metric="val_ap",
+        trials=2,
+    )
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [row["state"] for row in rows(tmp_path / "out") if row["trial"] == "1"] == ["failed"]
+    assert "starts anew" not in done.stdout
+
+
+def test_trials_follow_each_other_in_the_same_processes(search: dict[str, Any]) -> None:
+    listed = json.loads(search["late_actors"])["data"]["actors"].values()
+    trials = [actor for actor in listed if "trial 0" in actor["reprName"]]
+    assert 1 <= len(trials) <= (os.cpu_count() or 1) < 5
 
 
 def test_a_trial_whose_process_is_killed_fails_alone_and_in_our_own_words(tmp_path: Path) -> None:

@@ -151,10 +151,10 @@ def test_a_space_cannot_be_altered() -> None:
 
 
 IN_THE_FILE = [
-    ("spaces: 1", "must have base, space, metric, trials, asha, resources, start, seed or sampler "
-     "only, but got 'spaces'; did you mean space?"),
-    ("axes: 1", "must have base, space, metric, trials, asha, resources, start, seed or sampler "
-     "only, but got 'axes'; did you mean base?"),
+    ("spaces: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed or "
+     "sampler only, but got 'spaces'; did you mean space?"),
+    ("axes: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed or "
+     "sampler only, but got 'axes'; did you mean base?"),
     ("metric: loss", "metric must be 'val_loss', 'val_oks' or 'val_ap', but got 'loss'"),
     ("seed: -1", "seed must be greater than or equal to 0, but got -1"),
     ("sampler: tpee", "sampler must be 'tpe' or 'random', but got 'tpee'"),
@@ -167,9 +167,10 @@ IN_THE_FILE = [
     ("asha: {reduction: 2.5}", "asha.reduction must be a valid integer, but got 2.5"),
     ("resources: {gpus: 1}", "resources: must have cpu or gpu only, but got 'gpus'; "
      "did you mean gpu?"),
-    ("resources: {gpu: 2}",
-     "resources.gpu must be at most 1, but got 2: a trial uses at most one GPU"),
-    ("resources: {gpu: 0}", "resources.gpu must be greater than 0, but got 0"),
+    *((f"resources: {{gpu: {gpu}}}",
+       "resources.gpu must be auto or a share above 0 and at most 1, as a trial uses at most one "
+       f"GPU, but got {shown}") for gpu, shown in ((2, 2), (0, 0), ("all", "'all'"))),
+    ("keep: 0", "keep must be greater than or equal to 1, but got 0"),
     ("resources: {cpu: 0.5}", "resources.cpu must be a valid integer, but got 0.5"),
     ("resources: {cpu: 0}", "resources.cpu must be greater than or equal to 1, but got 0"),
     ("base: 3", "base: must map settings to values, but got 3"),

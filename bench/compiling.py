@@ -1,0 +1,69 @@
+"""When `train.compile` pays on this machine: the seconds it costs once, and what a step gains."""
+
+import time
+
+import numpy as np
+import torch
+
+from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
+from kptrain.batches import batches
+from kptrain.device import find_device
+from kptrain.fit import start_training, take_step
+from kptrain.pack import open_pack
+from kptrain.resolve import change, resolve
+
+STEPS = 20
+
+
+def main() -> None:
+    arguments = parse_arguments(__doc__)
+    plain = resolve({"data.root": "embedded", "train.threads": 1}, "bench")
+    torch.set_num_threads(1)
+    device = find_device(plain)
+    pack = open_pack(plain.data, "train")
+    batch = next(batches(pack, np.arange(len(pack)), plain.train.batch_size, device))
+    ways = {"plain": plain, "compiled": change(plain, {"train.compile": True}, "bench")}
+    trainings = {way: start_training(config, device, afresh=True) for way, config in ways.items()}
+    first: dict[str, float] = {}
+    losses: dict[str, float] = {}
+    for way, training in trainings.items():
+        training.model.train()
+        started = time.perf_counter()
+        losses[way] = float(take_step(training, batch, ways[way]))
+        first[way] = time.perf_counter() - started
+
+    def steps(way: str) -> None:
+        for _ in range(STEPS):
+            loss = take_step(trainings[way], batch, ways[way])
+        float(loss)
+
+    seconds = in_turns(
+        {way: lambda way=way: steps(way) for way in ways},  # type: ignore[misc]
+        arguments.repetitions,
+        STEPS,
+    )
+    gained = min(seconds["plain"]) - min(seconds["compiled"])
+    num_steps = (first["compiled"] - first["plain"]) / gained if gained > 0 else float("inf")
+    epochs = num_steps / (len(pack) / plain.train.batch_size)
+    times = ratio(seconds["plain"], seconds["compiled"])
+    difference = abs(losses["compiled"] / losses["plain"] - 1)
+    show(
+        [
+            ("plain, ms a step", spread([1e3 * s for s in seconds["plain"]], 2)),
+            ("compiled, ms a step", spread([1e3 * s for s in seconds["compiled"]], 2)),
+            ("plain / compiled", times),
+            ("compiling, s", f"{first['compiled']:.0f}"),
+            ("pays after", f"{num_steps:,.0f} steps, {epochs:,.0f} epochs of the embedded set"),
+            ("the first loss differs by", f"{difference:.1g} of itself"),
+        ]
+    )
+    record(
+        arguments,
+        f"a compiled step of the embedded set is {times} as fast; compiling takes "
+        f"{first['compiled']:.0f} s, so it pays after {num_steps:,.0f} steps "
+        f"({epochs:,.0f} epochs)",
+    )
+
+
+if __name__ == "__main__":
+    main()

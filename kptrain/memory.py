@@ -1,0 +1,78 @@
+"""What a training takes of memory and of the disk, found before it runs."""
+
+from dataclasses import dataclass
+
+import torch
+
+from kptrain.batches import Batch
+from kptrain.config import ModelSettings, TrainConfig
+from kptrain.device import explained, find_device, peak_memory
+from kptrain.fit import start_training, take_step
+from kptrain.keypoints import NUM_JOINTS
+from kptrain.model import KeypointNet
+
+NUM_STEPS = 2
+"""Adam's moments are there from the first step on; the second has all that any later one has."""
+NUM_PERSONS = 20
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Bytes on the device on which a training ran alone."""
+
+    peak: int
+    """The most that torch held; on a CPU, the process."""
+    context: int
+    """What CUDA holds for a process beside that; 0 on a CPU."""
+    total: int
+    """Of the device; 0 on a CPU."""
+
+
+def measure_memory(config: TrainConfig) -> MemoryNeed:
+    """Take two steps on random images. For a process of its own, on a GPU that is idle.
+
+    Raises: SettingsError if the device is not there; OutOfMemoryError.
+    """
+    device = find_device(config)
+    with explained(config):
+        training = start_training(config, device, afresh=False)
+        training.model.train()
+        for _ in range(NUM_STEPS):
+            take_step(training, random_batch(config, device), config)
+    if device.type != "cuda":
+        return MemoryNeed(peak_memory(device), 0, 0)
+    torch.cuda.synchronize(device)
+    free, total = torch.cuda.mem_get_info(device)
+    context = total - free - torch.cuda.memory_reserved(device)
+    return MemoryNeed(torch.cuda.max_memory_reserved(device), context, total)
+
+
+def random_batch(config: TrainConfig, device: torch.device) -> Batch:
+    """A batch as a training has it, of noise, with as many persons as COCO's fullest images."""
+    size, (height, width) = config.train.batch_size, config.data.image_size
+    images = torch.rand(size, 3, height, width, device=device)
+    joints = torch.rand(size, NUM_PERSONS, NUM_JOINTS, 2, device=device) * width
+    return Batch(
+        samples=torch.arange(size).numpy(),
+        images=images.contiguous(memory_format=torch.channels_last),
+        joints=joints,
+        labelled=torch.ones(joints.shape[:3], dtype=torch.bool, device=device),
+        mask=torch.ones(size, *config.heatmap_size, device=device),
+    )
+
+
+def checkpoint_bytes(config: TrainConfig) -> tuple[int, int]:
+    """Bytes of the best checkpoint and of the state to resume from, but for names and settings."""
+    num_weights, num_statistics = _num_weights(config.model)
+    small = config.checkpoint.best_dtype == "bfloat16"
+    best = (2 if small else 4) * num_weights + 4 * num_statistics
+    moments = 2 * num_weights  # Adam's
+    return best, 4 * (num_weights + num_statistics + moments)
+
+
+def _num_weights(settings: ModelSettings) -> tuple[int, int]:
+    """How many weights, and how many statistics of normalisation."""
+    with torch.device("meta"):
+        model = KeypointNet(settings)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    return weights, sum(buffer.numel() for buffer in model.buffers())

@@ -1,0 +1,71 @@
+"""A trial's actor, in this process: one training after the other, and nothing left of the first."""
+
+import weakref
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import changed, rows
+
+from kptrain import fit as fit_module
+from kptrain.config import TrainConfig
+from kptrain.model import KeypointNet, build_model
+from search.trial import KeypointTrial
+
+pytestmark = pytest.mark.slow  # imports Ray
+
+
+def trial_config(config: TrainConfig, run_dir: Path, title: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "settings": config.model_dump(mode="json"),
+        "run_dir": str(run_dir),
+        "search": "test",
+        "cpu": 1,
+        "gpu": 0.5,
+    }
+
+
+def test_a_reset_frees_the_training_before_and_gives_the_next_the_same_curve_as_alone(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks: list[weakref.ref[KeypointNet]] = []
+
+    def noted(*arguments: Any) -> KeypointNet:
+        network = build_model(*arguments)
+        networks.append(weakref.ref(network))
+        return network
+
+    monkeypatch.setattr(fit_module, "build_model", noted)
+    trial = KeypointTrial(trial_config(changed(config, "optim.lr", 0.1), tmp_path / "0", "first"))
+    trial.step()
+    assert networks[0]() is not None
+    assert trial.reset_config(trial_config(config, tmp_path / "1", "second"))
+    assert networks[0]() is None
+    results = [trial.step() for _ in range(3)]
+    assert [result["done"] for result in results] == [False, False, True]
+    curve = (tmp_path / "1" / "metrics.csv").read_bytes()
+    assert curve == (uninterrupted / "metrics.csv").read_bytes()
+    trial.cleanup()
+    assert len(rows(tmp_path / "0" / "metrics.csv")) == 1
+
+
+def test_a_trial_asks_for_its_cores_and_its_share_of_a_gpu(config: TrainConfig) -> None:
+    asked = KeypointTrial.default_resource_request(trial_config(config, Path("x"), "x"))
+    assert asked.required_resources == {"CPU": 1, "GPU": 0.5}
+
+
+@pytest.mark.gpu
+def test_trials_one_after_the_other_leave_no_memory_of_a_gpu_behind(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = changed(config, "train.device", "cuda")
+    trial = KeypointTrial(trial_config(config, tmp_path / "0", "0"))
+    held = []
+    for number in range(1, 5):
+        trial.step()
+        trial.reset_config(trial_config(config, tmp_path / str(number), str(number)))
+        held.append(torch.cuda.memory_reserved())
+    trial.cleanup()
+    assert held[-1] <= held[0]
