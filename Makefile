@@ -1,11 +1,12 @@
 # make search   the main job: a search on the data at hand (drawn by the package if there is none)
 # make test     lint, types, layers and all tests
 # make fast     the tests that take seconds
+# make bench    every figure that this machine can measure, against its peer (about an hour)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test fast
+.PHONY: search test fast bench
 
 search: .venv/installed
 	$(BIN)/python -m search.run spaces/lr_sched.yaml
@@ -19,6 +20,12 @@ test: .venv/installed
 
 fast: .venv/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+BENCHES := gather epoch targets validation decoding saving startup threads compiling overhead \
+	whole_search gpu
+
+bench: .venv/installed
+	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python -m bench.$$name; done
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12")'

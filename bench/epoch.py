@@ -57,8 +57,8 @@ def main() -> None:
     show([*rows, (f"ours / {best}", times), ("input, % of our epoch", share)])
     record(
         arguments,
-        f"whole epochs on one core, small settings: ours {spread(rates(seconds['ours']), 0)} images/s, "
-        f"{best} {spread(rates(seconds[best]), 0)}: {times}; input {share} % of an epoch",
+        f"whole epochs on one core, small settings: ours {spread(rates(seconds['ours']), 0)} "
+        f"images/s, {best} {spread(rates(seconds[best]), 0)}: {times}; input {share} % of an epoch",
     )
 
 

@@ -73,10 +73,11 @@ def one_size(config: TrainConfig, arguments: argparse.Namespace) -> None:
     kinds: dict[str, Callable[[], Callable[[], int]]] = {
         "synthetic": lambda: synthetic_step(config, device),
         "pipeline": lambda: pipeline_pass(config, device),
-        "synthetic, compiled": lambda: synthetic_step(compiled(config), device),
-        "pipeline, compiled": lambda: pipeline_pass(compiled(config), device),
         "textbook": lambda: textbook_pass(config, device),
     }
+    if not arguments.small:  # compiling takes a minute
+        kinds["synthetic, compiled"] = lambda: synthetic_step(compiled(config), device)
+        kinds["pipeline, compiled"] = lambda: pipeline_pass(compiled(config), device)
     steps = {name: make() for name, make in kinds.items()}
     first: dict[str, float] = {}
     for name, step in steps.items():

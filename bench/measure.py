@@ -20,9 +20,13 @@ RESULTS = Path(__file__).parent / "RESULTS.md"
 REPETITIONS = 5
 
 
-def parse_arguments(description: str | None, takes_data: bool = False) -> argparse.Namespace:
+def parse_arguments(
+    description: str | None, takes_data: bool = False, takes_commit: bool = False
+) -> argparse.Namespace:
     """The options of every script."""
     parser = argparse.ArgumentParser(prog=f"python -m {_module()}", description=description)
+    if takes_commit:
+        parser.add_argument("commit", metavar="COMMIT", help="the earlier one")
     if takes_data:
         parser.add_argument("--data", default="embedded", metavar="P", help="folder with COCO")
     parser.add_argument("--record", action="store_true", help="add the figure to bench/RESULTS.md")

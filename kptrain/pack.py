@@ -3,7 +3,8 @@
 Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), K joints,
 H x W input pixels. A pack is a folder, named by a fingerprint of all that shapes it:
 `images.npy`, `ignore.npy`, `table.npz` with the arrays of `Table`, and `about.json`. It is
-written under a temporary name, under a lock, and renamed when it is whole.
+written under a temporary name, under a lock, and renamed when it is whole. `progress.json` in an
+unfinished one says how far it got, so that who comes next goes on from there.
 """
 
 import errno
@@ -13,9 +14,9 @@ import os
 import shutil
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_f
 
 PACK_VERSION = 1
 """To be raised whenever a pack would come out differently."""
+PART = 1024
+"""Image files between two notes of how far a pack got."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,7 @@ def open_pack(settings: DataSettings, name: SplitName, progress: bool = False) -
                 _build(read_split(root, name), settings, limit, folder, progress)
     about = json.loads((folder / "about.json").read_text())
     with np.load(folder / "table.npz") as arrays:
-        table = Table(**{field.name: arrays[field.name] for field in fields(Table)})
+        table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
     images, ignore = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "ignore"))
     return Pack(images, ignore, table, digest, about["summary"])
 
@@ -158,31 +161,65 @@ def _build(
     samples = samples[:limit]
     masks = _masks(samples, settings)  # first: what is wrong with them shows before the long work
     temporary = folder.with_suffix(".tmp")
-    if temporary.exists():  # of a process that was killed; we hold the lock
+    images, progress_made = _begin(temporary, (len(samples), *settings.image_size, 3))
+    failures = _decode_all(samples, images, progress_made, f"Packing {split.name}", progress)
+    kept = [row for row in range(len(samples)) if row not in failures]
+    left_out = Counter(split.left_out) + Counter(_failed_images(failures, samples).values())
+    left_out[f"samples beyond data.limit_{split.name}"] = num_samples - len(samples)
+    if not kept:
         shutil.rmtree(temporary)
+        raise DataError(
+            f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
+            f"{len({sample.image.id for sample in samples})} tried none can "
+            f"({counts(+left_out)}); fetch them again"
+        )
+    np.save(temporary / "ignore.npy", masks[kept])
+    np.savez(temporary / "table.npz", **_table(samples, kept, settings))
+    num_images = len({samples[row].image.id for row in kept})
+    num_persons = sum(len(samples[row].persons) for row in kept)
+    summary = describe(split.name, num_images, num_persons, +left_out)
+    (temporary / "about.json").write_text(json.dumps({"summary": summary}))
+    temporary.replace(folder)
+    (folder / progress_made.path.name).unlink()
+
+
+@dataclass
+class _Progress:
+    """How far an unfinished pack got; kept beside it."""
+
+    path: Path
+    num_images: int = 0
+    """The first so many image files are done, and their pixels on the disk."""
+    failures: dict[int, str] = field(default_factory=dict)
+    """Rows that could not be filled, with the reason."""
+
+    def save(self) -> None:
+        told = {"num_images": self.num_images, "failures": self.failures}
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(told))
+        temporary.replace(self.path)
+
+
+def _begin(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any], _Progress]:
+    """Go on with what a process left that was killed, or make room for a new pack.
+
+    We hold the lock, and the folder's name stands for all that decides its content.
+    """
+    progress = _Progress(temporary / "progress.json")
+    if progress.path.exists():
+        told = json.loads(progress.path.read_text())
+        progress.num_images = told["num_images"]
+        progress.failures = {int(row): reason for row, reason in told["failures"].items()}
+        return np.lib.format.open_memmap(temporary / "images.npy", "r+"), progress
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        images = _reserve(temporary / "images.npy", (len(samples), *settings.image_size, 3))
-        failures = _decode_all(samples, images, f"Packing {split.name}", progress)
-        images.flush()
-        kept = [row for row in range(len(samples)) if row not in failures]
-        left_out = Counter(split.left_out) + Counter(_failed_images(failures, samples).values())
-        left_out[f"samples beyond data.limit_{split.name}"] = num_samples - len(samples)
-        if not kept:
-            raise DataError(
-                f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
-                f"{len({sample.image.id for sample in samples})} tried none can "
-                f"({counts(+left_out)}); fetch them again"
-            )
-        np.save(temporary / "ignore.npy", masks[kept])
-        np.savez(temporary / "table.npz", **_table(samples, kept, settings))
-        num_images = len({samples[row].image.id for row in kept})
-        num_persons = sum(len(samples[row].persons) for row in kept)
-        summary = describe(split.name, num_images, num_persons, +left_out)
-        (temporary / "about.json").write_text(json.dumps({"summary": summary}))
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # only where something failed
+        images = _reserve(temporary / "images.npy", shape)
+    except DataError:
+        shutil.rmtree(temporary)
+        raise
+    progress.save()
+    return images, progress
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
@@ -217,12 +254,17 @@ def _allocate(path: Path, num_bytes: int) -> None:
 
 
 def _decode_all(
-    samples: list[Sample], images: np.ndarray, title: str, progress: bool
+    samples: list[Sample],
+    images: np.memmap[Any, Any],
+    done: _Progress,
+    title: str,
+    progress: bool,
 ) -> dict[int, str]:
     """Fill the rows; return those that could not be filled, with the reason."""
     by_image: dict[int, list[int]] = {}
     for row, sample in enumerate(samples):
         by_image.setdefault(sample.image.id, []).append(row)
+    left = list(by_image.values())[done.num_images :]
 
     def fill(rows: list[int]) -> dict[int, str]:
         image = samples[rows[0]].image
@@ -234,19 +276,22 @@ def _decode_all(
             images[row] = samples[row].frame.cut(pixels)
         return {}
 
-    failures: dict[int, str] = {}
-    with (
-        warnings.catch_warnings(),
-        ThreadPoolExecutor(os.cpu_count()) as pool,  # Pillow decodes without holding the GIL
-    ):
+    def parts() -> Iterator[None]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the GIL
+            for start in range(0, len(left), PART):
+                part = left[start : start + PART]
+                for failed in pool.map(fill, part):
+                    done.failures |= failed
+                    yield
+                images.flush()
+                done.num_images += len(part)
+                done.save()
+
+    with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what is unsound is counted
-        done: Iterator[dict[int, str]] = pool.map(fill, by_image.values())
-        shown: Iterable[dict[int, str]] = (
-            track(done, description=title, total=len(by_image)) if progress else done
-        )
-        for failed in shown:
-            failures |= failed
-    return failures
+        for _ in track(parts(), description=title, total=len(left)) if progress else parts():
+            pass
+    return done.failures
 
 
 def _failed_images(failures: dict[int, str], samples: list[Sample]) -> dict[int, str]:

@@ -42,8 +42,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on only packs that are there can be opened."""
 
-    def refuse(path: Path, size: tuple[int, int]) -> Image.Image:
-        raise AssertionError(f"decoded {path} at {size}")
+    def refuse(path: Path, *_: object) -> None:
+        raise AssertionError(f"decoded {path}")
 
     monkeypatch.setattr(pack_module, "decode_image", refuse)
 
@@ -417,18 +417,66 @@ def test_what_a_killed_process_leaves_is_harmless(writer: CocoWriter, cache: Pat
         assert np.array_equal(pack.images[sample], cut(image, frame))
 
 
+KILLED_LATER = """
+import os, sys
+from pathlib import Path
+from kptrain import pack
+from kptrain.config import DataSettings
+pack.PART, pack.os.cpu_count = 2, lambda: 1
+decode, seen = pack.decode_image, []
+def die_at_the_sixth(path, size):
+    seen.append(path)
+    if len(seen) == 6:
+        os._exit(9)
+    return decode(path, size)
+pack.decode_image = die_at_the_sixth
+pack.open_pack(DataSettings(root=sys.argv[1], image_size=(64, 96)), "train")
+"""
+
+
+def test_a_pack_whose_process_was_killed_is_gone_on_with_and_comes_out_the_same(
+    writer: CocoWriter, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = written(writer, images=8)
+    spoil(root, 2)
+    script = [sys.executable, "-c", KILLED_LATER, str(root)]
+    assert subprocess.run(script, cwd=REPOSITORY, check=False).returncode == 9
+    (left,) = folders(cache)
+    told = json.loads((cache / "packs" / left / "progress.json").read_text())
+    assert told == {"num_images": 4, "failures": {"1": "images that cannot be decoded"}}
+    decoded: list[str] = []
+
+    def noted(path: Path, size: tuple[int, int]) -> Image.Image:
+        decoded.append(path.name)
+        return decode_image(path, size)
+
+    monkeypatch.setattr(pack_module, "decode_image", noted)
+    pack = open_pack(settings(root), "train")
+    assert sorted(decoded) == [f"{number:012d}.jpg" for number in (5, 6, 7, 8)]
+    assert "1 images that cannot be decoded" in pack.summary
+    assert folders(cache) == [pack.fingerprint[:32]]
+    monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "other"))
+    assert same(pack, open_pack(settings(root), "train"))
+    assert [path.name for path in sorted((cache / "packs" / folders(cache)[0]).iterdir())] == [
+        "about.json",
+        "ignore.npy",
+        "images.npy",
+        "table.npz",
+    ]
+
+
 AT_ONCE = """
 import hashlib, os, sys, time
 from pathlib import Path
 from kptrain import pack
 from kptrain.config import DataSettings
 root, meeting = sys.argv[1], Path(sys.argv[2])
-decode_image = pack.decode_image
+decode = pack.decode_image
 def logged(path, size):
     with (meeting / "log").open("a") as log:
         log.write(f"{os.getpid()} {path.name}\\n")
     time.sleep(0.1)
-    return decode_image(path, size)
+    return decode(path, size)
 pack.decode_image = logged
 (meeting / f"ready-{os.getpid()}").touch()
 while not (meeting / "go").exists():

@@ -1,0 +1,82 @@
+"""The benches: their peer trains the same thing, their figures are what was timed, they all run."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import changed, read_metrics
+
+from bench import textbook
+from bench.measure import in_turns, ratio, spread
+from kptrain.batches import batches, targets
+from kptrain.config import TrainConfig
+from kptrain.pack import open_pack
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_things_are_timed_in_turns_after_one_round_that_is_not() -> None:
+    called: list[str] = []
+    things = {name: lambda name=name: called.append(name) for name in "ab"}
+    seconds = in_turns(things, repetitions=3, amount=2)
+    assert "".join(called) == "ab" + "ababab"
+    assert [len(times) for times in seconds.values()] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast", "told"),
+    [
+        ([4, 6, 8], [2, 2, 2], "3.00 (2.00 to 4.00) x"),
+        ([1, 9, 1], [1, 3, 2], "1.00 (0.50 to 3.00) x"),
+    ],
+)
+def test_a_ratio_is_of_neighbours(slow: Sequence[float], fast: Sequence[float], told: str) -> None:
+    assert ratio(slow, fast) == told
+    assert spread([1000.4, 3000.0, 2000.0], 0) == "2,000 (1,000 to 3,000)"
+
+
+def test_the_textbook_learns_from_the_same_samples_targets_and_masks(config: TrainConfig) -> None:
+    data = textbook.KeypointDataset(config, "train")
+    pack = open_pack(config.data, "train")
+    (batch,) = batches(pack, np.arange(len(pack)), len(pack), torch.device("cpu"))
+    wanted = targets(batch, config)
+    for number in range(len(data)):
+        image, heatmaps, mask = data[number]
+        assert (image - batch.images[number]).abs().max() < 1e-5
+        assert (heatmaps - wanted[number]).abs().max() < 1e-5
+        assert torch.equal(mask, batch.mask[number])
+
+
+def test_the_textbooks_curve_is_ours_up_to_rounding(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    curve = list(textbook.train(changed(config, "train.epochs", 2), tmp_path, num_workers=0))
+    for (train_loss, val_loss), ours in zip(
+        curve, read_metrics(uninterrupted / "metrics.csv"), strict=False
+    ):
+        assert train_loss == pytest.approx(ours["train_loss"], rel=0.01)
+        assert val_loss == pytest.approx(ours["val_loss"], rel=0.01)
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["epoch1.pth", "epoch2.pth"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("targets", "loop / ours"),
+        ("validation", "pycocotools / ours"),
+        ("gather", "gather / bare copy"),
+        ("decoding", "Pillow / torchvision"),
+        ("epoch", "input, % of our epoch"),
+        ("gpu --small --seconds 0.1", "pipeline / textbook"),
+    ],
+)
+def test_a_bench_runs_and_shows_its_ratio(script: str, told: str) -> None:
+    command = [sys.executable, "-m", *f"bench.{script}".split(), "--repetitions", "1"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert told in done.stdout
