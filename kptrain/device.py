@@ -71,6 +71,8 @@ def peak_memory(device: torch.device) -> int:
 
 def release_memory() -> None:
     """Give back what a training that has ended held, so that the next one finds it free."""
+    if "torch._dynamo" in sys.modules:  # what was compiled holds its network, and few are held
+        torch.compiler.reset()
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
