@@ -11,9 +11,9 @@ import torch
 from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
 from kptrain.batches import batches
 from kptrain.device import find_device
-from kptrain.fit import start_training, take_step
 from kptrain.pack import open_pack
 from kptrain.resolve import change, resolve
+from kptrain.training import start_training, take_step
 
 STEPS = 20
 

@@ -29,10 +29,10 @@ from bench.measure import RESULTS, add_row, ratio, show, spread
 from bench.textbook import KeypointDataset, one_pass
 from kptrain.batches import batches
 from kptrain.config import TrainConfig
-from kptrain.fit import start_training, take_step
 from kptrain.model import build_model
 from kptrain.pack import open_pack
 from kptrain.resolve import change, resolve
+from kptrain.training import start_training, take_step
 
 FULL = {
     "data.root": "embedded",

@@ -100,6 +100,12 @@ def _module() -> str:
 
 
 def _commit() -> str:
-    told = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-    done = subprocess.run(told, capture_output=True, text=True, check=True, cwd=RESULTS.parent)
+    """The commit, with a + if anything but the results has changed since."""
+    changed = _git("status", "--porcelain", "--", ":/", f":!{RESULTS.name}")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=RESULTS.parent)
     return done.stdout.strip()

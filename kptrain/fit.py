@@ -12,13 +12,9 @@ CPU the resumed run equals the uninterrupted one bit for bit.
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,28 +22,16 @@ from rich.progress import track
 from torch import nn
 
 from kptrain.augment import draw_augmentation
-from kptrain.batches import Batch, batches, epoch_order, joint_weights, targets
-from kptrain.checkpoint import BEST, RESUME, on_host, save_checkpoint, with_dtype
+from kptrain.batches import Batch, batches, epoch_order
 from kptrain.config import TrainConfig, best_is_max, save_config
-from kptrain.curve import EpochReport, save_curve
-from kptrain.device import explained, find_device, find_dtype, peak_memory
-from kptrain.errors import CheckpointError, TrainingError
+from kptrain.curve import EpochReport
+from kptrain.device import explained, find_device, peak_memory
+from kptrain.errors import TrainingError
 from kptrain.evaluate import average_precision, find_peaks, in_original, oks
-from kptrain.loss import heatmap_loss
-from kptrain.model import build_model
 from kptrain.pack import Pack, open_pack
-from kptrain.resolve import settings_of
 from kptrain.run_folder import CONFIG, only_user_of, saved_state
-
-
-@dataclass
-class Training:
-    """Everything that changes from epoch to epoch."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    curve: list[EpochReport]
+from kptrain.saving import copy_files, in_background, restore, write_files
+from kptrain.training import Training, predict, sample_losses, start_training, take_step
 
 
 def fit(
@@ -80,118 +64,18 @@ def _fit(
     val_pack = open_pack(config.data, "val", progress)
     data = f"{train_pack.fingerprint} {val_pack.fingerprint}"
     if state is not None:
-        _restore(training, state, config, data, run_dir)
+        restore(training, state, config, data, run_dir)
     save_config(config, run_dir / CONFIG)
-    with _in_background() as write:
+    with in_background() as write:
         for epoch in range(len(training.curve) + 1, config.train.epochs + 1):
             with explained(config):
                 report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
-                files = _files(training, config, data, report)
-            write(partial(_save, files, run_dir))
+                training.curve.append(report)
+                files = copy_files(training, config, data)
+            write(partial(write_files, files, run_dir))
             if epoch == config.train.epochs:
                 write(lambda: None)  # which waits for the files
             yield report
-
-
-@contextmanager
-def _in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Yield a function that runs a job in a thread, once the job before has ended.
-
-    What a job raises is raised by the call for the next one, or at the end.
-    """
-    with ThreadPoolExecutor(1, "save") as thread:
-        last: Future[None] = thread.submit(lambda: None)
-
-        def run(job: Callable[[], None]) -> None:
-            nonlocal last
-            last.result()
-            last = thread.submit(job)
-
-        try:
-            yield run
-        finally:
-            last.result()
-
-
-def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
-    """Everything as it is before the first epoch; not `afresh`, with random weights.
-
-    Raises: WeightsError.
-    """
-    # A saved state holds all weights: those that the run began from need not be there any more.
-    weights = config.model.weights if afresh else "none"
-    settings = config.model.model_copy(update={"weights": weights})
-    model = build_model(settings, config.train.seed)
-    model = model.to(device).to(memory_format=torch.channels_last)  # as batches come
-    if config.train.compile:
-        model.compile(dynamic=False)
-    torch.backends.cudnn.benchmark = device.type == "cuda"  # the shapes of a training stay
-    optimizer = torch.optim.Adam(
-        model.parameters(),
-        lr=config.optim.lr,
-        weight_decay=config.optim.weight_decay,
-        fused=True,
-    )
-    schedule = torch.optim.lr_scheduler.StepLR(
-        optimizer, config.schedule.step_epochs, config.schedule.gamma
-    )
-    return Training(model, optimizer, schedule, [])
-
-
-def _restore(
-    training: Training, state: dict[str, Any], config: TrainConfig, data: str, run_dir: Path
-) -> None:
-    if state["data"] != data:
-        raise CheckpointError(
-            f"{run_dir}: must go on with the data that it began with, but {config.data.root} holds "
-            f"other data; name the first with --data, or choose another folder with --out"
-        )
-    training.model.load_state_dict(state["weights"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.schedule.load_state_dict(state["schedule"])
-    training.curve = [EpochReport(**row) for row in state["curve"]]
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What an epoch leaves on disk; the tensors are copies that the training does not touch."""
-
-    best: dict[str, Any] | None
-    curve: list[EpochReport]
-    resume: dict[str, Any] | None
-
-
-def _files(training: Training, config: TrainConfig, data: str, report: EpochReport) -> _Files:
-    training.curve.append(report)
-    is_due = report.epoch % config.checkpoint.resume_epochs == 0
-    is_due |= report.epoch == config.train.epochs
-    if not (report.is_best or is_due):
-        return _Files(None, list(training.curve), None)
-    weights = on_host(training.model.state_dict())
-    settings = settings_of(config)
-    best = {
-        "weights": with_dtype(weights, config.checkpoint.best_dtype),
-        "config": settings,
-        "metrics": report.metrics(),
-    }
-    state = {
-        "weights": weights,
-        "optimizer": on_host(training.optimizer.state_dict()),
-        "schedule": training.schedule.state_dict(),
-        "curve": [vars(row) for row in training.curve],
-        "settings": settings,
-        "data": data,
-    }
-    return _Files(best if report.is_best else None, list(training.curve), state if is_due else None)
-
-
-def _save(files: _Files, run_dir: Path) -> None:
-    """The best checkpoint first and the resume state last: a kill in between repeats the epoch."""
-    if files.best is not None:
-        save_checkpoint(files.best, run_dir / BEST)
-    save_curve(files.curve, run_dir)
-    if files.resume is not None:
-        save_checkpoint(files.resume, run_dir / RESUME)
 
 
 def _run_epoch(
@@ -254,15 +138,6 @@ def _train(
     return _mean(sums, len(pack), config, epoch)
 
 
-def take_step(training: Training, batch: Batch, config: TrainConfig) -> torch.Tensor:
-    """Forward, backward and Adam; returns the sum of the samples' losses, on the device."""
-    losses = _losses(_predict(training.model, batch, config), batch, config)
-    training.optimizer.zero_grad()
-    losses.mean().backward()  # type: ignore[no-untyped-call]  # torch
-    training.optimizer.step()
-    return losses.detach().sum()
-
-
 def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int) -> float:
     """Read the losses of an epoch at its end: reading one a step would wait for the GPU."""
     losses = torch.stack(sums).double().cpu()
@@ -275,20 +150,6 @@ def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int)
     return float(losses.sum() / count)
 
 
-def _predict(model: nn.Module, batch: Batch, config: TrainConfig) -> torch.Tensor:
-    """(B, K, h, w) float32 heatmaps."""
-    device = batch.images.device
-    dtype = find_dtype(config, device)
-    with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        heatmaps: torch.Tensor = model(batch.images)
-    return heatmaps.float()
-
-
-def _losses(prediction: torch.Tensor, batch: Batch, config: TrainConfig) -> torch.Tensor:
-    weights = joint_weights(batch, config)
-    return heatmap_loss(prediction, targets(batch, config), weights, batch.mask)
-
-
 @torch.inference_mode()
 def validate(
     model: nn.Module, config: TrainConfig, pack: Pack, device: torch.device
@@ -297,8 +158,8 @@ def validate(
     model.eval()
     sums, peaks = [], []
     for batch in batches(pack, np.arange(len(pack)), config.train.batch_size, device):
-        heatmaps = _predict(model, batch, config)
-        sums.append(_losses(heatmaps, batch, config).double().sum())
+        heatmaps = predict(model, batch, config)
+        sums.append(sample_losses(heatmaps, batch, config).double().sum())
         peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
     val_loss = float(torch.stack(sums).sum()) / len(pack)  # only from here a GPU is waited for
     found = in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)

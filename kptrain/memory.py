@@ -7,9 +7,9 @@ import torch
 from kptrain.batches import Batch
 from kptrain.config import ModelSettings, TrainConfig
 from kptrain.device import explained, find_device, peak_memory
-from kptrain.fit import start_training, take_step
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.model import KeypointNet
+from kptrain.training import start_training, take_step
 
 NUM_STEPS = 2
 """Adam's moments are there from the first step on; the second has all that any later one has."""

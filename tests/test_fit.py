@@ -68,7 +68,7 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
         seen.append((path.name, content))
         save_checkpoint(content, path)
 
-    monkeypatch.setattr(fit_module, "save_checkpoint", noted)
+    monkeypatch.setattr("kptrain.saving.save_checkpoint", noted)
     return seen
 
 
@@ -103,7 +103,7 @@ def test_the_curve_does_not_depend_on_what_is_left_alone_below(
 @pytest.fixture
 def without_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where only the curve is looked at: writing them takes half of such a small run."""
-    monkeypatch.setattr(fit_module, "save_checkpoint", lambda *_: None)
+    monkeypatch.setattr("kptrain.saving.save_checkpoint", lambda *_: None)
 
 
 OTHER_VALUES: dict[str, Any] = {
@@ -308,7 +308,7 @@ def test_each_epoch_takes_all_samples_once_in_an_order_of_its_own_that_the_seed_
         return batches(pack, order, *others)
 
     monkeypatch.setattr(fit_module, "batches", noted)
-    monkeypatch.setattr(fit_module, "save_checkpoint", lambda *_: None)
+    monkeypatch.setattr("kptrain.saving.save_checkpoint", lambda *_: None)
     for seed in (0, 1):
         run(changed(config, "train.seed", seed), tmp_path / str(seed))
     training, validation = orders[::2], orders[1::2]
@@ -403,7 +403,7 @@ def test_the_next_epoch_trains_while_the_files_of_the_last_are_written(
 
     real_train = fit_module._train
     monkeypatch.setattr(fit_module, "_train", train)
-    monkeypatch.setattr(fit_module, "save_checkpoint", slowly)
+    monkeypatch.setattr("kptrain.saving.save_checkpoint", slowly)
     run(config, tmp_path)
     assert len(load_checkpoint(tmp_path / RESUME)["curve"]) == 3
 
@@ -415,7 +415,7 @@ def test_files_that_cannot_be_written_end_the_training_with_the_reason(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fit_module, "save_checkpoint", full)
+    monkeypatch.setattr("kptrain.saving.save_checkpoint", full)
 
     def train_and_stop() -> None:
         with closing(fit(config, tmp_path)) as reports:

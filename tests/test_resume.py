@@ -48,7 +48,7 @@ def test_a_run_killed_between_its_two_checkpoints_and_resumed_equals_an_uninterr
         save_checkpoint(content, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fit_module, "save_checkpoint", kill)
+        patch.setattr("kptrain.saving.save_checkpoint", kill)
         with pytest.raises(KeyboardInterrupt):
             run(config, tmp_path)
     assert len(rows(tmp_path / "metrics.csv")) == epoch  # one more than the state to resume from

@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import changed, rows
 
-from kptrain import fit as fit_module
 from kptrain.config import TrainConfig
 from kptrain.model import KeypointNet, build_model
 from search.trial import KeypointTrial
@@ -37,7 +36,7 @@ def test_a_reset_frees_the_training_before_and_gives_the_next_the_same_curve_as_
         networks.append(weakref.ref(network))
         return network
 
-    monkeypatch.setattr(fit_module, "build_model", noted)
+    monkeypatch.setattr("kptrain.training.build_model", noted)
     trial = KeypointTrial(trial_config(changed(config, "optim.lr", 0.1), tmp_path / "0", "first"))
     trial.step()
     assert networks[0]() is not None
