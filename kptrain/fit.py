@@ -161,8 +161,9 @@ def validate(
         heatmaps = predict(model, batch, config)
         sums.append(sample_losses(heatmaps, batch, config).double().sum())
         peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
-    val_loss = float(torch.stack(sums).sum()) / len(pack)  # only from here a GPU is waited for
+    # Only from here on a GPU is waited for.
     found = in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
+    val_loss = float(torch.stack(sums).sum()) / len(pack)
     return val_loss, float(oks(found, pack.table).mean()), average_precision(found, pack.table)
 
 

@@ -70,7 +70,7 @@ def _vertex(line: Float[Tensor, "M K L"], peak: Tensor) -> Float[Tensor, "M K"]:
     one pixel of the peak.
     """
     middle = peak.clamp(1, line.shape[2] - 2)
-    three = line.gather(2, middle[:, :, None] + torch.tensor([-1, 0, 1], device=line.device))
+    three = line.gather(2, middle[:, :, None] + torch.arange(-1, 2, device=line.device))
     left, centre, right = three.unbind(2)
     curvature = left - 2 * centre + right
     shift = torch.where(curvature < 0, 0.5 * (left - right) / curvature, torch.zeros_like(left))

@@ -28,6 +28,8 @@ GREEDY: dict[str, Callable[[Any], float]] = {
     "model.deconv_channels": sum,
 }
 """What decides how much memory a training needs, and by what its values compare."""
+NAMES = 400_000
+"""Bytes that the names of weights, the settings and a curve may take in a checkpoint."""
 USABLE = 0.9
 """Of a GPU's memory, what trials are planned to fill."""
 
@@ -109,7 +111,7 @@ def disk_bound(space: Space, base: TrainConfig, at_once: int) -> int:
     A running trial has its best checkpoint and its state to resume from, and writes the next beside
     them; of those that ended the best `keep` stay, and the winner's is copied.
     """
-    best, resume = checkpoint_bytes(greediest(space, base))
+    best, resume = (size + NAMES for size in checkpoint_bytes(greediest(space, base)))
     return 2 * at_once * (best + resume) + (space.keep + 1) * best
 
 

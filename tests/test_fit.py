@@ -459,17 +459,19 @@ def test_bfloat16_gives_the_curve_of_float32_up_to_its_rounding(
 def test_an_epoch_on_a_gpu_waits_for_it_only_at_its_end(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def watched(*arguments: Any) -> float:
-        torch.cuda.set_sync_debug_mode("error")
-        return real_train(*arguments)
+    def with_waiting(mode: str, name: str) -> None:
+        real = getattr(fit_module, name)
 
-    def read(*arguments: Any) -> float:
-        torch.cuda.set_sync_debug_mode("default")
-        return real_mean(*arguments)
+        def wrapped(*arguments: Any) -> Any:
+            torch.cuda.set_sync_debug_mode(mode)
+            return real(*arguments)
 
-    real_train, real_mean = fit_module._train, fit_module._mean
-    monkeypatch.setattr(fit_module, "_train", watched)
-    monkeypatch.setattr(fit_module, "_mean", read)
+        monkeypatch.setattr(fit_module, name, wrapped)
+
+    for name in ("_train", "validate"):
+        with_waiting("error", name)
+    for name in ("_mean", "in_original"):  # which read what the passes left on the GPU
+        with_waiting("default", name)
     said = {"train.device": "cuda", "augment.rotation_deg": 20.0, "augment.flip": 0.5}
     assert len(run(change(config, said, "test"), tmp_path)) == 3
 
