@@ -8,6 +8,7 @@ computes OKS and AP in every epoch, which the textbook does not.
 
 import json
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -35,7 +36,8 @@ def main() -> None:
             out = Path(folder) / f"ours-{turn}"
             mine = run_search(SPACE, out)
             peer = _textbook(out, Path(folder) / f"textbook-{turn}")
-            mine_at, peer_at = _reached(mine, "val_loss "), _reached(peer, "reached ")
+            mine_at = _reached(mine, r"epoch +\d+/\d+  val_loss (\S+)")
+            peer_at = _reached(peer, r"^reached (\S+)")
             best = min(v for _, v in mine_at), min(v for _, v in peer_at)
             ours.append(next(t for t, v in mine_at if v <= max(best)))
             peers.append(next(t for t, v in peer_at if v <= max(best)))
@@ -74,13 +76,10 @@ def _cold(folder: Path) -> float:
             os.environ["KPTRAIN_CACHE"] = before
 
 
-def _reached(said: Said, before: str) -> list[tuple[float, float]]:
+def _reached(said: Said, pattern: str) -> list[tuple[float, float]]:
     """When each epoch's value was told."""
-    told = [
-        (seconds, line) for seconds, line in said.lines if before in line and "ended" not in line
-    ]
-    told += [(s, line) for s, line in said.lines if "epoch " in line and before in line]
-    return sorted((s, float(line.partition(before)[2].split()[0])) for s, line in told)
+    found = [(seconds, re.search(pattern, line)) for seconds, line in said.lines]
+    return [(seconds, float(match[1])) for seconds, match in found if match]
 
 
 def _textbook(out: Path, folder: Path) -> Said:
