@@ -8,9 +8,10 @@ images are small and decode fast; with photographs (`--data`) the textbook is as
 
 import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -18,9 +19,23 @@ import torch
 from bench import textbook
 from bench.measure import in_turns, parse_arguments, rates, ratio, record, show, spread
 from kptrain.batches import batches
+from kptrain.curve import EpochReport
 from kptrain.fit import fit
 from kptrain.pack import open_pack
 from kptrain.resolve import EMBEDDED_SETTINGS, resolve
+
+
+@contextmanager
+def at_once() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Ours writes its files within its own turn: a thread would take the core in the peer's."""
+    yield lambda job: job()
+
+
+def noted(reports: Iterable[EpochReport], curve: list[EpochReport]) -> Iterator[EpochReport]:
+    """Pass the reports on, and note them."""
+    for report in reports:
+        curve.append(report)
+        yield report
 
 
 def main() -> None:
@@ -31,13 +46,14 @@ def main() -> None:
     config = resolve(said, "bench")
     pack = open_pack(config.data, "train")
     open_pack(config.data, "val")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, patch("kptrain.fit.in_background", at_once):
         peers = {f"textbook, {n} workers": n for n in (0, 1)}
         streams: dict[str, Iterator[object]] = {
             name: textbook.train(config, Path(folder) / name, n) for name, n in peers.items()
         }
+        curve: list[EpochReport] = []
         with closing(fit(config, Path(folder) / "ours")) as reports:
-            streams["ours"] = reports
+            streams["ours"] = noted(reports, curve)
             seconds = in_turns(
                 {name: lambda s=stream: next(s) for name, stream in streams.items()},  # type: ignore[misc]
                 arguments.repetitions,
@@ -50,15 +66,16 @@ def main() -> None:
             pass
 
     gathered = in_turns({"": gather}, arguments.repetitions, len(pack))[""]
-    share = spread([100 * g / e for g, e in zip(gathered, seconds["ours"], strict=True)], 2)
+    trained = [report.images_per_second for report in curve[1:]]
+    share = spread([100 * g * rate for g, rate in zip(gathered, trained, strict=True)], 2)
     best = min(peers, key=lambda name: min(seconds[name]))
     times = ratio(seconds[best], seconds["ours"])
     rows = [(f"{name}, images/s", spread(rates(s), 0)) for name, s in seconds.items()]
-    show([*rows, (f"ours / {best}", times), ("input, % of our epoch", share)])
+    show([*rows, (f"ours / {best}", times), ("input, % of our training", share)])
     record(
         arguments,
         f"whole epochs on one core, small settings: ours {spread(rates(seconds['ours']), 0)} "
-        f"images/s, {best} {spread(rates(seconds[best]), 0)}: {times}; input {share} % of an epoch",
+        f"images/s, {best} {spread(rates(seconds[best]), 0)}: {times}; input {share} % of training",
     )
 
 

@@ -103,13 +103,13 @@ def shared_memory(pack: Pack) -> tuple[int, int]:
     for reader in readers:
         assert reader.stdout is not None
         reader.stdout.readline()
-    sizes = [_mapped(reader.pid, str(path)) for reader in readers]
+    sizes = [mapped_bytes(reader.pid, str(path)) for reader in readers]
     for reader in readers:
         reader.communicate("\n")
     return sum(resident for resident, _ in sizes), sum(own for _, own in sizes)
 
 
-def _mapped(pid: int, path: str) -> tuple[int, int]:
+def mapped_bytes(pid: int, path: str) -> tuple[int, int]:
     """Resident and proportional bytes of one file in one process."""
     found = {"Rss": 0, "Pss": 0}
     inside = False

@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier
+from statistics import median
+from threading import BrokenBarrierError
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,8 @@ FULL = {
     "model.weights": "none",
 }
 SMALL = {"data.image_size": [64, 64], "data.limit_train": 32, "heatmap.sigma_px": 1.0}
+PASS = 4096
+"""Images of a pass: so many that its begin and end do not count."""
 PEAK_FLOPS, FLOP_PER_IMAGE, BANDWIDTH_BOUND = 989e12, 70.5e9, 4950
 
 
@@ -90,10 +94,10 @@ def one_size(config: TrainConfig, arguments: argparse.Namespace) -> None:
         for name, step in steps.items():
             found[name].append(images_per_second(step, arguments.seconds))
     size = config.train.batch_size
-    best = max(found["synthetic"])
+    middle = median(found["synthetic"])
     shares = (
-        f"{best * FLOP_PER_IMAGE / PEAK_FLOPS:.1%} of peak FLOP/s, "
-        f"{best / BANDWIDTH_BOUND:.1%} of the bandwidth bound"
+        f"{middle * FLOP_PER_IMAGE / PEAK_FLOPS:.1%} of peak FLOP/s, "
+        f"{middle / BANDWIDTH_BOUND:.1%} of the bandwidth bound"
     )
     through = spread(
         [100 * b / a for a, b in zip(found["synthetic"], found["pipeline"], strict=True)], 1
@@ -139,10 +143,11 @@ def pipeline_pass(config: TrainConfig, device: torch.device) -> Callable[[], int
     training.model.train()
     pack = open_pack(config.data, "train")
     generator = np.random.default_rng(0)
-    whole = len(pack) // config.train.batch_size * config.train.batch_size
+    size = config.train.batch_size
+    whole = max(PASS // size, 1) * size
 
     def step() -> int:
-        order = generator.permutation(len(pack))[:whole]
+        order = generator.integers(0, len(pack), whole)
         for batch in batches(pack, order, config.train.batch_size, device):
             take_step(training, batch, config)
         return whole
@@ -192,7 +197,11 @@ def side_by_side(
         if why_not:
             print(f"{at_once} at once with MPS: skipped, {why_not}")
             return
-        rates, memory = together(config, at_once, arguments.seconds * arguments.repetitions)
+        try:
+            rates, memory = together(config, at_once, arguments.seconds * arguments.repetitions)
+        except RuntimeError as error:
+            print(error)
+            return
     way = "with MPS" if use_mps else "without MPS"
     told = f"{sum(rates):,.0f} images/s in all, {max(memory) / 1e9:.2f} GB the largest"
     show([(f"{at_once} at once, batch {config.train.batch_size}, {way}", told)])
@@ -210,21 +219,32 @@ def together(config: TrainConfig, at_once: int, seconds: float) -> tuple[list[fl
     ]
     for process in processes:
         process.start()
-    pairs = [found.get(timeout=300) for _ in processes]
+    told = [found.get(timeout=300) for _ in processes]
     for process in processes:
         process.join()
-    return [rate for rate, _ in pairs], [memory for _, memory in pairs]
+    failed = [error for _, _, error in told if error]
+    if failed:
+        raise RuntimeError(f"{at_once} at once: {failed[0]}")
+    return [rate for rate, _, _ in told], [memory for _, memory, _ in told]
 
 
 def one_of_many(config: TrainConfig, seconds: float, barrier: Barrier, found: Any) -> None:
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    step = pipeline_pass(config, device)
-    step()
-    barrier.wait()
-    rate = images_per_second(step, seconds)
+    try:
+        step = pipeline_pass(config, device)
+        step()
+        barrier.wait()
+        rate = images_per_second(step, seconds)
+    except (
+        RuntimeError,
+        BrokenBarrierError,
+    ) as error:  # as out of memory; the others must not wait
+        barrier.abort()
+        found.put((0.0, 0, f"{type(error).__name__}: {error}"[:200]))
+        return
     held = torch.cuda.max_memory_reserved() if device.type == "cuda" else 0
-    found.put((rate, held))
+    found.put((rate, held, ""))
 
 
 @contextmanager

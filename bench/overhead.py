@@ -8,16 +8,17 @@ step. The process's own start, its imports and the reading of the packs are not 
 
 import json
 import os
+import re
 import sys
 import tempfile
 from pathlib import Path
 
 import yaml
 
-from bench.command import run_command, run_search, table_of
+from bench.command import Said, run_command, run_search, table_of
 from bench.measure import parse_arguments, ratio, record, show, spread
 
-TRIALS, EPOCHS = 12, 4
+TRIALS, EPOCHS = 12, 3
 
 BACK_TO_BACK = """
 import json, sys, time
@@ -54,7 +55,7 @@ def main() -> None:
                 ready = said.at("Results")
                 searched[way].append(said.last(f"{TRIALS}/{TRIALS} trials ended") - ready)
                 starts.append(ready - said.at("Starting Ray"))
-                first_steps.append(_first_step(said.at("epoch  1/"), out) - said.at("Starting Ray"))
+                first_steps.append(first_step(said, out) - said.at("Starting Ray"))
                 if cpu == cores:
                     alone.append(_back_to_back(out, Path(folder) / f"alone-{turn}"))
     rows = [(f"search, {way}, s", spread(seconds, 1)) for way, seconds in searched.items()]
@@ -86,9 +87,12 @@ def _space(folder: Path, cpu: int) -> Path:
     return path
 
 
-def _first_step(first_report: float, out: Path) -> float:
-    """The first report came at the end of an epoch whose length is in the table."""
-    return first_report - max(float(row["seconds"]) for row in table_of(out) if row["epoch"] == "1")
+def first_step(said: Said, out: Path) -> float:
+    """When the epoch began whose report came first; its length is in the table."""
+    told = (re.search(r"trial +(\d+) .*epoch +1/", line) for _, line in said.lines)
+    number = next(match[1] for match in told if match)
+    rows = (row for row in table_of(out) if row["trial"] == number and row["epoch"] == "1")
+    return said.at("epoch  1/") - float(next(rows)["seconds"])
 
 
 def _back_to_back(out: Path, run_dir: Path) -> float:

@@ -20,6 +20,8 @@ from bench.measure import parse_arguments, ratio, record, show, spread
 from kptrain.resolve import resolve
 from search.space import read_space
 
+OURS, TEXTBOOKS = r"epoch +\d+/\d+  val_loss (\S+)", r"^reached (\S+)"
+"""How each tells the value of an epoch."""
 SPACE = Path(__file__).parents[1] / "spaces" / "quick.yaml"
 
 
@@ -36,8 +38,8 @@ def main() -> None:
             out = Path(folder) / f"ours-{turn}"
             mine = run_search(SPACE, out)
             peer = _textbook(out, Path(folder) / f"textbook-{turn}")
-            mine_at = _reached(mine, r"epoch +\d+/\d+  val_loss (\S+)")
-            peer_at = _reached(peer, r"^reached (\S+)")
+            mine_at = reached(mine, OURS)
+            peer_at = reached(peer, TEXTBOOKS)
             best = min(v for _, v in mine_at), min(v for _, v in peer_at)
             ours.append(next(t for t, v in mine_at if v <= max(best)))
             peers.append(next(t for t, v in peer_at if v <= max(best)))
@@ -76,7 +78,7 @@ def _cold(folder: Path) -> float:
             os.environ["KPTRAIN_CACHE"] = before
 
 
-def _reached(said: Said, pattern: str) -> list[tuple[float, float]]:
+def reached(said: Said, pattern: str) -> list[tuple[float, float]]:
     """When each epoch's value was told."""
     found = [(seconds, re.search(pattern, line)) for seconds, line in said.lines]
     return [(seconds, float(match[1])) for seconds, match in found if match]

@@ -110,7 +110,7 @@ class Slot:
         """`Batch.images` are yet from 0 to 255."""
         pixels = gathered.pixels.to(self._device, non_blocking=True)
         if self._sent is not None:
-            self._sent.record()
+            self._sent.record(torch.cuda.current_stream(self._device))
         return Batch(
             samples=gathered.samples,
             images=pixels.permute(0, 3, 1, 2).float(),

@@ -20,15 +20,32 @@ RESUME = "resume.pt"
 FORMAT = 1
 
 
+def temporary_of(path: Path) -> Path:
+    """Where a checkpoint is written before it gets its name."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write under a temporary name, flush to the disk, rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    """Write under a temporary name, flush to the disk, rename.
+
+    Raises: CheckpointError if it cannot be written; the file before stays.
+    """
+    temporary = temporary_of(path)
     try:
         with temporary.open("wb") as file:
             torch.save({"format": FORMAT, **content}, file)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        # Torch's writer hides the system's reason behind one of its own.
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError):
+            raise
+        raise CheckpointError(
+            f"{path}: must be writable, but {reason.strerror}; make room or choose another folder "
+            f"(what was saved before is whole)"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)  # only where the writing failed
 

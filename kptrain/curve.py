@@ -13,7 +13,7 @@ TIMING = ("epoch", "seconds", "images_per_second", "peak_memory_bytes")
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one finished epoch came to. Its state is on disk."""
+    """What one finished epoch came to."""
 
     epoch: int
     """From 1."""

@@ -12,8 +12,13 @@ import torch
 from kptrain.config import TrainConfig
 from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError
 
-CPU_ALLOCATOR = "DefaultCPUAllocator"
-"""Torch has an exception of its own for a full GPU, and none but this word for a full CPU."""
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+"""Torch has an exception of its own for a full GPU mostly; else only these words tell."""
 
 
 def find_device(config: TrainConfig) -> torch.device:
@@ -89,7 +94,8 @@ def explained(config: TrainConfig) -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = " ".join(str(error).partition("\n")[0].split()[:40])
-        if isinstance(error, torch.OutOfMemoryError) or CPU_ALLOCATOR in str(error):
+        is_told = any(words in str(error) for words in OUT_OF_MEMORY)
+        if isinstance(error, torch.OutOfMemoryError) or is_told:
             raise OutOfMemoryError(
                 f"the training must fit into memory, but with train.batch_size "
                 f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "

@@ -40,8 +40,8 @@ def fit(
     """Train, validate and save, epoch by epoch.
 
     Writes into `run_dir`: `config.yaml`, `metrics.csv`, `timing.csv`, the best checkpoint by
-    `checkpoint.metric`, and the state to resume from. Sets torch's number of threads for the
-    whole process if `train.threads` is given.
+    `checkpoint.metric`, and the state to resume from. Sets for the whole process torch's number of
+    threads, if `train.threads` is given, and cuDNN's ways.
 
     Raises: DataError, WeightsError; CheckpointError if `run_dir` is in use, holds a run and
     `resume` is not set, or holds none and it is; SettingsError if it holds one with other

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 from filelock import FileLock
 from rich.progress import track
 
@@ -194,7 +195,11 @@ class _Progress:
     """Rows that could not be filled, with the reason."""
 
     def save(self) -> None:
-        told = {"num_images": self.num_images, "failures": self.failures}
+        told = {
+            "num_images": self.num_images,
+            "failures": self.failures,
+            "pillow": PIL.__version__,
+        }
         temporary = self.path.with_suffix(".tmp")
         temporary.write_text(json.dumps(told))
         temporary.replace(self.path)
@@ -206,8 +211,8 @@ def _begin(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any]
     We hold the lock, and the folder's name stands for all that decides its content.
     """
     progress = _Progress(temporary / "progress.json")
-    if progress.path.exists():
-        told = json.loads(progress.path.read_text())
+    told = _read_progress(progress.path)
+    if told.get("pillow") == PIL.__version__:  # another one might decode to other pixels
         progress.num_images = told["num_images"]
         progress.failures = {int(row): reason for row, reason in told["failures"].items()}
         return np.lib.format.open_memmap(temporary / "images.npy", "r+"), progress
@@ -220,6 +225,15 @@ def _begin(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any]
         raise
     progress.save()
     return images, progress
+
+
+def _read_progress(path: Path) -> dict[str, Any]:
+    """What was noted; as much as nothing if it is not there, or torn by a power cut."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told
 
 
 def _reserve(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

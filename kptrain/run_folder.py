@@ -7,10 +7,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kptrain.checkpoint import RESUME, load_checkpoint
+from kptrain.checkpoint import BEST, RESUME, load_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
-from kptrain.resolve import setting_infos, settings_of
+from kptrain.resolve import flatten, setting_infos, settings_of
+from kptrain.strict_yaml import read_yaml
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
@@ -41,7 +42,7 @@ def only_user_of(run_dir: Path) -> Iterator[None]:
 
 
 def saved_state(config: TrainConfig, run_dir: Path, resume: bool) -> dict[str, Any] | None:
-    """The state to go on from; None where no epoch was finished yet.
+    """The state to go on from; None where none was saved yet.
 
     Raises: CheckpointError if there is a run and `resume` is not set, or there is none and it is;
     SettingsError if the run has other settings.
@@ -51,13 +52,15 @@ def saved_state(config: TrainConfig, run_dir: Path, resume: bool) -> dict[str, A
             f"{run_dir}: must hold a run to go on with, but holds none; correct --out, or leave "
             f"out --resume"
         )
-    if not (run_dir / RESUME).exists():
-        return None
-    if not resume:
+    if not resume and any((run_dir / name).exists() for name in (RESUME, BEST, "metrics.csv")):
         raise CheckpointError(
             f"{run_dir}: must not hold a run yet, but does; go on with --resume, or choose "
             f"another folder with --out"
         )
+    if not (run_dir / RESUME).exists():
+        if resume:  # it begins anew, with the settings that it had
+            _check_same(flatten(read_yaml(run_dir / CONFIG)), config, run_dir)
+        return None
     state = load_checkpoint(run_dir / RESUME, STATE)
     _check_same(state["settings"], config, run_dir)
     if len(state["curve"]) > config.train.epochs:

@@ -31,25 +31,23 @@ def copy_files(training: Training, config: TrainConfig, data: str) -> Files:
     is_last = report.epoch == config.train.epochs
     is_due = is_last or report.epoch % config.checkpoint.resume_epochs == 0
     weights = on_host(training.model.state_dict()) if report.is_best or is_due else {}
-    settings = settings_of(config)
-    best = {
-        "weights": with_dtype(weights, config.checkpoint.best_dtype),
-        "config": settings,
-        "metrics": report.metrics(),
-    }
-    rest = {
-        "schedule": training.schedule.state_dict(),
-        "curve": [vars(row) for row in training.curve],
-        "settings": settings,
-        "data": data,
-    }
-    return Files(
-        best=best if report.is_best else None,
-        curve=list(training.curve),
-        resume={"weights": weights, "optimizer": on_host(training.optimizer.state_dict()), **rest}
-        if is_due
-        else None,
-    )
+    best = resume = None
+    if report.is_best:
+        best = {
+            "weights": with_dtype(weights, config.checkpoint.best_dtype),
+            "config": settings_of(config),
+            "metrics": report.metrics(),
+        }
+    if is_due:
+        resume = {
+            "weights": weights,
+            "optimizer": on_host(training.optimizer.state_dict()),
+            "schedule": training.schedule.state_dict(),
+            "curve": [vars(row) for row in training.curve],
+            "settings": settings_of(config),
+            "data": data,
+        }
+    return Files(best, list(training.curve), resume)
 
 
 def write_files(files: Files, run_dir: Path) -> None:

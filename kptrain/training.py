@@ -26,6 +26,7 @@ class Training:
 def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
     """Everything as it is before the first epoch; not `afresh`, with random weights.
 
+    Tells cuDNN, for the whole process, to search for the fastest kernels and how exact to be.
     Raises: WeightsError.
     """
     # A saved state holds all weights: those that the run began from need not be there any more.
@@ -36,6 +37,8 @@ def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> T
     if config.train.compile:
         model.compile(dynamic=False)
     torch.backends.cudnn.benchmark = device.type == "cuda"  # the shapes of a training stay
+    # What is called float32 must not be TF32.
+    torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=config.optim.lr,

@@ -97,7 +97,7 @@ def has_gpu() -> bool:
 
 def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
     """Run all trials of a search, and record them. Needs a Ray session."""
-    cpu, gpu = space.resources.cpu, gpu_share(space, has_gpu())
+    cpu, gpu = space.resources.cpu, gpu_share(space, base, has_gpu())
     if _capacity(cpu, gpu) == 0:
         raise SettingsError(
             f"{space.path}: resources of a trial must fit into one node of the cluster, but none "

@@ -4,7 +4,7 @@ import itertools
 import math
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, get_args
 
@@ -25,11 +25,16 @@ GREEDY: dict[str, Callable[[Any], float]] = {
     "train.batch_size": float,
     "data.image_size": math.prod,
     "model.trunk": lambda trunk: -TRUNKS.index(trunk),
-    "model.deconv_channels": sum,
+    "model.deconv_channels": lambda channels: sum(c * 4**n for n, c in enumerate(channels)),
 }
 """What decides how much memory a training needs, and by what its values compare."""
+MODEL_AXES = ("model.trunk", "model.deconv_channels")
 NAMES = 400_000
 """Bytes that the names of weights, the settings and a curve may take in a checkpoint."""
+MOST_TRIALS = 48
+"""On one GPU. Source: NVIDIA's Multi-Process Service serves 48 processes."""
+MOST_CONTEXT = 2 * 10**9
+"""Bytes; CUDA holds less than this for a process, so that more belongs to others."""
 USABLE = 0.9
 """Of a GPU's memory, what trials are planned to fill."""
 
@@ -42,12 +47,12 @@ def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int
     return min(by_cpu, num_gpus * math.floor(1 / gpu))
 
 
-def gpu_share(space: Space, has_gpu: bool) -> float:
-    """What a trial holds of a GPU: without any, the same file runs on CPUs.
+def gpu_share(space: Space, base: TrainConfig, has_gpu: bool) -> float:
+    """What a trial holds of a GPU: without any, or told to, the same file runs on CPUs.
 
     Raises: SettingsError if the share is to be found, but was not: this machine has no GPU.
     """
-    if not has_gpu:
+    if not has_gpu or base.train.device == "cpu":
         return 0.0
     if space.resources.gpu == "auto":
         raise SettingsError(
@@ -72,12 +77,18 @@ def greediest(space: Space, base: TrainConfig) -> TrainConfig:
 def fit_gpu(space: Space, base: TrainConfig) -> tuple[Space, str]:
     """Replace `gpu: auto` by the share with which most trials fit on a GPU; say why.
 
-    Raises: SettingsError if not even one does.
+    Raises: SettingsError if not even one does, or the GPU is in use; OutOfMemoryError.
     """
     greedy = greediest(space, base)
     # In a process of its own, so that all it held is free again.
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-        need = process.submit(measure_memory, greedy).result()
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            need = process.submit(measure_memory, greedy).result()
+    except RuntimeError as error:  # of CUDA, or of a process that died
+        raise SettingsError(
+            f"{space.path}: resources.gpu: auto must be able to train on this machine's GPU, but "
+            f"cannot ({' '.join(str(error).split())[:200]}); give a share, such as 0.25"
+        ) from None
     share = share_that_fits(need, str(space.path))
     resources = space.resources.model_copy(update={"gpu": share})
     spelled = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
@@ -90,12 +101,18 @@ def fit_gpu(space: Space, base: TrainConfig) -> tuple[Space, str]:
 
 
 def share_that_fits(need: MemoryNeed, where: str) -> float:
-    """The share of a GPU of each of the most trials that fit.
+    """The share of a GPU of each of the most trials that fit, at most MOST_TRIALS.
 
-    Raises: SettingsError if not even one does.
+    Raises: SettingsError if not even one does, or others use the GPU.
     """
+    if need.context > MOST_CONTEXT:
+        raise SettingsError(
+            f"{where}: resources.gpu: auto needs a GPU that nobody else uses, but of its "
+            f"{need.total / 1e9:.1f} GB {need.context / 1e9:.1f} GB are taken; wait, or give "
+            f"a share"
+        )
     each = need.peak + need.context
-    trials = int(USABLE * need.total // each)
+    trials = min(int(USABLE * need.total // each), MOST_TRIALS)
     if trials == 0:
         raise SettingsError(
             f"{where}: a trial must fit into {USABLE:.0%} of a GPU's {need.total / 1e9:.1f} GB, "
@@ -111,7 +128,8 @@ def disk_bound(space: Space, base: TrainConfig, at_once: int) -> int:
     A running trial has its best checkpoint and its state to resume from, and writes the next beside
     them; of those that ended the best `keep` stay, and the winner's is copied.
     """
-    best, resume = (size + NAMES for size in checkpoint_bytes(greediest(space, base)))
+    sizes = [checkpoint_bytes(config) for config in _with_each(space, base, MODEL_AXES)]
+    best, resume = max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
     return 2 * at_once * (best + resume) + (space.keep + 1) * best
 
 
@@ -125,7 +143,7 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
         else f"stops none: no trial is longer than grace_epochs ({space.asha.grace_epochs})"
     )
     num_cpus = os.cpu_count() or 1
-    cpu, gpu = space.resources.cpu, gpu_share(space, num_gpus > 0)
+    cpu, gpu = space.resources.cpu, gpu_share(space, base, num_gpus > 0)
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
@@ -156,12 +174,17 @@ def check_files(space: Space, base: TrainConfig) -> None:
 
     Raises: DataError or WeightsError.
     """
-    weights_file(base.model)
-    axes = {path: space.axes.get(path) for path in ("model.trunk", "model.weights")}
-    choices = {path: axis.values for path, axis in axes.items() if isinstance(axis, Choice)}
-    for values in itertools.product(*choices.values()):
-        point = dict(zip(choices, values, strict=True))
-        weights_file(change(base, point, str(space.path)).model)
+    for config in _with_each(space, base, ("model.trunk", "model.weights")):
+        weights_file(config.model)
     if base.data.root != EMBEDDED:  # that one is drawn when it is needed
         for name in ("train", "val"):
             read_split(data_folder(base.data), name)
+
+
+def _with_each(space: Space, base: TrainConfig, paths: Iterable[str]) -> Iterator[TrainConfig]:
+    """The base, and the base with every combination of some of the space's choices."""
+    yield base
+    axes = {path: space.axes.get(path) for path in paths}
+    choices = {path: axis.values for path, axis in axes.items() if isinstance(axis, Choice)}
+    for values in itertools.product(*choices.values()):
+        yield change(base, dict(zip(choices, values, strict=True)), str(space.path))

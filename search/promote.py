@@ -10,13 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import kptrain
-from kptrain.checkpoint import BEST
-from kptrain.config import TrainConfig, save_config
+from kptrain.checkpoint import BEST, load_checkpoint
+from kptrain.config import Metric, TrainConfig, save_config
 from kptrain.curve import save_curve
 from kptrain.errors import CheckpointError
 from kptrain.pack import open_pack
@@ -27,8 +28,8 @@ from search.space import Space
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pycocotools", "numpy", "pillow", "pydantic")
 
 
-def promote(winner: TrialRecord, record: Record, space: Space) -> Path:
-    """Fill the winner's folder; returns it.
+def as_saved(winner: TrialRecord, metric: Metric) -> TrialRecord:
+    """The trial up to where its checkpoint goes: an interrupted one may not have saved its last.
 
     Raises: CheckpointError if the trial's checkpoint cannot be seen from here.
     """
@@ -38,6 +39,15 @@ def promote(winner: TrialRecord, record: Record, space: Space) -> Path:
             f"{checkpoint}: the winner's checkpoint must be readable here, but is not; on a "
             f"cluster --out must lie on a path that all nodes share"
         )
+    kept = load_checkpoint(checkpoint, ["metrics"])["metrics"]
+    if kept[metric] == winner.best(metric):
+        return winner
+    return replace(winner, curve=winner.curve[: kept["epoch"]])
+
+
+def promote(winner: TrialRecord, record: Record, space: Space) -> Path:
+    """Fill the winner's folder; returns it."""
+    checkpoint = winner.run_dir / BEST
     best = record.run_dir / "best"
     best.mkdir(exist_ok=True)
     save_config(winner.config, best / "config.yaml")

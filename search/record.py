@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kptrain.checkpoint import BEST, RESUME
+from kptrain.checkpoint import BEST, RESUME, temporary_of
 from kptrain.config import Metric, TrainConfig, best_is_max
 from kptrain.curve import EpochReport
 from kptrain.resolve import settings_of
@@ -110,9 +110,10 @@ class Record:
         kept = self._ranking()[: self._keep]
         for trial in self.trials:
             if trial.state not in UNDER_WAY:
-                (trial.run_dir / RESUME).unlink(missing_ok=True)
-                if trial not in kept:
-                    (trial.run_dir / BEST).unlink(missing_ok=True)
+                names = (RESUME,) if trial in kept else (RESUME, BEST)
+                for path in (trial.run_dir / name for name in names):
+                    path.unlink(missing_ok=True)
+                    temporary_of(path).unlink(missing_ok=True)
 
     def leader(self) -> TrialRecord | None:
         """The best trial that completed; while none has, the best that was stopped early or, last,

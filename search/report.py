@@ -34,7 +34,7 @@ def _against_defaults(winner: TrialRecord, record: Record) -> str:
     epochs = len(defaults.curve)
     # Stopped early, the defaults are compared at the same number of epochs.
     value, best = defaults.best(record.metric), winner.best(record.metric, epochs)
-    if winner is defaults:
+    if winner.number == defaults.number:
         return "nothing that was tried is better"
     if value is None or best is None:
         return f"failed: {defaults.error}"

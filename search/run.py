@@ -89,7 +89,7 @@ def _search(arguments: argparse.Namespace) -> int:
         raise SettingsError(f"--out: must be a folder that does not exist yet, but {out} does")
     print(banner(base))
     num_gpus = torch.cuda.device_count()
-    if space.resources.gpu == "auto" and num_gpus:
+    if space.resources.gpu == "auto" and num_gpus and base.train.device != "cpu":
         space, told = fit_gpu(space, base)
         print(told)
     print(describe_plan(space, base, num_gpus))
@@ -110,7 +110,7 @@ def _search(arguments: argparse.Namespace) -> int:
 def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import ray_session, run_trials  # noqa: PLC0415
-    from search.promote import promote  # noqa: PLC0415
+    from search.promote import as_saved, promote  # noqa: PLC0415
     from search.record import Record  # noqa: PLC0415
     from search.report import describe_result  # noqa: PLC0415
 
@@ -133,6 +133,7 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
         return INTERRUPTED
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
+    winner = as_saved(winner, record.metric)
     promote(winner, record, space)
     print(describe_result(winner, record, out))
     if not is_whole:

@@ -1,7 +1,6 @@
 """One trial as Ray Tune runs it: an actor that reads the stream of `fit`."""
 
 import platform
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from ray import tune
 
 from kptrain.config import TrainConfig
 from kptrain.device import describe_device, release_memory
+from kptrain.errors import KptrainError
 from kptrain.fit import fit
 from kptrain.wandb_log import log_to_wandb
 
@@ -37,8 +37,10 @@ class KeypointTrial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial, with the same share: a new process would import torch for seconds."""
-        with suppress(OSError):  # of the trial before, which has ended
+        try:
             self._reports.close()
+        except (KptrainError, OSError) as error:  # of the trial before, which has ended
+            print(f"its last files: {error}", flush=True)
         del self._reports
         release_memory()
         self._begin(new_config)

@@ -1,5 +1,6 @@
 """The benches: their peer trains the same thing, their figures are what was timed, they all run."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,8 @@ import pytest
 import torch
 from conftest import changed, read_metrics
 
-from bench import textbook
+from bench import gather, overhead, textbook, whole_search
+from bench.command import Said
 from bench.measure import in_turns, ratio, spread
 from kptrain.batches import batches, targets
 from kptrain.config import TrainConfig
@@ -63,6 +65,43 @@ def test_the_textbooks_curve_is_ours_up_to_rounding(
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["epoch1.pth", "epoch2.pth"]
 
 
+SAID = Said(
+    [
+        (1.0, "Trials    2, judged by val_loss; the first has the defaults\n"),
+        (4.0, "Starting Ray ...\n"),
+        (
+            9.0,
+            "0:00:05  trial  1  lr=0.1  epoch  1/2  val_loss 0.25  | best val_loss 0.25, at most\n",
+        ),
+        (
+            9.5,
+            "0:00:06  trial  0  lr=0.2  epoch  1/2  val_loss 0.5  | best val_loss 0.25, at most\n",
+        ),
+        (9.6, "0:00:06  trial  0  lr=0.2  stopped after epoch 1  best val_loss 0.5  | 1/2 ended\n"),
+        (9.7, "reached 0.125\n"),
+    ],
+    total=10.0,
+)
+
+
+def test_what_a_search_said_is_read_with_its_times(tmp_path: Path) -> None:
+    assert whole_search.reached(SAID, whole_search.OURS) == [(9.0, 0.25), (9.5, 0.5)]
+    assert whole_search.reached(SAID, whole_search.TEXTBOOKS) == [(9.7, 0.125)]
+    (tmp_path / "trials.csv").write_text("trial,epoch,seconds\n0,1,3.5\n1,1,2.0\n1,2,9\n")
+    assert overhead.first_step(SAID, tmp_path) == 7.0
+    assert SAID.at("epoch  1/") == 9.0
+    assert SAID.last("epoch  1/") == 9.5
+
+
+def test_what_a_process_maps_of_a_file_is_counted(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones(1_000_000, dtype=np.uint8))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert mapped.sum() == 1_000_000
+    resident, own = gather.mapped_bytes(os.getpid(), str(tmp_path / "a.npy"))
+    assert 1_000_000 <= resident <= 1_010_000
+    assert own == resident
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "told"),
@@ -71,7 +110,8 @@ def test_the_textbooks_curve_is_ours_up_to_rounding(
         ("validation", "pycocotools / ours"),
         ("gather", "gather / bare copy"),
         ("decoding", "Pillow / torchvision"),
-        ("epoch", "input, % of our epoch"),
+        ("saving", "written / copied"),
+        ("epoch", "input, % of our training"),
         ("gpu --small --seconds 0.1", "pipeline / textbook"),
     ],
 )

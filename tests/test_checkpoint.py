@@ -1,6 +1,8 @@
 """Checkpoints: written whole or not at all, read without running anything in them."""
 
 import pickle
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +70,29 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("torch.save", disk_full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        CheckpointError, match="must be writable, but No space left on device; make"
+    ):
         save_checkpoint({"weights": {}}, saved)
+    assert saved.read_bytes() == before
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_a_file_that_the_system_refuses_to_grow_is_said_with_the_systems_reason(
+    saved: Path,
+) -> None:
+    before = saved.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(
+            CheckpointError, match=rf"^{saved}: must be writable, but File too large"
+        ):
+            save_checkpoint({"weights": torch.zeros(1_000_000)}, saved)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]
 

@@ -9,8 +9,8 @@ import torch
 from conftest import changed, run
 
 from kptrain.config import TrainConfig
-from kptrain.device import find_device, find_dtype, release_memory, send
-from kptrain.errors import SettingsError, TrainingError
+from kptrain.device import explained, find_device, find_dtype, release_memory, send
+from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError
 
 
 def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
@@ -19,6 +19,24 @@ def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
     huge = changed(config, "model.deconv_channels", [2_000_000_000] * 3)
     with pytest.raises(TrainingError, match=r"into memory, but with train\.batch_size 3"):
         run(huge, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "CUDA error: out of memory\nCUDA kernel errors might be",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_full_gpu_is_known_by_what_its_libraries_say(config: TrainConfig, told: str) -> None:
+    with (
+        pytest.raises(OutOfMemoryError, match=r"must fit into memory, .* lower"),
+        explained(config),
+    ):
+        raise RuntimeError(told)
+    with pytest.raises(RuntimeError, match=r"^mat1 and mat2"), explained(config):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
 @pytest.mark.slow  # imports torch's compiler

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
+import PIL
 import pytest
 from conftest import CocoWriter
 from PIL import Image
@@ -443,7 +444,8 @@ def test_a_pack_whose_process_was_killed_is_gone_on_with_and_comes_out_the_same(
     assert subprocess.run(script, cwd=REPOSITORY, check=False).returncode == 9
     (left,) = folders(cache)
     told = json.loads((cache / "packs" / left / "progress.json").read_text())
-    assert told == {"num_images": 4, "failures": {"1": "images that cannot be decoded"}}
+    failures = {"1": "images that cannot be decoded"}
+    assert told == {"num_images": 4, "failures": failures, "pillow": PIL.__version__}
     decoded: list[str] = []
 
     def noted(path: Path, size: tuple[int, int]) -> Image.Image:
@@ -463,6 +465,22 @@ def test_a_pack_whose_process_was_killed_is_gone_on_with_and_comes_out_the_same(
         "images.npy",
         "table.npz",
     ]
+
+
+@pytest.mark.parametrize("note", ["", "{", '{"num_images": 3, "failures": {}, "pillow": "0.1"}'])
+def test_a_note_that_is_torn_or_of_another_pillow_counts_as_none(
+    writer: CocoWriter, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note: str
+) -> None:
+    root = written(writer, images=8)
+    script = [sys.executable, "-c", KILLED_LATER, str(root)]
+    assert subprocess.run(script, cwd=REPOSITORY, check=False).returncode == 9
+    (left,) = folders(cache)
+    images = np.lib.format.open_memmap(cache / "packs" / left / "images.npy", "r+")
+    images[:] = 7
+    (cache / "packs" / left / "progress.json").write_text(note)
+    pack = open_pack(settings(root), "train")
+    monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "other"))
+    assert same(pack, open_pack(settings(root), "train"))
 
 
 AT_ONCE = """

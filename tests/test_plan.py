@@ -1,6 +1,7 @@
 """What a search can cost, said before it starts."""
 
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -67,6 +68,7 @@ space:
   train.batch_size: [8, 64, 16]
   data.image_size: [[96, 64], [64, 64]]
   model.trunk: [resnet18, resnet34, shufflenet_v2_x0_5]
+  model.deconv_channels: [[64, 8, 8], [8, 8, 32], [48, 16, 8]]
   optim.lr: {low: 1e-4, high: 1e-2}
 metric: val_ap
 trials: 5
@@ -89,6 +91,7 @@ def test_the_greediest_settings_are_the_largest_of_each_axis_and_of_the_base(
     assert told["train.batch_size"] == 64
     assert told["data.image_size"] == [96, 96]  # the base's, larger than both of the axis
     assert told["model.trunk"] == "resnet34"
+    assert told["model.deconv_channels"] == [32, 32, 32]  # the last maps are the largest
     assert told["optim.lr"] == base.optim.lr
 
 
@@ -110,6 +113,37 @@ def test_a_trial_too_large_for_a_gpu_is_refused_with_the_figures() -> None:
     need = MemoryNeed(72 * 10**9, 10**9, 80 * 10**9)
     with pytest.raises(SettingsError, match=r"90% of a GPU's 80\.0 GB, but .* takes 73\.0 GB"):
         share_that_fits(need, "x.yaml")
+
+
+def test_a_gpu_that_others_use_is_refused_with_what_they_hold() -> None:
+    need = MemoryNeed(9 * 10**9, 20 * 10**9, 80 * 10**9)
+    with pytest.raises(SettingsError, match=r"of its 80\.0 GB 20\.0 GB are taken; wait, or give"):
+        share_that_fits(need, "x.yaml")
+
+
+def test_no_more_trials_share_a_gpu_than_it_can_serve() -> None:
+    share = share_that_fits(MemoryNeed(10**6, 10**6, 80 * 10**9), "x.yaml")
+    assert concurrent_trials(1, share, 500, 1) == 48
+
+
+def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GREEDY_SPACE))
+    base = resolve_space(space, {"data.root": "embedded", "train.device": "cpu"})
+    assert "no GPU found" in describe_plan(space, base, num_gpus=1)
+
+
+def test_a_measuring_that_fails_is_said_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def __init__(self, *_: object, **__: object) -> None:
+            raise BrokenProcessPool("A process was terminated\nabruptly")
+
+    space = read_space(written(tmp_path, GREEDY_SPACE))
+    base = resolve_space(space, {"data.root": "embedded"})
+    monkeypatch.setattr("search.plan.ProcessPoolExecutor", Broken)
+    with pytest.raises(SettingsError, match=r"GPU, but cannot \(A process was .* abruptly\); give"):
+        fit_gpu(space, base)
 
 
 def test_gpu_auto_without_a_gpu_here_means_cpus_and_is_refused_where_a_cluster_has_gpus(
@@ -152,7 +186,9 @@ def test_the_most_disk_grows_with_what_runs_and_with_what_is_kept(tmp_path: Path
     text = GREEDY_SPACE.replace("trials: 5", "trials: 5\nkeep: 3")
     spaces = [read_space(written(tmp_path, t)) for t in (GREEDY_SPACE, text)]
     base = resolve_space(spaces[0], {"data.root": "embedded"})
-    best, resume = (size + NAMES for size in checkpoint_bytes(greediest(spaces[0], base)))
+    heaviest = {"model.trunk": "resnet34", "model.deconv_channels": [64, 8, 8]}
+    largest = checkpoint_bytes(change(base, heaviest, "test"))
+    best, resume = (size + NAMES for size in largest)
     assert disk_bound(spaces[0], base, 4) == 8 * (best + resume) + 2 * best
     assert disk_bound(spaces[1], base, 4) == 8 * (best + resume) + 4 * best
 

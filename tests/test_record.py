@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from kptrain.checkpoint import BEST, RESUME
+from kptrain.checkpoint import BEST, RESUME, save_checkpoint
 from kptrain.config import Metric, TrainConfig
 from kptrain.curve import EpochReport
+from kptrain.errors import CheckpointError
 from kptrain.resolve import change, settings_of
+from search.promote import as_saved
 from search.record import Record, State, TrialRecord
 from search.report import describe_result
 
@@ -106,7 +108,7 @@ def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_start(tmp_path:
     record = Record(tmp_path, "val_loss")
     add(record, [0.2, 0.2, 0.2], "completed")
     late = add(record, [0.5], "stopped")
-    for name in (BEST, RESUME):
+    for name in (BEST, RESUME, f".{BEST}.tmp", f".{RESUME}.tmp"):  # killed while it wrote
         (late.run_dir / name).write_bytes(b"x")
     record.start(record.add({}, TrainConfig()).number)
     assert list(late.run_dir.iterdir()) == []
@@ -161,3 +163,18 @@ def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) ->
     add(record, [], "failed")
     winner = add(record, [0.5, 0.6, 0.7], "completed")
     assert "failed: it broke" in describe_result(winner, record, Path("x"))
+
+
+def test_an_interrupted_winner_counts_up_to_the_epoch_that_its_checkpoint_has(
+    tmp_path: Path,
+) -> None:
+    record = Record(tmp_path, "val_loss")
+    winner = add(record, [0.5, 0.4, 0.3], "interrupted")
+    whole = {"metrics": epoch(3, 0.3).metrics()}
+    save_checkpoint(whole, winner.run_dir / BEST)
+    assert as_saved(winner, "val_loss") is winner
+    save_checkpoint({"metrics": epoch(2, 0.4).metrics()}, winner.run_dir / BEST)
+    assert as_saved(winner, "val_loss").values("val_loss") == [0.5, 0.4]
+    (winner.run_dir / BEST).unlink()
+    with pytest.raises(CheckpointError, match="must be readable here, but is not"):
+        as_saved(winner, "val_loss")

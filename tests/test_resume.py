@@ -157,6 +157,23 @@ def test_resuming_with_fewer_epochs_than_are_finished_is_refused(
     assert (uninterrupted / "config.yaml").read_bytes() == before
 
 
+def test_a_run_that_saved_no_state_yet_is_not_overwritten_but_begun_anew_with_its_settings(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    seldom = changed(config, "checkpoint.resume_epochs", 3)
+    with closing(fit(seldom, tmp_path)) as reports:
+        next(reports)
+    assert not (tmp_path / RESUME).exists()
+    before = (tmp_path / BEST).read_bytes()
+    with pytest.raises(CheckpointError, match="must not hold a run yet, but does"):
+        run(seldom, tmp_path)
+    with pytest.raises(SettingsError, match=r"optim\.lr must be 0\.001 as in the run"):
+        run(changed(seldom, "optim.lr", 0.5), tmp_path, resume=True)
+    assert (tmp_path / BEST).read_bytes() == before
+    assert len(run(seldom, tmp_path, resume=True)) == 3
+    assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
+
+
 def test_resuming_where_there_is_no_run_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="must hold a run to go on with, but holds none"):
         run(config, tmp_path, resume=True)

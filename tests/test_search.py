@@ -331,7 +331,6 @@ def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_p
         seed=1,
         resources={"gpu": 0.25},
     )
-    options = ["--set", "train.device=cpu"]
     with subprocess.Popen(
         [sys.executable, "-c", ONE_GPU],
         stdin=subprocess.PIPE,
@@ -343,7 +342,7 @@ def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_p
         address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
         done = run(
             "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
-            *options, cwd=tmp_path,
+            cwd=tmp_path,
         )  # fmt: skip
         cluster.communicate("stop\n")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ import torch
 from conftest import changed, rows
 
 from kptrain.config import TrainConfig
+from kptrain.errors import CheckpointError
 from kptrain.model import KeypointNet, build_model
 from search.trial import KeypointTrial
 
@@ -48,6 +49,25 @@ def test_a_reset_frees_the_training_before_and_gives_the_next_the_same_curve_as_
     assert curve == (uninterrupted / "metrics.csv").read_bytes()
     trial.cleanup()
     assert len(rows(tmp_path / "0" / "metrics.csv")) == 1
+
+
+def test_a_trial_whose_last_files_cannot_be_written_does_not_harm_the_next(
+    config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: object) -> None:
+        raise CheckpointError("the disk is full")
+
+    trial = KeypointTrial(trial_config(config, tmp_path / "0", "first"))
+    with monkeypatch.context() as patch:
+        patch.setattr("kptrain.saving.save_checkpoint", full)
+        trial.step()
+        assert trial.reset_config(trial_config(config, tmp_path / "1", "second"))
+    assert "its last files: the disk is full" in capsys.readouterr().out
+    assert trial.step()["epoch"] == 1
+    trial.cleanup()
 
 
 def test_a_trial_asks_for_its_cores_and_its_share_of_a_gpu(config: TrainConfig) -> None:
