@@ -25,8 +25,8 @@ class Said:
 
 
 def run_search(space: Path, out: Path, *options: str) -> Said:
-    """Run `python -m search.run` on the embedded set, on this machine's CPUs."""
-    command = [sys.executable, "-m", "search.run", str(space), "--data", "embedded"]
+    """Run `python -m search.run` on this machine's CPUs."""
+    command = [sys.executable, "-m", "search.run", str(space)]
     command += ["--out", str(out), "--set", "train.device=cpu", *options]
     return run_command(command)
 

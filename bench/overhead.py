@@ -17,6 +17,7 @@ import yaml
 
 from bench.command import Said, run_command, run_search, table_of
 from bench.measure import parse_arguments, ratio, record, show, spread
+from kptrain.resolve import EMBEDDED
 
 TRIALS, EPOCHS = 12, 3
 
@@ -51,7 +52,7 @@ def main() -> None:
         for turn in range(arguments.repetitions):
             for way, cpu in ways.items():
                 out = Path(folder) / f"{turn}-{cpu}"
-                said = run_search(_space(Path(folder), cpu), out)
+                said = run_search(_space(Path(folder), cpu), out, "--data", EMBEDDED)
                 ready = said.at("Results")
                 searched[way].append(said.last(f"{TRIALS}/{TRIALS} trials ended") - ready)
                 starts.append(ready - said.at("Starting Ray"))

@@ -14,7 +14,9 @@ from conftest import changed, read_metrics
 from bench import gather, overhead, textbook, whole_search
 from bench.command import Said
 from bench.measure import in_turns, ratio, spread
+from bench.repeated import repeat
 from kptrain.batches import batches, targets
+from kptrain.coco import read_split
 from kptrain.config import TrainConfig
 from kptrain.pack import open_pack
 
@@ -100,6 +102,20 @@ def test_what_a_process_maps_of_a_file_is_counted(tmp_path: Path) -> None:
     resident, own = gather.mapped_bytes(os.getpid(), str(tmp_path / "a.npy"))
     assert 1_000_000 <= resident <= 1_010_000
     assert own == resident
+
+
+def test_a_repeated_data_set_has_as_many_images_as_said_each_with_its_persons(
+    small_coco: Path, tmp_path: Path
+) -> None:
+    root = repeat(small_coco, tmp_path / "more", num_train=50, num_val=13)
+    for name, once, least in (("train", 24, 50), ("val", 12, 13)):
+        before, after = (read_split(r, name).images for r in (small_coco, root))  # type: ignore[arg-type]
+        times = -(-least // once)
+        assert len(after) == times * len(before) >= least
+        for number, image in enumerate(after):
+            original = before[number % len(before)]
+            assert image.path.resolve() == original.path.resolve()
+            assert len(image.persons) == len(original.persons)
 
 
 @pytest.mark.slow
