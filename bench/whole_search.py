@@ -6,8 +6,8 @@ a warm pack, as every search but the first on a machine has it, and for ours col
 computes OKS and AP in every epoch, too, which the textbook does not.
 
 Drawn images are few, small and decoded fast, so that the start of Python and Ray is most of it.
-With photographs (`--data`, repeated up to 1,000 and 250) it is as with COCO, on the small network of
-the embedded set.
+With photographs (`--data`, repeated up to 1,000 and 250) it is as with COCO, on the small network
+of the embedded set.
 """
 
 import json
