@@ -5,6 +5,7 @@ import torch
 
 from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
 from bench.textbook import heatmap_loop
+from kptrain.device import keep_freed_memory
 from kptrain.heatmaps import encode
 
 BATCH, PERSONS, JOINTS, SIDE, SIGMA = 64, 3, 17, 64, 2.0
@@ -13,6 +14,7 @@ BATCH, PERSONS, JOINTS, SIDE, SIGMA = 64, 3, 17, 64, 2.0
 def main() -> None:
     arguments = parse_arguments(__doc__)
     torch.set_num_threads(1)
+    keep_freed_memory()  # as a training does
     generator = np.random.default_rng(0)
     joints = generator.uniform(0, SIDE, (BATCH, PERSONS, JOINTS, 2)).astype(np.float32)
     labelled = np.ones((BATCH, PERSONS, JOINTS), dtype=bool)

@@ -41,7 +41,7 @@ def fit(
 
     Writes into `run_dir`: `config.yaml`, `metrics.csv`, `timing.csv`, the best checkpoint by
     `checkpoint.metric`, and the state to resume from. Sets for the whole process torch's number of
-    threads, if `train.threads` is given, and cuDNN's ways.
+    threads, if `train.threads` is given, and what `start_training` names.
 
     Raises: DataError, WeightsError; CheckpointError if `run_dir` is in use, holds a run and
     `resume` is not set, or holds none and it is; SettingsError if it holds one with other

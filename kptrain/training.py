@@ -8,7 +8,7 @@ from torch import nn
 from kptrain.batches import Batch, joint_weights, targets
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
-from kptrain.device import find_dtype
+from kptrain.device import find_dtype, keep_freed_memory
 from kptrain.loss import heatmap_loss
 from kptrain.model import build_model
 
@@ -26,12 +26,15 @@ class Training:
 def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
     """Everything as it is before the first epoch; not `afresh`, with random weights.
 
-    Tells cuDNN, for the whole process, to search for the fastest kernels and how exact to be.
+    Tells, for the whole process, cuDNN to search for the fastest kernels and how exact to be, and
+    on a CPU the C library to keep freed memory.
     Raises: WeightsError.
     """
     # A saved state holds all weights: those that the run began from need not be there any more.
     weights = config.model.weights if afresh else "none"
     settings = config.model.model_copy(update={"weights": weights})
+    if device.type == "cpu":
+        keep_freed_memory()
     model = build_model(settings, config.train.seed)
     model = model.to(device).to(memory_format=torch.channels_last)  # as batches come
     if config.train.compile:

@@ -1,5 +1,9 @@
 """The device of a training, and memory that does not suffice."""
 
+import os
+import platform
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,8 @@ from conftest import changed, run
 from kptrain.config import TrainConfig
 from kptrain.device import explained, find_device, find_dtype, release_memory, send
 from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
@@ -111,3 +117,32 @@ def test_what_is_sent_to_a_gpu_arrives_though_the_array_is_overwritten_at_once()
         sent = send(array, torch.device("cuda"))
         array[:] = -1
         assert bool((sent == number).all())
+
+
+PAGES = """
+import resource, sys, torch
+from kptrain.device import keep_freed_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+def use():
+    for _ in range(20):
+        tensors = [torch.ones(4_000_000) for _ in range(3)]
+        del tensors
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc is not the C library here")
+def test_memory_that_was_freed_is_not_asked_for_anew() -> None:
+    # Left to itself, glibc gives back or keeps as its thresholds happen to have moved.
+    giving = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+    faults = {}
+    for way in ("given back", "kept"):
+        command = [sys.executable, "-c", PAGES, way]
+        faults[way] = int(subprocess.check_output(command, cwd=ROOT, env=os.environ | giving))
+    assert faults["kept"] < 0.1 * faults["given back"]
