@@ -2,8 +2,8 @@
 
 One core, 256x256. The bare copy moves the same bytes of the same file in the order in which they
 lie; Pillow decodes and resizes files, as a loader without a pack does: drawn ones, which are small,
-or the photographs of `--data`. And the memory that four
-processes take which read the same pack: the sum of their proportional set sizes.
+or the photographs of `--data`. And the memory that four processes take which read the same pack
+beside this one: the sum of their proportional set sizes.
 """
 
 import os

@@ -71,7 +71,8 @@ def main() -> None:
     record(
         arguments,
         f"quick.yaml on {kind}, to the same best value: textbook {spread(peers, 1)} s, "
-        f"ours {spread(ours, 1)} s: {times}; best {peer_best} and {own_best}",
+        f"ours {spread(ours, 1)} s: {times}; best {peer_best} and "
+        f"{own_best}; whole commands {whole}",
     )
 
 
