@@ -151,6 +151,28 @@ def test_average_precision_is_cocos_own_with_ties_and_with_more_persons_than_it_
     assert average_precision(found, pack.table) == pytest.approx(evaluation.stats[0], abs=1e-12)
 
 
+def test_of_two_persons_equally_near_a_detection_takes_the_last_as_cocos_own(
+    writer: CocoWriter,
+) -> None:
+    base = np.full((17, 3), 2.0)
+    base[:, :2] = np.arange(34).reshape(17, 2) % 40 + 20.0
+    for split in ("train", "val"):
+        writer.image(split, 1)
+        for number, shift in ((1, -4.0), (2, 4.0)):
+            joints = base + [shift, 0.0, 0.0]
+            writer.person(split, 1, number, keypoints=joints.flatten().tolist(), area=900.0)
+    root = writer.write()
+    pack = open_pack(config_of(root).data, "val")
+    found = np.stack((base, base + [4.0, 0.0, 0.0]))
+    found[:, :, 2] = [[0.9], [0.5]]  # the first lies in the middle, the second on the last person
+    evaluation = cocos_own(root, pack, found)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation.accumulate()
+        evaluation.summarize()
+    assert 0.2 < evaluation.stats[0] < 0.8
+    assert average_precision(found, pack.table) == pytest.approx(evaluation.stats[0], abs=1e-12)
+
+
 def test_the_annotations_themselves_score_one(small_coco: Path) -> None:
     table = open_pack(config_of(small_coco).data, "val").table
     assert oks(table.keypoints, table) == pytest.approx(np.ones(len(table.area)))
