@@ -159,11 +159,11 @@ def test_of_two_persons_equally_near_a_detection_takes_the_last_as_cocos_own(
     for split in ("train", "val"):
         writer.image(split, 1)
         for number, shift in ((1, -4.0), (2, 4.0)):
-            joints = base + [shift, 0.0, 0.0]
+            joints = base + np.array([shift, 0.0, 0.0])
             writer.person(split, 1, number, keypoints=joints.flatten().tolist(), area=900.0)
     root = writer.write()
     pack = open_pack(config_of(root).data, "val")
-    found = np.stack((base, base + [4.0, 0.0, 0.0]))
+    found = np.stack((base, base + np.array([4.0, 0.0, 0.0])))
     found[:, :, 2] = [[0.9], [0.5]]  # the first lies in the middle, the second on the last person
     evaluation = cocos_own(root, pack, found)
     with contextlib.redirect_stdout(io.StringIO()):
