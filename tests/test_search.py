@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,21 @@ def write_space(folder: Path, **content: Any) -> Path:
     path = folder / "space.yaml"
     path.write_text(yaml.safe_dump(whole | content))
     return path
+
+
+@contextmanager
+def cluster_of(script: str) -> Iterator[str]:
+    """A cluster in a process of its own; yields its address."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as cluster:
+        assert cluster.stdout is not None
+        yield next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+        cluster.communicate("stop\n")
 
 
 def command(module: str, *arguments: object) -> list[str]:
@@ -331,20 +347,11 @@ def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_p
         seed=1,
         resources={"gpu": 0.25},
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", ONE_GPU],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as cluster:
-        assert cluster.stdout is not None
-        address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+    with cluster_of(ONE_GPU) as address:
         done = run(
             "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
             cwd=tmp_path,
         )  # fmt: skip
-        cluster.communicate("stop\n")
     assert done.returncode == 0, done.stderr
     table = rows(tmp_path / "out")
     failed = [row for row in table if row["trial"] == "1"]
@@ -417,15 +424,7 @@ def trial_process(driver: int) -> int:
 
 def test_the_same_command_runs_on_a_cluster_that_is_already_there(tmp_path: Path) -> None:
     space = write_space(tmp_path, trials=2)
-    with subprocess.Popen(
-        [sys.executable, "-c", TWO_NODES],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as cluster:
-        assert cluster.stdout is not None
-        address = next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+    with cluster_of(TWO_NODES) as address:
         done = run(
             "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
             cwd=tmp_path,
@@ -435,7 +434,6 @@ def test_the_same_command_runs_on_a_cluster_that_is_already_there(tmp_path: Path
             "search.run", large, "--data", "embedded", "--address", address, "--out", "over",
             cwd=tmp_path,
         )  # fmt: skip
-        cluster.communicate("stop\n")
     assert over_two.returncode == 2
     assert "must fit into one node of the cluster, but none has 2 CPU" in over_two.stderr
     assert done.returncode == 0, done.stderr
