@@ -4,6 +4,7 @@ import argparse
 import os
 import tempfile
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def measure(arguments: argparse.Namespace) -> None:
         float(loss)
 
     seconds = in_turns(
-        {way: lambda way=way: steps(way) for way in ways},  # type: ignore[misc]
+        {way: partial(steps, way) for way in ways},
         arguments.repetitions,
         STEPS,
     )

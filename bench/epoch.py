@@ -10,6 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -55,7 +56,7 @@ def main() -> None:
         with closing(fit(config, Path(folder) / "ours")) as reports:
             streams["ours"] = noted(reports, curve)
             seconds = in_turns(
-                {name: lambda s=stream: next(s) for name, stream in streams.items()},  # type: ignore[misc]
+                {name: partial(next, stream) for name, stream in streams.items()},
                 arguments.repetitions,
                 len(pack),
             )

@@ -305,7 +305,7 @@ def _cause(trial: Trial) -> BaseException:
     # Ray's own file on this machine; the copy that its accessor reads is not there yet.
     error: BaseException = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     while getattr(error, "cause", None) is not None:
-        error = error.cause  # type: ignore[attr-defined]
+        error = error.cause  # type: ignore[attr-defined]  # looked for in the line above
     return error
 
 

@@ -110,7 +110,7 @@ def _search(arguments: argparse.Namespace) -> int:
 def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import ray_session, run_trials  # noqa: PLC0415
-    from search.promote import as_saved, promote  # noqa: PLC0415
+    from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
     from search.record import Record  # noqa: PLC0415
     from search.report import describe_result  # noqa: PLC0415
 

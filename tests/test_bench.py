@@ -18,6 +18,7 @@ from bench.repeated import repeat
 from kptrain.batches import batches, targets
 from kptrain.coco import read_split
 from kptrain.config import TrainConfig
+from kptrain.layout import SplitName
 from kptrain.pack import open_pack
 
 ROOT = Path(__file__).parents[1]
@@ -108,8 +109,9 @@ def test_a_repeated_data_set_has_as_many_images_as_said_each_with_its_persons(
     small_coco: Path, tmp_path: Path
 ) -> None:
     root = repeat(small_coco, tmp_path / "more", num_train=50, num_val=13)
-    for name, once, least in (("train", 24, 50), ("val", 12, 13)):
-        before, after = (read_split(r, name).images for r in (small_coco, root))  # type: ignore[arg-type]
+    splits: list[tuple[SplitName, int, int]] = [("train", 24, 50), ("val", 12, 13)]
+    for name, once, least in splits:
+        before, after = (read_split(r, name).images for r in (small_coco, root))
         times = -(-least // once)
         assert len(after) == times * len(before) >= least
         for number, image in enumerate(after):
