@@ -35,9 +35,15 @@ from kptrain.training import Training, predict, sample_losses, start_training, t
 
 
 def fit(
-    config: TrainConfig, run_dir: Path, *, resume: bool = False, progress: bool = False
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    resume: bool = False,
+    until: int | None = None,
+    progress: bool = False,
 ) -> Generator[EpochReport, None, None]:
-    """Train, validate and save, epoch by epoch.
+    """Train, validate and save, epoch by epoch; with `until` only up to that epoch, from where
+    another call goes on.
 
     Writes into `run_dir`: `config.yaml`, `metrics.csv`, `timing.csv`, the best checkpoint by
     `checkpoint.metric`, and the state to resume from. Sets for the whole process torch's number of
@@ -51,11 +57,17 @@ def fit(
         torch.set_num_threads(config.train.threads)
     device = find_device(config)
     with only_user_of(run_dir):
-        yield from _fit(config, run_dir, device, resume, progress)
+        last = min(config.train.epochs, until or config.train.epochs)
+        yield from _fit(config, run_dir, device, resume, last, progress)
 
 
 def _fit(
-    config: TrainConfig, run_dir: Path, device: torch.device, resume: bool, progress: bool
+    config: TrainConfig,
+    run_dir: Path,
+    device: torch.device,
+    resume: bool,
+    last: int,
+    progress: bool,
 ) -> Generator[EpochReport, None, None]:
     state = saved_state(config, run_dir, resume)
     with explained(config):  # what is missing is said before anything long begins
@@ -67,13 +79,13 @@ def _fit(
         restore(training, state, config, data, run_dir)
     save_config(config, run_dir / CONFIG)
     with in_background() as write:
-        for epoch in range(len(training.curve) + 1, config.train.epochs + 1):
+        for epoch in range(len(training.curve) + 1, last + 1):
             with explained(config):
                 report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
                 training.curve.append(report)
-                files = copy_files(training, config, data)
+                files = copy_files(training, config, data, is_last=epoch == last)
             write(partial(write_files, files, run_dir))
-            if epoch == config.train.epochs:
+            if epoch == last:
                 write(lambda: None)  # which waits for the files
             yield report
 

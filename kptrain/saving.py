@@ -24,11 +24,10 @@ class Files:
     resume: dict[str, Any] | None
 
 
-def copy_files(training: Training, config: TrainConfig, data: str) -> Files:
+def copy_files(training: Training, config: TrainConfig, data: str, *, is_last: bool) -> Files:
     """Copy what the latest epoch of the curve leaves: the best weights if it is the best so far,
-    the state to resume from if one is due."""
+    the state to resume from if one is due, as it always is after the last epoch."""
     report = training.curve[-1]
-    is_last = report.epoch == config.train.epochs
     is_due = is_last or report.epoch % config.checkpoint.resume_epochs == 0
     weights = on_host(training.model.state_dict()) if report.is_best or is_due else {}
     best = resume = None

@@ -17,8 +17,11 @@ def log_to_wandb(
     run_dir: Path,
     *,
     group: str | None = None,
+    run_id: str | None = None,
 ) -> Generator[EpochReport, None, None]:
     """Pass the reports on, each logged before; closing this closes the stream and the run.
+
+    A run with a `run_id` that was logged before goes on where it ended.
 
     Raises: SettingsError if Weights & Biases cannot start a run.
     """
@@ -26,7 +29,7 @@ def log_to_wandb(
         if config.wandb.mode == "disabled":
             yield from reports
             return
-        run = _start_run(config, run_dir, group)
+        run = _start_run(config, run_dir, group, run_id)
         exit_code = 1
         try:  # not `with run`, which prints a traceback and takes an early stop for a failure
             with suppress(GeneratorExit):
@@ -38,7 +41,7 @@ def log_to_wandb(
             run.finish(exit_code)
 
 
-def _start_run(config: TrainConfig, run_dir: Path, group: str | None) -> Any:
+def _start_run(config: TrainConfig, run_dir: Path, group: str | None, run_id: str | None) -> Any:
     import wandb  # noqa: PLC0415  (a second of start-up that most trainings need not pay)
 
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -49,6 +52,8 @@ def _start_run(config: TrainConfig, run_dir: Path, group: str | None) -> Any:
             dir=run_dir,
             name=run_dir.name,
             group=group,
+            id=run_id,
+            resume="allow" if run_id else None,
             config=settings_of(config),
             settings=wandb.Settings(silent=True, console="off", disable_git=True),
         )

@@ -1,4 +1,4 @@
-"""Which settings to try next: the defaults, the space's start points, then Optuna's sampler.
+"""Which settings to try next: the defaults, the space's start points, then a sampler of Optuna.
 
 Knows nothing of Ray: it is asked for a trial's settings, told every epoch's value, and told how
 the trial ended. A trial that was stopped early is told to Optuna as pruned at its last epoch,
@@ -6,7 +6,7 @@ never as a finished result.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import optuna
@@ -16,13 +16,14 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState
 
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.resolve import settings_of
 from search.domains import Choice, Range
-from search.space import Space
+from search.sampler import RungSampler
+from search.space import SamplerName, Space, max_epochs, rungs
 
 Ending = Literal["completed", "stopped", "failed", "interrupted"]
 STATES: dict[Ending, TrialState] = {
@@ -36,18 +37,44 @@ STATES: dict[Ending, TrialState] = {
 class Searcher:
     """Proposes settings by trial number, from 0."""
 
-    def __init__(self, space: Space, base: TrainConfig) -> None:
+    def __init__(
+        self,
+        axes: Mapping[str, Choice | Range],
+        first: Sequence[dict[str, Any]],
+        rungs: Sequence[int],
+        *,
+        maximise: bool = False,
+        seed: int = 0,
+        sampler: SamplerName = "gp",
+    ) -> None:
+        """first: points to try before any other, some maybe beyond the axes; rungs: the epochs at
+        which trials are compared, the last one of a training included."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._axes = space.axes
-        self._distributions = {path: _distribution(axis) for path, axis in space.axes.items()}
+        self._axes = axes
+        self._first = first
+        self._distributions = {path: _distribution(axis) for path, axis in axes.items()}
         self._study = optuna.create_study(
-            sampler=_sampler(space),
-            direction="maximize" if best_is_max(space.metric) else "minimize",
+            sampler=RandomSampler(seed)
+            if sampler == "random"
+            else RungSampler(self._distributions, _labelled(axes), rungs, seed),
+            direction="maximize" if maximise else "minimize",
         )
-        defaults = {path: settings_of(base)[path] for path in space.axes}
-        self._first = [defaults, *(defaults | point for point in space.start)]
         self._trials: dict[int, Trial] = {}
         self._epochs: dict[int, int] = {}
+
+    @classmethod
+    def of(cls, space: Space, base: TrainConfig) -> "Searcher":
+        """The searcher of a space whose first trial has the settings `base`."""
+        defaults = {path: settings_of(base)[path] for path in space.axes}
+        last = max_epochs(space, base)
+        return cls(
+            space.axes,
+            [defaults, *(defaults | point for point in space.start)],
+            [*rungs(space.asha, last), last],
+            maximise=best_is_max(space.metric),
+            seed=space.seed,
+            sampler=space.sampler,
+        )
 
     def propose(self, number: int) -> dict[str, Any]:
         """The settings of a trial, by dotted path. Numbers are asked for in order, once each."""
@@ -78,12 +105,12 @@ class Searcher:
         return self._study
 
 
-def _sampler(space: Space) -> BaseSampler:
-    if space.sampler == "random":
-        return RandomSampler(seed=space.seed)
-    # Optuna 5 defaults to multivariate=True and constant_liar=True. With early stopping that did
-    # worse than random search on learning curves of LCBench; independent TPE did better.
-    return TPESampler(multivariate=False, constant_liar=False, seed=space.seed)
+def _labelled(axes: Mapping[str, Choice | Range]) -> dict[str, Choice | Range]:
+    """The axes as Optuna knows them."""
+    return {
+        path: axis if isinstance(axis, Range) else Choice(tuple(map(_label, axis.values)))
+        for path, axis in axes.items()
+    }
 
 
 def _distribution(axis: Choice | Range) -> BaseDistribution:

@@ -19,6 +19,8 @@ from kptrain.resolve import change, check_names, flatten, resolve, setting_infos
 from kptrain.strict_yaml import read_yaml
 from search.domains import Choice, Range, check_keys, read_choice, read_range
 
+SamplerName = Literal["gp", "random"]
+
 NUM_RANDOM_POINTS = 1000
 """Points drawn to find combinations that no training can have; they take some 0.1 s."""
 
@@ -74,7 +76,7 @@ class Space(Settings):
     start: tuple[dict[str, Any], ...]
     """Points to try after the base: values of some axes, the others as in the base."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: SamplerName = "gp"
     text: str
     sha256: str
     """Of the file's bytes, in hexadecimal."""

@@ -1,6 +1,7 @@
 """One trial as Ray Tune runs it: an actor that reads the stream of `fit`."""
 
 import platform
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from ray import tune
 
 from kptrain.config import TrainConfig
+from kptrain.curve import EpochReport
 from kptrain.device import describe_device, release_memory
 from kptrain.errors import KptrainError
 from kptrain.fit import fit
@@ -20,8 +22,9 @@ OWN_SHARE = 0.95
 class KeypointTrial(tune.Trainable):
     """A training that Ray may stop after any epoch; then the next one, in the same process.
 
-    Its config: `settings` (all of a TrainConfig), `run_dir`, `title`, `search`, `cpu` (cores) and
-    `gpu` (the share of one).
+    Its config: `settings` (all of a TrainConfig), `run_dir`, `title`, `search`, `wandb_id`, `cpu`
+    (cores) and `gpu` (the share of one); `epoch`, after which it goes on (0: it begins); `rungs`,
+    the epochs after which it is put down, whole on disk, as another process may take it up.
     """
 
     @classmethod
@@ -38,30 +41,56 @@ class KeypointTrial(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial, with the same share: a new process would import torch for seconds."""
         try:
-            self._reports.close()
+            self._put_down()
         except (KptrainError, OSError) as error:  # of the trial before, which has ended
             print(f"its last files: {error}", flush=True)
-        del self._reports
-        release_memory()
         self._begin(new_config)
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
         print(config["title"], flush=True)  # the dashboard shows it in the actor's log
+        self._own = config
         self._train_config = TrainConfig.model_validate(config["settings"])
         self._device = describe_device(self._train_config)
-        run_dir = Path(config["run_dir"])
-        reports = fit(self._train_config, run_dir)
-        self._reports = log_to_wandb(reports, self._train_config, run_dir, group=config["search"])
+        self._take_up(config["epoch"])
+
+    def _take_up(self, epoch: int) -> None:
+        """Open the training after an epoch, up to its next rung."""
+        run_dir = Path(self._own["run_dir"])
+        self._until = next((rung for rung in self._own["rungs"] if rung > epoch), None)
+        reports = fit(self._train_config, run_dir, resume=epoch > 0, until=self._until)
+        self._reports: Generator[EpochReport, None, None] | None = log_to_wandb(
+            reports,
+            self._train_config,
+            run_dir,
+            group=self._own["search"],
+            run_id=self._own["wandb_id"],
+        )
+        self._epoch = epoch
 
     def step(self) -> dict[str, Any]:
+        if self._reports is None:
+            self._take_up(self._epoch)
+        assert self._reports is not None
         report = next(self._reports)
+        self._epoch = report.epoch
         done = report.epoch == self._train_config.train.epochs
         print(f"epoch {report.epoch}  val_loss {report.val_loss:.6f}", flush=True)
+        if report.epoch == self._until:
+            self._put_down()
         return {**vars(report), "done": done, "node_host": platform.node(), "device": self._device}
 
+    def _put_down(self) -> None:
+        """Let go of the training and its folder; what it leaves is on disk."""
+        reports, self._reports = self._reports, None
+        if reports is not None:
+            reports.close()
+        del reports
+        release_memory()
+
     def cleanup(self) -> None:
-        self._reports.close()
+        if self._reports is not None:
+            self._reports.close()
 
     def __repr__(self) -> str:
         """How the dashboard lists the actor; it asks once."""

@@ -1,0 +1,85 @@
+"""Which trials go on beyond a rung: asynchronous successive halving, knowing nothing of Ray.
+
+Of every `reduction` trials that reach a rung one goes on, the best of those that wait there. So a
+first arrival has no free pass, and trials that get better and better do not all pass.
+
+Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2, the promoting
+kind. We depart in two ways: promotions are rationed by count, where there a trial that is overtaken
+after its promotion makes room for another; and only the best `reduction` wait at a rung, as what
+waits holds a checkpoint.
+"""
+
+import bisect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Rung:
+    """An epoch at which trials are compared."""
+
+    epoch: int
+    num_arrived: int = 0
+    num_promoted: int = 0
+    waiting: list[tuple[float, int, int]] = field(default_factory=list)
+    """Value, order of arrival and number of those that wait, the best first."""
+
+
+class Asha:
+    """Told each epoch's value; lower is better.
+
+    A value that is not finite is worse than any other. Of equal ones the first to arrive is better.
+    A trial that skips a rung's epoch is compared there by its next one.
+    """
+
+    def __init__(self, rungs: Sequence[int], reduction: int) -> None:
+        self._rungs = [Rung(epoch) for epoch in rungs]
+        self._reduction = reduction
+        self._passed: dict[int, int] = {}
+
+    def report(self, number: int, epoch: int, value: float) -> bool:
+        """Whether the trial goes on at once; otherwise it waits, or is out."""
+        passed = self._passed.get(number, 0)
+        if passed == len(self._rungs) or epoch < self._rungs[passed].epoch:
+            return True
+        self._passed[number] = passed + 1
+        rung = self._rungs[passed]
+        entry = (value if math.isfinite(value) else math.inf, rung.num_arrived, number)
+        bisect.insort(rung.waiting, entry)
+        rung.num_arrived += 1
+        if rung.waiting[0] == entry and self._has_room(rung):
+            self._take(rung)
+            return True
+        del rung.waiting[self._reduction :]
+        return False
+
+    def promote(self, *, last_call: bool = False) -> int | None:
+        """Take the trial that goes on next, from the highest rung that has room for one.
+
+        At the last call, when no other trial runs or will come, each rung lets at least one go on.
+        """
+        for rung in reversed(self._rungs):
+            if rung.waiting and self._has_room(rung):
+                return self._take(rung)
+        for rung in self._rungs if last_call else ():
+            if rung.waiting and not rung.num_promoted:
+                return self._take(rung)
+        return None
+
+    def waiting(self) -> set[int]:
+        """The trials that may still go on."""
+        return {number for rung in self._rungs for _, _, number in rung.waiting}
+
+    def next_rung(self, number: int) -> int | None:
+        """The epoch at which a trial is compared next; None if at none."""
+        passed = self._passed.get(number, 0)
+        return self._rungs[passed].epoch if passed < len(self._rungs) else None
+
+    def _has_room(self, rung: Rung) -> bool:
+        return rung.num_promoted < rung.num_arrived // self._reduction
+
+    def _take(self, rung: Rung) -> int:
+        rung.num_promoted += 1
+        _, _, number = rung.waiting.pop(0)
+        return number

@@ -1,0 +1,83 @@
+"""A Gaussian process over points of the unit cube, small enough to be asked at every trial.
+
+Shapes: n points with a value each, f features, m points to predict. Matérn 5/2 kernel with a length
+for each axis; its logarithms and the noise's follow a Metropolis chain on their posterior, so that
+what is not known of them is not hidden. The signal's variance is the one that fits best.
+Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.2, 4.2 and 5.4.1.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+LENGTH, NOISE = 0.7, 0.3
+"""Medians of the priors, in widths of the cube and in standard deviations of the values."""
+PRIOR_WIDTH = 1.0
+"""Standard deviation of their logarithms."""
+STEP = 0.5
+"""Standard deviation of a proposal of the chain, in logarithms."""
+MOVED = 0.4
+"""Share of the logarithms that a proposal moves."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What is needed to predict."""
+
+    features: Array
+    weights: Array
+    inverse: Array
+    variance: float
+    log_posterior: float
+
+
+class GaussianProcess:
+    """Keeps the state of the chain from one set of values to the next."""
+
+    def __init__(self, axis_of: NDArray[np.intp]) -> None:
+        """axis_of (f): the axis that each feature belongs to."""
+        self._axis_of = axis_of
+        num_axes = int(axis_of.max()) + 1
+        self._median = np.log([LENGTH] * num_axes + [NOISE])
+        self.logs = self._median.copy()
+        """Logarithms of each axis's length and of the noise, where the chain is."""
+
+    def fit(self, features: Array, values: Array, rng: np.random.Generator, num_steps: int) -> Fit:
+        """Move the chain along for features (n, f) and values (n) of mean 0 and variance 1."""
+        now = self._fit(self.logs, features, values)
+        for _ in range(num_steps):
+            moved = rng.random(len(self.logs)) < MOVED
+            proposed = self.logs + moved * rng.normal(0, STEP, len(self.logs))
+            new = self._fit(proposed, features, values)
+            if math.log(rng.random()) < new.log_posterior - now.log_posterior:
+                self.logs, now = proposed, new
+        return now
+
+    def predict(self, fit: Fit, features: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation (m) of the function at features (m, f)."""
+        cross = self._kernel(self.logs, features, fit.features)
+        share = 1 - np.einsum("mn,nk,mk->m", cross, fit.inverse, cross, optimize=True)
+        return cross @ fit.weights, np.sqrt(fit.variance * np.maximum(share, 1e-9))
+
+    def _fit(self, logs: Array, features: Array, values: Array) -> Fit:
+        kernel = self._kernel(logs, features, features)
+        kernel[np.diag_indices_from(kernel)] += math.exp(2 * logs[-1]) + 1e-6
+        inverse = np.linalg.inv(kernel)
+        _, log_determinant = np.linalg.slogdet(kernel)
+        weights = inverse @ values
+        variance = float(values @ weights) / len(values)
+        log_likelihood = -(len(values) * math.log(variance) + log_determinant) / 2
+        log_prior = -float((((logs - self._median) / PRIOR_WIDTH) ** 2).sum()) / 2
+        return Fit(features, weights, inverse, variance, log_likelihood + log_prior)
+
+    def _kernel(self, logs: Array, left: Array, right: Array) -> Array:
+        lengths = np.exp(logs[:-1])[self._axis_of]
+        left, right = left / lengths, right / lengths
+        squares = (left**2).sum(1)[:, None] + (right**2).sum(1) - 2 * left @ right.T
+        distance = np.sqrt(5 * np.maximum(squares, 1e-12))
+        kernel: Array = (1 + distance + distance**2 / 3) * np.exp(-distance)
+        return kernel

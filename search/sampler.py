@@ -1,0 +1,157 @@
+"""Where to try next: Thompson sampling from a Gaussian process on what the rungs say, as an Optuna
+sampler.
+
+Trials end at different epochs, and their values there cannot be compared. So they are put in one
+order, by rank: first by the lowest rung; then those that reached the next rung are put in order
+among themselves, in the places that they hold; and so on. What a trial is worth is the normal
+quantile of its place.
+
+Source: Thompson sampling as in Kandasamy et al., Parallelised Bayesian Optimisation via Thompson
+Sampling, section 2: trials that run side by side differ as each follows a draw of its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna import Study
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from search.domains import Choice, Range
+from search.gaussian_process import GaussianProcess
+from search.unit_cube import Points, UnitCube
+
+NUM_RANDOM = 10
+"""Trials with a value before the process is asked."""
+MOST_FITTED = 100
+"""Trials that the process is fitted to: the best half, and others drawn from the rest."""
+NUM_CANDIDATES = 500
+NEARBY = 0.2
+"""Share of the candidates that lie around the best trials; the others fill the cube."""
+NUM_BEST = 10
+WIDTHS = (0.02, 0.05, 0.1, 0.2)
+"""Standard deviations of the distance of those candidates from the trial, in the cube."""
+MOVED = 0.6
+"""Share of the axes along which one is moved."""
+NUM_STEPS = 10
+"""Of the chain of the process, before each proposal."""
+
+
+class RungSampler(BaseSampler):
+    """Proposes from what trials have reported at the rungs; one that failed before says nothing."""
+
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        axes: Mapping[str, Choice | Range],
+        rungs: Sequence[int],
+        seed: int,
+    ) -> None:
+        """axes: what the distributions hold; rungs: where trials are compared, a training's last
+        epoch included."""
+        self._distributions = dict(distributions)
+        self._cube = UnitCube(axes)
+        self._rungs = rungs
+        self._rng = np.random.default_rng(seed)
+        self._random = RandomSampler(seed)
+        _, axis_of = self._cube.features(self._cube.draw(np.random.default_rng(0), 1))
+        self._process = GaussianProcess(axis_of)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All axes, from the first trial on."""
+        return self._distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A point for all axes together."""
+        told = study.get_trials(deepcopy=False)
+        order = best_first(_at_rungs(told, self._rungs, study.direction))
+        if len(order) < NUM_RANDOM:
+            return self._cube.decode(self._cube.draw(self._rng, 1)[0])
+        chosen = self._choose(len(order))
+        points = np.array([self._cube.encode(told[order[place]].params) for place in chosen])
+        return self._cube.decode(self._sample(points, _worth(chosen, len(order))))
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        """At random: only an axis that a trial's fixed settings leave open comes here."""
+        return self._random.sample_independent(study, trial, name, distribution)
+
+    def _choose(self, num: int) -> NDArray[np.intp]:
+        """The places of the trials to fit, in order."""
+        if num <= MOST_FITTED:
+            return np.arange(num)
+        best = MOST_FITTED // 2
+        rest = self._rng.choice(np.arange(best, num), MOST_FITTED - best, replace=False)
+        return np.concatenate([np.arange(best), np.sort(rest)])
+
+    def _sample(self, points: Points, worth: Points) -> Points:
+        """The candidate (d) that is best in a draw, for points (n, d), best first, worth (n)."""
+        features, _ = self._cube.features(points)
+        fit = self._process.fit(features, worth, self._rng, NUM_STEPS)
+        candidates = self._candidates(points[:NUM_BEST])
+        mean, deviation = self._process.predict(fit, self._cube.features(candidates)[0])
+        drawn: Points = self._rng.normal(mean, deviation)
+        best: Points = candidates[drawn.argmax()]
+        return best
+
+    def _candidates(self, best: Points) -> Points:
+        """Points (m, d) all over the cube, and around the best (n, d)."""
+        num_near = round(NEARBY * NUM_CANDIDATES)
+        anywhere = self._cube.draw(self._rng, NUM_CANDIDATES)
+        origin = best[self._rng.integers(len(best), size=num_near)]
+        width = self._rng.choice(WIDTHS, num_near)[:, None]
+        moved = np.clip(origin + width * self._rng.normal(size=origin.shape), 0, 1)
+        # Away from a value that has no neighbours every other one is as near.
+        moved = np.where(self._cube.is_ordered, moved, anywhere[:num_near])
+        stays = self._rng.random(origin.shape) >= MOVED
+        anywhere[:num_near] = self._cube.snap(np.where(stays, origin, moved))
+        return anywhere
+
+
+def best_first(at_rungs: Sequence[Mapping[int, float]]) -> list[int]:
+    """The order of trials, the best first.
+
+    at_rungs: for each rung, from the lowest, the value of each trial that reached it; lower is
+    better. Of equal values, the lower number goes first.
+    """
+    lowest, *higher = at_rungs
+    order = sorted(lowest, key=lambda number: (lowest[number], number))
+    for values in higher:
+        places = [place for place, number in enumerate(order) if number in values]
+        reached = sorted(
+            (order[place] for place in places), key=lambda number: (values[number], number)
+        )
+        for place, number in zip(places, reached, strict=True):
+            order[place] = number
+    return order
+
+
+def _at_rungs(
+    told: Sequence[FrozenTrial], rungs: Sequence[int], direction: StudyDirection
+) -> list[dict[int, float]]:
+    sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
+    return [
+        {
+            trial.number: sign * trial.intermediate_values[rung]
+            for trial in told
+            if rung in trial.intermediate_values
+        }
+        for rung in rungs
+    ]
+
+
+def _worth(places: NDArray[np.intp], num: int) -> Points:
+    """Normal quantiles of some of `num` places, brought to mean 0 and variance 1."""
+    quantile = NormalDist().inv_cdf
+    worth = np.array([-quantile((place + 0.5) / num) for place in places])
+    return (worth - worth.mean()) / worth.std()

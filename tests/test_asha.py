@@ -1,0 +1,119 @@
+"""Who goes on beyond a rung, told value by value."""
+
+import math
+import random
+
+from search.asha import Asha
+
+
+def arrive(asha: Asha, epoch: int, values: dict[int, float]) -> list[int]:
+    """Report one value of each trial; returns those that go on at once."""
+    return [number for number, value in values.items() if asha.report(number, epoch, value)]
+
+
+def test_a_trial_goes_on_until_its_first_rung() -> None:
+    asha = Asha([3, 9], 3)
+    assert asha.report(0, 1, 5.0)
+    assert asha.report(0, 2, 5.0)
+    assert not asha.report(0, 3, 5.0)
+
+
+def test_a_first_arrival_has_no_free_pass_and_goes_on_as_soon_as_it_is_the_best_of_three() -> None:
+    asha = Asha([1], 3)
+    assert arrive(asha, 1, {0: 0.1, 1: 0.2}) == []
+    assert asha.promote() is None
+    assert not asha.report(2, 1, 0.3)
+    assert asha.promote() == 0
+    assert asha.promote() is None
+
+
+def test_of_every_three_arrivals_one_goes_on_however_good_the_later_ones_are() -> None:
+    asha = Asha([1], 3)
+    gone_on = 0
+    for number in range(300):
+        gone_on += asha.report(number, 1, -float(number))
+        gone_on += asha.promote() is not None
+    assert gone_on == 100
+
+
+def test_the_best_goes_on_at_once_where_there_is_room_and_another_waits_for_it() -> None:
+    asha = Asha([1], 2)
+    assert arrive(asha, 1, {0: 0.5}) == []
+    assert asha.report(1, 1, 0.4)
+    assert asha.waiting() == {0}
+    assert arrive(asha, 1, {2: 0.6, 3: 0.7}) == []
+    assert asha.promote() == 0
+
+
+def test_only_the_best_few_wait_and_the_others_are_out() -> None:
+    asha = Asha([1], 3)
+    arrive(asha, 1, {number: float(number) for number in range(2)})
+    arrive(asha, 1, {number: float(number) for number in range(2, 9)})
+    assert asha.waiting() == {0, 1, 2}
+
+
+def test_the_highest_rung_is_served_first() -> None:
+    asha = Asha([1, 2], 2)
+    arrive(asha, 1, {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.4})
+    assert [asha.promote(), asha.promote()] == [0, 1]
+    arrive(asha, 1, {4: 0.5, 5: 0.6})
+    assert arrive(asha, 2, {0: 0.2}) == []
+    assert asha.report(1, 2, 0.3) is False
+    assert [asha.promote(), asha.promote(), asha.promote()] == [0, 4, None]
+
+
+def test_beyond_the_last_rung_every_epoch_goes_on() -> None:
+    asha = Asha([1], 2)
+    arrive(asha, 1, {0: 0.1, 1: 0.2})
+    assert asha.promote() == 0
+    assert asha.report(0, 2, 9.0)
+    assert asha.report(0, 7, math.nan)
+
+
+def test_of_equal_values_the_first_to_arrive_is_better() -> None:
+    asha = Asha([1], 3)
+    assert arrive(asha, 1, {7: 0.5, 3: 0.5, 5: 0.5}) == []
+    assert asha.promote() == 7
+
+
+def test_a_value_that_is_not_finite_is_worse_than_any_other() -> None:
+    for odd in (math.nan, math.inf, -math.inf):
+        asha = Asha([1], 2)
+        assert not asha.report(0, 1, odd)
+        assert asha.report(1, 1, 1e300)
+
+
+def test_a_skipped_rung_is_made_up_for_at_the_next_epoch() -> None:
+    asha = Asha([2, 4], 2)
+    assert asha.report(0, 1, 0.1)
+    assert not asha.report(0, 3, 0.1)
+    assert asha.report(1, 2, 0.05)
+    assert asha.next_rung(1) == 4
+
+
+def test_the_last_call_lets_one_go_on_at_each_rung_that_has_let_none() -> None:
+    asha = Asha([1, 3], 3)
+    arrive(asha, 1, {0: 0.3, 1: 0.2})
+    assert asha.promote() is None
+    assert asha.promote(last_call=True) == 1
+    assert asha.promote(last_call=True) is None
+    assert not asha.report(1, 3, 0.1)
+    assert asha.promote(last_call=True) == 1
+    assert asha.report(1, 4, 0.1)
+
+
+def test_the_best_third_goes_on_whatever_the_order_of_arrival() -> None:
+    rng = random.Random(0)
+    promoted_best = 0
+    for _ in range(200):
+        values = list(range(90))
+        rng.shuffle(values)
+        asha, went = Asha([1], 3), set()
+        for value in values:
+            if asha.report(value, 1, float(value)):
+                went.add(value)
+            while (number := asha.promote()) is not None:
+                went.add(number)
+        assert len(went) == 30
+        promoted_best += 0 in went
+    assert promoted_best == 200
