@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from search.searcher import Ending, Searcher, axis_values
 from search.space import Space, max_epochs
 from search.terminal import Terminal
 from search.trial import KeypointTrial
+from search.warm import PastSearch
 
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -96,7 +97,9 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU"))
 
 
-def run_trials(space: Space, base: TrainConfig, record: Record) -> bool:
+def run_trials(
+    space: Space, base: TrainConfig, record: Record, past: Sequence[PastSearch] = ()
+) -> bool:
     """Run all trials of a search, and record them; whether it came to its own end, not to Ctrl-C's.
 
     Needs a Ray session.
@@ -112,6 +115,8 @@ def run_trials(space: Space, base: TrainConfig, record: Record) -> bool:
     spending = Spending(space, space.asha.grace_epochs)
     with Terminal(record, spending, epochs) as terminal:
         proposals = _Proposals(space, base, record, gpu, spending)
+        for trial in (trial for search in past for trial in search.trials):
+            proposals.optuna.learn(trial.settings, trial.curve, trial.ending)
         watch = _Watch(proposals, record, terminal, spending)
         tuner = tune.Tuner(
             KeypointTrial,

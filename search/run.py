@@ -4,13 +4,16 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kptrain.config import TrainConfig
 from kptrain.errors import KptrainError, SettingsError, TrainingError
 from kptrain.resolve import banner, change, parse_assignments
 from search.budget import Budget
 from search.space import Space, read_space, resolve_space, with_budget
+
+if TYPE_CHECKING:
+    from search.warm import PastSearch
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
@@ -34,6 +37,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="fix one setting for all trials, e.g. train.epochs=5; may be given several times",
     )
     _add_budget(parser)
+    parser.add_argument(
+        "--warm-from",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="an earlier search of the same training to learn from; may be given several times",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: in runs)")
     parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
@@ -84,6 +95,7 @@ def _search(arguments: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415  (see above)
 
     from search.plan import check_files, check_machine, describe_plan, fit_gpu  # noqa: PLC0415  (see above)
+    from search.warm import read_past_searches  # noqa: PLC0415
 
     out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
     if out.exists():
@@ -97,6 +109,9 @@ def _search(arguments: argparse.Namespace) -> int:
     check_files(space, base)
     if arguments.address is None:
         check_machine(space, base)
+    past = read_past_searches(arguments.warm_from, space, base)
+    for search in past:
+        print(f"Warm      {search}")
     if arguments.plan:
         return 0
     if arguments.address is not None:
@@ -105,10 +120,12 @@ def _search(arguments: argparse.Namespace) -> int:
         check_address(arguments.address)
     out.mkdir(parents=True)
     (out / "space.yaml").write_text(space.text, encoding="utf-8")
-    return _run(space, base, out, arguments.address)
+    return _run(space, base, out, arguments.address, past)
 
 
-def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int:
+def _run(
+    space: Space, base: TrainConfig, out: Path, address: str | None, past: list["PastSearch"]
+) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import ray_session, run_trials  # noqa: PLC0415
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
@@ -124,7 +141,7 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
         if dashboard:
             print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)")
         print(f"Results   {out / 'trials.csv'}", flush=True)
-        is_whole = run_trials(space, base, record)
+        is_whole = run_trials(space, base, record, past)
     record.sweep()  # all processes are gone by now
     winner = record.leader()
     done = sum(trial.state != "interrupted" for trial in record.trials)
@@ -135,7 +152,7 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
     winner = as_saved(winner, record.metric)
-    promote(winner, record, space)
+    promote(winner, record, space, [search.folder for search in past])
     print(describe_result(winner, record, out))
     if not is_whole:
         print(f"Interrupted after {counted}.")
