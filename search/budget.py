@@ -39,7 +39,7 @@ def describe_budget(budget: Budget) -> list[str]:
         "GPU hour": budget.gpu_hours,
         "epoch": budget.epochs,
     }
-    return [_count(value, unit) for unit, value in parts.items() if value is not None]
+    return [count_of(value, unit) for unit, value in parts.items() if value is not None]
 
 
 class Spending:
@@ -105,12 +105,14 @@ class Spending:
         """What remains of each part but the trials: `0:31:10 of 2 hours left`."""
         budget, parts = self.budget, []
         if budget.hours is not None:
-            parts.append(f"{clock_of(self.seconds_left())} of {_count(budget.hours, 'hour')} left")
+            parts.append(
+                f"{clock_of(self.seconds_left())} of {count_of(budget.hours, 'hour')} left"
+            )
         if budget.gpu_hours is not None:
             seconds = max(3600 * budget.gpu_hours - self._seconds_on_gpus(), 0.0)
-            parts.append(f"{clock_of(seconds)} of {_count(budget.gpu_hours, 'GPU hour')} left")
+            parts.append(f"{clock_of(seconds)} of {count_of(budget.gpu_hours, 'GPU hour')} left")
         if budget.epochs is not None:
-            parts.append(f"{self.epochs_left():g} of {_count(budget.epochs, 'epoch')} left")
+            parts.append(f"{self.epochs_left():g} of {count_of(budget.epochs, 'epoch')} left")
         return parts
 
     def seconds_left(self) -> float:
@@ -149,10 +151,11 @@ def clock_of(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def _count(value: float, unit: str) -> str:
+def count_of(value: float, unit: str) -> str:
+    """A number of things: `1 trial`, `0.5 hours`."""
     return f"{value:g} {unit}{'' if value == 1 else 's'}"
 
 
 def _spent(value: float | None, unit: str) -> str:
     assert value is not None
-    return f"the budget of {_count(value, unit)} was spent"
+    return f"the budget of {count_of(value, unit)} was spent"

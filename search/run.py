@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from kptrain.config import TrainConfig
 from kptrain.errors import KptrainError, SettingsError, TrainingError
 from kptrain.resolve import banner, change, parse_assignments
-from search.budget import Budget
+from search.budget import Budget, count_of
 from search.space import Space, read_space, resolve_space, with_budget
 
 if TYPE_CHECKING:
@@ -145,7 +145,9 @@ def _run(
     record.sweep()  # all processes are gone by now
     winner = record.leader()
     done = sum(trial.state != "interrupted" for trial in record.trials)
-    counted = f"{done} trials" if space.trials is None else f"{done} of {space.trials} trials"
+    counted = (
+        count_of(done, "trial") if space.trials is None else f"{done} of {space.trials} trials"
+    )
     if winner is None and not is_whole:
         print(f"Interrupted after {counted}; none had finished an epoch.")
         return INTERRUPTED

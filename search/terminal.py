@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kptrain.curve import EpochReport
-from search.budget import Spending, clock_of
+from search.budget import Spending, clock_of, count_of
 from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import axis_values
 
@@ -94,8 +94,9 @@ class Terminal:
         best = record.best()
         shown = f"best {record.metric} {best:.6f}" if best is not None else "no result yet"
         trials = self._spending.budget.trials
-        count = f"{record.num_ended()}{'' if trials is None else f'/{trials}'} trials ended"
-        return ", ".join([count, shown, *self._spending.left(), *self._time_left()])
+        ended = record.num_ended()
+        count = count_of(ended, "trial") if trials is None else f"{ended}/{trials} trials"
+        return ", ".join([f"{count} ended", shown, *self._spending.left(), *self._time_left()])
 
     def _time_left(self) -> list[str]:
         """If no further trial were stopped early, at the pace so far; nothing if epochs have no

@@ -78,4 +78,4 @@ def test_without_a_bound_on_epochs_only_the_hours_left_are_told(
 ) -> None:
     show_a_search(tmp_path, Budget(hours=0.5))
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last.endswith("| 1 trials ended, best val_loss 0.250000, 0:30:00 of 0.5 hours left")
+    assert last.endswith("| 1 trial ended, best val_loss 0.250000, 0:30:00 of 0.5 hours left")
