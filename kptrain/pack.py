@@ -126,20 +126,33 @@ def open_pack(settings: DataSettings, name: SplitName, progress: bool = False) -
     Raises: DataError if there is nothing sound to pack.
     """
     root = data_folder(settings)
-    limit = settings.limit_train if name == "train" else settings.limit_val
-    shaping = [PACK_VERSION, name, fingerprint(root, name), settings.view, settings.image_size]
-    digest = hashlib.sha256(json.dumps([*shaping, limit]).encode()).hexdigest()
+    digest = pack_fingerprint(settings, name)
     folder = cache_dir() / "packs" / digest[:32]
     if not folder.is_dir():  # else it is whole, and the cache may be read-only by now
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
-                _build(read_split(root, name), settings, limit, folder, progress)
+                _build(read_split(root, name), settings, folder, progress)
     about = json.loads((folder / "about.json").read_text())
     with np.load(folder / "table.npz") as arrays:
         table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
     images, ignore = (np.load(folder / f"{n}.npy", mmap_mode="r") for n in ("images", "ignore"))
     return Pack(images, ignore, table, digest, about["summary"])
+
+
+def pack_fingerprint(settings: DataSettings, name: SplitName) -> str:
+    """What names the pack of a split, without building it: a hash of all that shapes it.
+
+    Raises: DataError if the data is not there.
+    """
+    source = fingerprint(data_folder(settings), name)
+    shaping = [PACK_VERSION, name, source, settings.view, settings.image_size]
+    limit = _limit(settings, name)
+    return hashlib.sha256(json.dumps([*shaping, limit]).encode()).hexdigest()
+
+
+def _limit(settings: DataSettings, name: SplitName) -> int | None:
+    return settings.limit_train if name == "train" else settings.limit_val
 
 
 def _samples(split: Split, settings: DataSettings) -> list[Sample]:
@@ -154,12 +167,10 @@ def _samples(split: Split, settings: DataSettings) -> list[Sample]:
     return samples
 
 
-def _build(
-    split: Split, settings: DataSettings, limit: int | None, folder: Path, progress: bool
-) -> None:
+def _build(split: Split, settings: DataSettings, folder: Path, progress: bool) -> None:
     samples = _samples(split, settings)
     num_samples = len(samples)
-    samples = samples[:limit]
+    samples = samples[: _limit(settings, split.name)]
     masks = _masks(samples, settings)  # first: what is wrong with them shows before the long work
     temporary = folder.with_suffix(".tmp")
     images, progress_made = _begin(temporary, (len(samples), *settings.image_size, 3))

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from kptrain.curve import EpochReport
 from kptrain.errors import KptrainError, OutOfMemoryError, SettingsError, TrainingError
 from kptrain.pack import cache_dir
 from kptrain.resolve import change
-from search.plan import concurrent_trials, gpu_share
+from search.budget import Spending
+from search.plan import check_gpu_hours, concurrent_trials, gpu_share
 from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import Ending, Searcher, axis_values
 from search.space import Space, max_epochs
 from search.terminal import Terminal
 from search.trial import KeypointTrial
+from search.warm import PastSearch
 
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -95,25 +97,34 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU"))
 
 
-def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
-    """Run all trials of a search, and record them. Needs a Ray session."""
+def run_trials(
+    space: Space, base: TrainConfig, record: Record, past: Sequence[PastSearch] = ()
+) -> bool:
+    """Run all trials of a search, and record them; whether it came to its own end, not to Ctrl-C's.
+
+    Needs a Ray session.
+    """
     cpu, gpu = space.resources.cpu, gpu_share(space, base, has_gpu())
     if _capacity(cpu, gpu) == 0:
         raise SettingsError(
             f"{space.path}: resources of a trial must fit into one node of the cluster, but none "
             f"has {cpu} CPU and {gpu:g} GPU; lower resources.cpu"
         )
+    check_gpu_hours(space, gpu)
     epochs = max_epochs(space, base)
-    with Terminal(record, space.trials, epochs) as terminal:
-        proposals = _Proposals(space, base, record, gpu)
-        watch = _Watch(proposals, record, terminal)
+    spending = Spending(space, space.asha.grace_epochs)
+    with Terminal(record, spending, epochs) as terminal:
+        proposals = _Proposals(space, base, record, gpu, spending)
+        for trial in (trial for search in past for trial in search.trials):
+            proposals.optuna.learn(trial.settings, trial.curve, trial.ending)
+        watch = _Watch(proposals, record, terminal, spending)
         tuner = tune.Tuner(
             KeypointTrial,
             tune_config=_tune_config(space, epochs, proposals),
-            run_config=_run_config(record.run_dir, watch),
+            run_config=_run_config(record.run_dir, watch, _Stopper(proposals, spending)),
         )
         tuner.fit()
-        watch.interrupted()
+        return not watch.interrupted() and not spending.may_begin()
 
 
 def _tune_config(space: Space, epochs: int, proposals: "_Proposals") -> tune.TuneConfig:
@@ -135,11 +146,12 @@ def _tune_config(space: Space, epochs: int, proposals: "_Proposals") -> tune.Tun
     )
 
 
-def _run_config(run_dir: Path, watch: "_Watch") -> tune.RunConfig:
+def _run_config(run_dir: Path, watch: "_Watch", stopper: "_Stopper") -> tune.RunConfig:
     return tune.RunConfig(
         name="ray",
         storage_path=str(run_dir),
         callbacks=[watch],
+        stop=stopper,
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `fit` writes them
         verbose=0,
         progress_reporter=_Silence(),
@@ -159,13 +171,16 @@ class _Silence(tune.ProgressReporter):
 class _Proposals(TuneSearcher):
     """Our searcher as Tune asks for it: a trial's complete settings, once there is room for it."""
 
-    def __init__(self, space: Space, base: TrainConfig, record: Record, gpu: float) -> None:
+    def __init__(
+        self, space: Space, base: TrainConfig, record: Record, gpu: float, spending: Spending
+    ) -> None:
         super().__init__()
         self.optuna = Searcher(space, base)  # Tune takes an attribute `searcher` for its own
         self._space = space
         self._base = base
         self._record = record
         self._gpu = gpu
+        self._spending = spending
         self.numbers: dict[str, int] = {}
         self.open: set[int] = set()
         self._again: list[int] = []
@@ -174,15 +189,17 @@ class _Proposals(TuneSearcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._again:
             return self._proposal(trial_id, self._again.pop(0))
-        number = len(self._record.trials)
-        if number == self._space.trials:
+        if not self._spending.may_begin():
+            # A trial that ends may leave epochs to the next one.
             return None if self.open else str(TuneSearcher.FINISHED)
         # Tune would ask for one trial ahead: settings chosen before the latest result is known.
         if len(self.open) >= _capacity(self._space.resources.cpu, self._gpu):
             return None
+        number = len(self._record.trials)
         settings = self.optuna.propose(number)
         config = change(self._base, settings, f"{self._space.path}: trial {number}")
         self._record.add(settings, config)
+        self._spending.begin(number)
         self.open.add(number)
         return self._proposal(trial_id, number)
 
@@ -200,9 +217,10 @@ class _Proposals(TuneSearcher):
         }
 
     def try_again(self, number: int) -> bool:
-        """Give a trial twice the share of a GPU, once; whether there is such a share."""
-        if number in self._shares or not 0 < self._gpu < 1:
+        """Give a trial twice the share of a GPU, once; whether share and budget allow it."""
+        if number in self._shares or not 0 < self._gpu < 1 or not self._spending.may_retry():
             return False
+        self._spending.begin(number, again=True)
         self._shares[number] = min(2 * self._gpu, 1.0)
         self._again.append(number)
         return True
@@ -238,13 +256,35 @@ def _capacity(cpu: int, gpu: float) -> int:
     )
 
 
+class _Stopper(tune.Stopper):
+    """Stops trials once the budget is spent; Tune asks after each epoch, before it asks ASHA."""
+
+    def __init__(self, proposals: _Proposals, spending: Spending) -> None:
+        self._proposals = proposals
+        self._spending = spending
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return not self._spending.may_go_on(self._proposals.numbers[trial_id])
+
+    def stop_all(self) -> bool:
+        """Never: it would cut trials in the midst of an epoch."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing, as for the proposals."""
+        return {}
+
+
 class _Watch(tune.Callback):
     """Every event of Tune, told to the record, the searcher and the terminal, in this order."""
 
-    def __init__(self, proposals: _Proposals, record: Record, terminal: Terminal) -> None:
+    def __init__(
+        self, proposals: _Proposals, record: Record, terminal: Terminal, spending: Spending
+    ) -> None:
         self._proposals = proposals
         self._record = record
         self._terminal = terminal
+        self._spending = spending
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing, as for the proposals."""
@@ -252,6 +292,7 @@ class _Watch(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         told = self._told(trial)
+        self._spending.start(told.number, trial.config["gpu"])
         self._record.start(told.number)
         self._terminal.started(told)
 
@@ -269,11 +310,17 @@ class _Watch(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **_: Any
     ) -> None:
         told = self._told(trial)
-        all_epochs = len(told.curve) == told.config.train.epochs
-        self._end(told, "completed" if all_epochs else "stopped")
+        why = self._spending.stopped.get(told.number)
+        if len(told.curve) == told.config.train.epochs:
+            self._end(told, "completed")
+        elif why is not None:
+            self._end(told, "interrupted", why)
+        else:
+            self._end(told, "stopped")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         told, error = self._told(trial), _cause(trial)
+        self._spending.end(told.number)
         if not isinstance(error, OutOfMemoryError) or not trial.config["gpu"]:
             self._end(told, "failed", _in_one_line(error))
         elif self._proposals.try_again(told.number):
@@ -282,16 +329,19 @@ class _Watch(tune.Callback):
         else:
             self._end(told, "failed", f"{error} ({self._proposals.tried(told.number)})")
 
-    def interrupted(self) -> None:
-        """Ctrl-C ends a search of Tune's without a word on the trials that were under way."""
-        for told in self._record.trials:
-            if told.state in UNDER_WAY:
-                self._end(told, "interrupted")
+    def interrupted(self) -> bool:
+        """Ctrl-C ends a search of Tune's without a word on the trials that were under way; whether
+        any were."""
+        under_way = [told for told in self._record.trials if told.state in UNDER_WAY]
+        for told in under_way:
+            self._end(told, "interrupted")
+        return bool(under_way)
 
     def _told(self, trial: Trial) -> TrialRecord:
         return self._record.trials[self._proposals.numbers[trial.trial_id]]
 
     def _end(self, told: TrialRecord, ending: Ending, error: str = "") -> None:
+        self._spending.end(told.number)
         self._record.end(told.number, ending, error)
         self._proposals.optuna.finish(told.number, ending, told.best(self._record.metric))
         self._proposals.open.discard(told.number)

@@ -16,6 +16,7 @@ from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.model import weights_file
 from kptrain.pack import data_folder
 from kptrain.resolve import EMBEDDED, change, settings_of
+from search.budget import describe_budget
 from search.domains import Choice
 from search.searcher import axis_values
 from search.space import Space, max_epochs, rungs
@@ -147,25 +148,59 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
-    disk = disk_bound(space, base, min(at_once, space.trials)) / 1e9
+    most = at_once if space.trials is None else min(at_once, space.trials)
+    disk = disk_bound(space, base, most) / 1e9
     return (
         f"Space     {space.path}\n{axes}\n"
-        f"Trials    {space.trials}, judged by {space.metric}; the first has the defaults\n"
+        f"Trials    {space.trials or 'as many as the budget has room for'}, judged by "
+        f"{space.metric}; the first has the defaults\n"
+        f"{_describe_budget(space)}"
         f"ASHA      {asha}\n"
         f"At once   {at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}\n"
-        f"At most   {space.trials * epochs} epochs ({space.trials} trials of {epochs}), and "
-        f"{disk:.2g} GB of checkpoints"
+        f"At most   {most_epochs(space, epochs)}, and {disk:.2g} GB of checkpoints"
     )
+
+
+def _describe_budget(space: Space) -> str:
+    """A line, unless trials are all that is given."""
+    parts = describe_budget(space)
+    if len(parts) == 1 and space.trials is not None:
+        return ""
+    first = " (what is spent first ends the search)" if len(parts) > 1 else ""
+    return f"Budget    {', '.join(parts)}{first}\n"
+
+
+def most_epochs(space: Space, longest: int) -> str:
+    """The least bound on the epochs of all trials, in words; `longest` is that of one trial."""
+    bounds: list[tuple[int, str]] = []
+    if space.trials is not None:
+        bounds.append((space.trials * longest, f"{space.trials} trials of {longest}"))
+    if space.epochs is not None:
+        bounds.append((space.epochs, "the budget"))
+    if not bounds:
+        return f"the epochs that {' and '.join(describe_budget(space))} have room for"
+    count, why = min(bounds)
+    return f"{count} epochs ({why})"
 
 
 def check_machine(space: Space, base: TrainConfig) -> None:
     """Raises: SettingsError if no trial fits on this machine, or its device is not there."""
-    find_device(base)
+    device = find_device(base)
+    check_gpu_hours(space, gpu_share(space, base, device.type == "cuda"))
     cpu, num_cpus = space.resources.cpu, os.cpu_count() or 1
     if cpu > num_cpus:  # a share of a GPU fits wherever there is one
         raise SettingsError(
             f"{space.path}: resources.cpu must be at most the CPUs of this machine ({num_cpus}), "
             f"but got {cpu}; lower it, or name a cluster with --address"
+        )
+
+
+def check_gpu_hours(space: Space, gpu: float) -> None:
+    """Raises: SettingsError if a budget of GPU hours would last for ever: trials hold no GPU."""
+    if space.gpu_hours is not None and not gpu:
+        raise SettingsError(
+            f"{space.path}: gpu_hours ({space.gpu_hours:g}) must be given only where trials use a "
+            f"GPU, but none does here, so that nothing would be spent; give hours instead"
         )
 
 

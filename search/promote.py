@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -45,21 +46,25 @@ def as_saved(winner: TrialRecord, metric: Metric) -> TrialRecord:
     return replace(winner, curve=winner.curve[: kept["epoch"]])
 
 
-def promote(winner: TrialRecord, record: Record, space: Space) -> Path:
-    """Fill the winner's folder; returns it."""
+def promote(
+    winner: TrialRecord, record: Record, space: Space, warm_from: Sequence[Path] = ()
+) -> Path:
+    """Fill the winner's folder; returns it. `warm_from` are the searches that this one knew."""
     checkpoint = winner.run_dir / BEST
     best = record.run_dir / "best"
     best.mkdir(exist_ok=True)
     save_config(winner.config, best / "config.yaml")
     save_curve(winner.curve, best)
     shutil.copyfile(checkpoint, best / BEST)
-    provenance = json.dumps(_provenance(winner, record, space), indent=2)
+    provenance = json.dumps(_provenance(winner, record, space, warm_from), indent=2)
     (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
     draw_predictions(winner.config, best / BEST, best / PICTURE)
     return best
 
 
-def _provenance(winner: TrialRecord, record: Record, space: Space) -> dict[str, Any]:
+def _provenance(
+    winner: TrialRecord, record: Record, space: Space, warm_from: Sequence[Path]
+) -> dict[str, Any]:
     return {
         "trial": winner.number,
         "state": winner.state,
@@ -70,6 +75,7 @@ def _provenance(winner: TrialRecord, record: Record, space: Space) -> dict[str, 
         "space_sha256": space.sha256,
         "space_text": space.text,
         "search_seed": space.seed,
+        "warm_from": [str(folder.absolute()) for folder in warm_from],
         "training_seed": winner.config.train.seed,
         "data": _data(winner.config),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},

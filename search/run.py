@@ -4,12 +4,16 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kptrain.config import TrainConfig
 from kptrain.errors import KptrainError, SettingsError, TrainingError
 from kptrain.resolve import banner, change, parse_assignments
-from search.space import Space, read_space, resolve_space
+from search.budget import Budget, count_of
+from search.space import Space, read_space, resolve_space, with_budget
+
+if TYPE_CHECKING:
+    from search.warm import PastSearch
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
@@ -32,7 +36,15 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="path=value",
         help="fix one setting for all trials, e.g. train.epochs=5; may be given several times",
     )
-    parser.add_argument("--trials", type=int, metavar="N", help="instead of the space's trials")
+    _add_budget(parser)
+    parser.add_argument(
+        "--warm-from",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="an earlier search of the same training to learn from; may be given several times",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: in runs)")
     parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
@@ -41,11 +53,20 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    """The parts of a budget, each instead of the space file's."""
+    told = "instead of the space's; the search ends with what is spent first"
+    parser.add_argument("--trials", type=int, metavar="N", help=f"trials, {told}")
+    parser.add_argument("--hours", type=float, metavar="H", help=f"of wall clock, {told}")
+    parser.add_argument("--gpu-hours", type=float, metavar="H", help=f"of all trials, {told}")
+    parser.add_argument("--epochs", type=int, metavar="N", help=f"of all trials together, {told}")
+
+
 def read_search(arguments: argparse.Namespace) -> tuple[Space, TrainConfig]:
     """The space and the settings of its first trial, checked before anything slow begins."""
-    space = read_space(arguments.space)
-    if arguments.trials is not None:
-        space = _with_trials(space, arguments.trials)
+    budget = {part: getattr(arguments, part) for part in Budget.model_fields}
+    given = {part: value for part, value in budget.items() if value is not None}
+    space = with_budget(read_space(arguments.space), given)
     said: dict[str, Any] = parse_assignments(arguments.set)
     if arguments.data is not None:
         if "data.root" in said:
@@ -55,15 +76,6 @@ def read_search(arguments: argparse.Namespace) -> tuple[Space, TrainConfig]:
     if base.train.threads is None:  # as many as Ray gives the trial; the rerun needs it, too
         base = change(base, {"train.threads": space.resources.cpu}, str(space.path))
     return space, base
-
-
-def _with_trials(space: Space, trials: int) -> Space:
-    if trials <= len(space.start):
-        raise SettingsError(
-            f"--trials: must be more than the {len(space.start)} points of start in {space.path}, "
-            f"as the defaults come first, but got {trials}"
-        )
-    return space.model_copy(update={"trials": trials})
 
 
 def main(arguments: list[str]) -> int:
@@ -83,6 +95,7 @@ def _search(arguments: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415  (see above)
 
     from search.plan import check_files, check_machine, describe_plan, fit_gpu  # noqa: PLC0415  (see above)
+    from search.warm import read_past_searches  # noqa: PLC0415
 
     out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
     if out.exists():
@@ -96,6 +109,9 @@ def _search(arguments: argparse.Namespace) -> int:
     check_files(space, base)
     if arguments.address is None:
         check_machine(space, base)
+    past = read_past_searches(arguments.warm_from, space, base)
+    for search in past:
+        print(f"Warm      {search}")
     if arguments.plan:
         return 0
     if arguments.address is not None:
@@ -104,10 +120,12 @@ def _search(arguments: argparse.Namespace) -> int:
         check_address(arguments.address)
     out.mkdir(parents=True)
     (out / "space.yaml").write_text(space.text, encoding="utf-8")
-    return _run(space, base, out, arguments.address)
+    return _run(space, base, out, arguments.address, past)
 
 
-def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int:
+def _run(
+    space: Space, base: TrainConfig, out: Path, address: str | None, past: list["PastSearch"]
+) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import ray_session, run_trials  # noqa: PLC0415
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
@@ -123,21 +141,23 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
         if dashboard:
             print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)")
         print(f"Results   {out / 'trials.csv'}", flush=True)
-        run_trials(space, base, record)
+        is_whole = run_trials(space, base, record, past)
     record.sweep()  # all processes are gone by now
     winner = record.leader()
     done = sum(trial.state != "interrupted" for trial in record.trials)
-    is_whole = done == space.trials  # Tune ends a search by itself at the first Ctrl-C
+    counted = (
+        count_of(done, "trial") if space.trials is None else f"{done} of {space.trials} trials"
+    )
     if winner is None and not is_whole:
-        print(f"Interrupted after {done} of {space.trials} trials; none had finished an epoch.")
+        print(f"Interrupted after {counted}; none had finished an epoch.")
         return INTERRUPTED
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
     winner = as_saved(winner, record.metric)
-    promote(winner, record, space)
+    promote(winner, record, space, [search.folder for search in past])
     print(describe_result(winner, record, out))
     if not is_whole:
-        print(f"Interrupted after {done} of {space.trials} trials.")
+        print(f"Interrupted after {counted}.")
         return INTERRUPTED
     return 0
 

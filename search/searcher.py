@@ -17,7 +17,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import RandomSampler
-from optuna.trial import Trial, TrialState
+from optuna.study import StudyDirection
+from optuna.trial import Trial, TrialState, create_trial
 
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.resolve import settings_of
@@ -75,6 +76,21 @@ class Searcher:
             seed=space.seed,
             sampler=space.sampler,
         )
+
+    def learn(
+        self, settings: Mapping[str, Any], curve: Sequence[tuple[int, float]], ending: Ending
+    ) -> None:
+        """Take a trial of an earlier search, all of its values on the axes, as one of this one."""
+        is_max = self._study.direction == StudyDirection.MAXIMIZE
+        best = (max if is_max else min)(value for _, value in curve)
+        trial = create_trial(
+            state=STATES[ending],
+            value=best if ending == "completed" else None,
+            params={path: _label_on(axis, settings[path]) for path, axis in self._axes.items()},
+            distributions=self._distributions,
+            intermediate_values=dict(curve),
+        )
+        self._study.add_trial(trial)
 
     def propose(self, number: int) -> dict[str, Any]:
         """The settings of a trial, by dotted path. Numbers are asked for in order, once each."""

@@ -17,6 +17,7 @@ from kptrain.config import Metric, PositiveInt, Settings, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names, flatten, resolve, setting_infos
 from kptrain.strict_yaml import read_yaml
+from search.budget import Budget
 from search.domains import Choice, Range, check_keys, read_choice, read_range
 
 SamplerName = Literal["gp", "random"]
@@ -25,7 +26,7 @@ NUM_RANDOM_POINTS = 1000
 """Points drawn to find combinations that no training can have; they take some 0.1 s."""
 
 FILE_KEYS = [
-    *("base", "space", "metric", "trials", "keep"),
+    *("base", "space", "metric", *Budget.model_fields, "keep"),
     *("asha", "resources", "start", "seed", "sampler"),
 ]
 NESTED = ("base", "start", "asha", "resources")
@@ -59,8 +60,8 @@ class Resources(Settings):
     by the memory that two steps of the greediest settings take alone."""
 
 
-class Space(Settings):
-    """A space file, read and checked."""
+class Space(Budget):
+    """A space file, read and checked: a budget, and what to spend it on."""
 
     path: Path
     axes: dict[str, Choice | Range]
@@ -68,7 +69,6 @@ class Space(Settings):
     base: dict[str, Any]
     """What the file says of all other settings, by dotted path."""
     metric: Metric = "val_loss"
-    trials: PositiveInt
     keep: PositiveInt = 1
     """Trials whose checkpoints stay on disk, the best ones; of the others, only the curve does."""
     asha: Asha = Asha()
@@ -91,7 +91,7 @@ def read_space(path: Path) -> Space:
     content = {
         key: value
         for key, value in read_yaml(path).items()
-        if value is not None or key not in (*NESTED, "trials")
+        if value is not None or key not in (*NESTED, *Budget.model_fields)
     }
     check_keys(content, FILE_KEYS, str(path))
     axes = _read_axes(content.pop("space", None), f"{path}: space")
@@ -99,12 +99,48 @@ def read_space(path: Path) -> Space:
     start = _read_start(content.pop("start", []), axes, f"{path}: start")
     space = _build(path, content | {"axes": axes, "base": base, "start": start})
     _check_comparable(space)
-    if len(start) >= space.trials:
+    if all(getattr(space, part) is None for part in Budget.model_fields):
         raise SettingsError(
-            f"{path}: trials must be more than the points of start, as the base comes first, "
-            f"but got {space.trials} trials for {len(start)} points; raise trials"
+            f"{path}: must have a budget, one or more of {', '.join(Budget.model_fields)}, but has "
+            f"none; add one, such as trials: 20"
         )
+    _check_room(space, {})
     return space
+
+
+def with_budget(space: Space, said: Mapping[str, float]) -> Space:
+    """Replace parts of the budget by what the command line said.
+
+    Raises: SettingsError.
+    """
+    options = {part: f"--{part.replace('_', '-')}:" for part in said}
+    try:
+        Budget.model_validate(dict(said))
+    except ValidationError as error:
+        (part,), rule = error.errors()[0]["loc"], _first(error).partition(" ")[2]
+        raise SettingsError(f"{options[str(part)]} {rule}") from None
+    changed = space.model_copy(update=dict(said))
+    _check_room(changed, options)
+    return changed
+
+
+def _check_room(space: Space, options: Mapping[str, str]) -> None:
+    """Raises: SettingsError if the budget ends before the base and the start points are tried.
+
+    `options` spells the parts that are not the file's.
+    """
+    trials, epochs = (options.get(part, f"{space.path}: {part}") for part in ("trials", "epochs"))
+    if space.trials is not None and space.trials <= len(space.start):
+        raise SettingsError(
+            f"{trials} must be more than the {len(space.start)} points of start in {space.path}, "
+            f"as the base comes first, but got {space.trials}; raise it"
+        )
+    grace, first = space.asha.grace_epochs, 1 + len(space.start)
+    if space.epochs is not None and space.epochs < grace * first:
+        raise SettingsError(
+            f"{epochs} must be at least asha.grace_epochs ({grace}) for the base and each of the "
+            f"{len(space.start)} points of start, {grace * first}, but got {space.epochs}; raise it"
+        )
 
 
 def resolve_space(space: Space, said: Mapping[str, Any]) -> TrainConfig:

@@ -1,5 +1,6 @@
 """The search on the terminal: a live table, or one line an event where there is no terminal."""
 
+import math
 import time
 from types import TracebackType
 from typing import Self
@@ -10,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from kptrain.curve import EpochReport
+from search.budget import Spending, clock_of, count_of
 from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import axis_values
 
@@ -20,10 +22,10 @@ SHOWN = 12
 class Terminal:
     """Shows a record; told of each event after it was recorded."""
 
-    def __init__(self, record: Record, num_trials: int, max_epochs: int) -> None:
+    def __init__(self, record: Record, spending: Spending, max_epochs: int) -> None:
         self._record = record
-        self._num_trials = num_trials
-        self._most_epochs = num_trials * max_epochs
+        self._spending = spending
+        self._max_epochs = max_epochs
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
 
@@ -62,7 +64,7 @@ class Terminal:
         if self._console.is_terminal:
             self._live.update(self._table(), refresh=True)
             return
-        elapsed = _clock(time.time() - self._record.started)
+        elapsed = clock_of(time.time() - self._record.started)
         title = f"trial {trial.number:>2}  {axis_values(trial.settings)}"
         print(f"{elapsed}  {title}  {event}  | {self._summary()}", flush=True)
 
@@ -91,24 +93,29 @@ class Terminal:
         record = self._record
         best = record.best()
         shown = f"best {record.metric} {best:.6f}" if best is not None else "no result yet"
-        left = self._time_left()
-        return f"{record.num_ended()}/{self._num_trials} trials ended, {shown}, at most {left} left"
+        trials = self._spending.budget.trials
+        ended = record.num_ended()
+        count = count_of(ended, "trial") if trials is None else f"{ended}/{trials} trials"
+        return ", ".join([f"{count} ended", shown, *self._spending.left(), *self._time_left()])
 
-    def _time_left(self) -> str:
-        """If no further trial were stopped early, at the pace so far."""
+    def _time_left(self) -> list[str]:
+        """If no further trial were stopped early, at the pace so far; nothing if epochs have no
+        bound, as then the hours that are left are all that can be said."""
+        epochs = self._epochs_left()
+        if math.isinf(epochs):
+            return []
         done = self._record.num_epochs()
         if not done:
-            return "?"
-        saved = sum(
-            trial.config.train.epochs - len(trial.curve)
-            for trial in self._record.trials
-            if trial.state not in UNDER_WAY
-        )
-        pace = (time.time() - self._record.started) / done
-        return _clock(pace * max(self._most_epochs - saved - done, 0))
+            return ["at most ? left"]
+        seconds = epochs * (time.time() - self._record.started) / done
+        return [f"at most {clock_of(min(seconds, self._spending.seconds_left()))} left"]
 
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"
+    def _epochs_left(self) -> float:
+        """The most that can still be trained, by the trials or by the epochs of the budget."""
+        trials = self._spending.budget.trials
+        if trials is None:
+            return self._spending.epochs_left()
+        ended = [trial for trial in self._record.trials if trial.state not in UNDER_WAY]
+        saved = sum(trial.config.train.epochs - len(trial.curve) for trial in ended)
+        by_trials = trials * self._max_epochs - saved - self._record.num_epochs()
+        return min(max(by_trials, 0), self._spending.epochs_left())

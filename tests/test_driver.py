@@ -1,6 +1,11 @@
 """What the driver makes of Ray's texts."""
 
-from search.driver import _cause_of_death
+from pathlib import Path
+
+from search.budget import Spending
+from search.driver import _cause_of_death, _Proposals
+from search.record import Record
+from search.space import read_space, resolve_space
 
 
 def test_the_cause_of_an_actor_that_did_not_start_is_its_last_line() -> None:
@@ -15,3 +20,18 @@ def test_the_cause_of_an_actor_that_did_not_start_is_its_last_line() -> None:
 def test_a_process_that_is_gone_is_said_to_be_so() -> None:
     text = "The actor died unexpectedly before finishing this task.\n\tclass_name: X"
     assert _cause_of_death(text).startswith("the trial's process died")
+
+
+def test_a_trial_out_of_memory_is_not_tried_again_once_the_budget_is_spent(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("space: {optim.lr: {low: 1e-4, high: 1e-2}}\nepochs: 7\n")
+    space = read_space(path)
+    base = resolve_space(space, {"data.root": "embedded"})
+    spending = Spending(space, space.asha.grace_epochs)
+    proposals = _Proposals(space, base, Record(tmp_path, "val_loss"), 0.25, spending)
+    for number in (0, 1):  # three epochs each
+        spending.begin(number)
+    assert not proposals.try_again(0)
+    spending.end(0)
+    assert proposals.try_again(0)
+    assert not spending.may_begin()

@@ -15,6 +15,7 @@ from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.resolve import change, resolve, settings_of
 from search.plan import (
     NAMES,
+    check_gpu_hours,
     concurrent_trials,
     describe_plan,
     disk_bound,
@@ -61,6 +62,32 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
     short = resolve_space(space, {"data.root": "embedded", "train.epochs": 2})
     assert "ASHA      stops none" in describe_plan(space, short, num_gpus=0)
+
+
+@pytest.mark.parametrize(
+    ("budget", "words"),
+    [
+        ("trials: 12\nepochs: 100", "At most   100 epochs (the budget), and "),
+        ("trials: 4\nepochs: 100", "At most   80 epochs (4 trials of 20), and "),
+        ("epochs: 100", "Trials    as many as the budget has room for, judged by val_loss"),
+        ("hours: 2", "At most   the epochs that 2 hours have room for, and "),
+        ("hours: 2\nepochs: 1", "Budget    2 hours, 1 epoch (what is spent first ends the search)"),
+    ],
+)
+def test_the_plan_names_the_budget_and_the_least_bound_on_epochs(
+    tmp_path: Path, budget: str, words: str
+) -> None:
+    lr = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}"
+    space = read_space(written(tmp_path, f"{lr}\nasha: {{grace_epochs: 1}}\n{budget}\n"))
+    base = resolve_space(space, {"data.root": "embedded", "train.epochs": 20})
+    assert words in describe_plan(space, base, num_gpus=0)
+
+
+def test_gpu_hours_are_refused_where_trials_hold_no_gpu(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GREEDY_SPACE.replace("trials: 5", "gpu_hours: 5")))
+    check_gpu_hours(space, gpu=0.25)
+    with pytest.raises(SettingsError, match=r"gpu_hours \(5\) must be given only where trials use"):
+        check_gpu_hours(space, gpu=0.0)
 
 
 GREEDY_SPACE = """

@@ -22,7 +22,19 @@ LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
         (LR + "trials: 3\n", ["--set", "train.epoch=1"], "did you mean train.epochs?"),
         (LR + "trials: 3\n", ["--set", "nonsense"], "--set: must be path=value"),
         (LR + "trials: 3\n", ["--data", "/no/such/folder"], "must be a folder that holds COCO"),
-        (LR + "trials: 3\n", ["--trials", "0"], "--trials: must be more than the 0 points"),
+        (
+            LR + "trials: 3\n",
+            ["--trials", "0"],
+            "--trials: must be greater than or equal to 1, but",
+        ),
+        (LR + "trials: 3\n", ["--hours", "nan"], "--hours: must be a finite number, but got nan"),
+        (LR + "trials: 3\n", ["--gpu-hours", "0"], "--gpu-hours: must be greater than 0, but got"),
+        (LR + "trials: 3\n", ["--epochs", "2"], "--epochs: must be at least asha.grace_epochs (3)"),
+        (
+            LR + "base: {train.device: cpu}\ngpu_hours: 3\n",
+            [],
+            "gpu_hours (3) must be given only where trials use a GPU, but none does here",
+        ),
         (LR + "trials: 3\nresources: {cpu: 4096}\n", [], "resources.cpu must be at most the CPUs"),
         (LR + "trials: 3\n", ["--set", "train.device=cuda:99"], "must be a device of this machine"),
         (LR + "trials: 3\n", ["--address", "nonsense"], "that is no host:port"),
@@ -100,7 +112,7 @@ def test_the_plan_starts_neither_ray_nor_a_folder(tmp_path: Path) -> None:
 
 
 def test_a_slip_is_answered_before_torch_ray_and_optuna_are_imported(tmp_path: Path) -> None:
-    (tmp_path / "space.yaml").write_text(LR)  # trials are missing
+    (tmp_path / "space.yaml").write_text(LR)  # a budget is missing
     check = (
         "import sys; from search.run import main; code = main(['space.yaml']); "
         "assert not {'torch', 'ray', 'optuna'} & sys.modules.keys(); sys.exit(code)"
@@ -109,5 +121,5 @@ def test_a_slip_is_answered_before_torch_ray_and_optuna_are_imported(tmp_path: P
         [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "trials must be given, but is missing" in done.stderr
+    assert "must have a budget, one or more of trials, hours, gpu_hours, epochs" in done.stderr
     assert "Traceback" not in done.stderr

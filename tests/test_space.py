@@ -24,6 +24,7 @@ from search.space import (
     read_space,
     resolve_space,
     rungs,
+    with_budget,
 )
 
 LR = "{optim.lr: {low: 1e-4, high: 1e-2, log: true}}"
@@ -151,10 +152,19 @@ def test_a_space_cannot_be_altered() -> None:
 
 
 IN_THE_FILE = [
-    ("spaces: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed or "
-     "sampler only, but got 'spaces'; did you mean space?"),
-    ("axes: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed or "
-     "sampler only, but got 'axes'; did you mean base?"),
+    ("spaces: 1", "must have base, space, metric, trials, hours, gpu_hours, epochs, keep, asha, "
+     "resources, start, seed or sampler only, but got 'spaces'; did you mean space?"),
+    ("axes: 1", "must have base, space, metric, trials, hours, gpu_hours, epochs, keep, asha, "
+     "resources, start, seed or sampler only, but got 'axes'; did you mean base?"),
+    ("hours: 0", "hours must be greater than 0, but got 0"),
+    ("hours: .nan", "hours must be a finite number, but got nan"),
+    ("gpu_hours: -1", "gpu_hours must be greater than 0, but got -1"),
+    ("epochs: 2.5", "epochs must be a valid integer, but got 2.5"),
+    ("epochs: 2", "epochs must be at least asha.grace_epochs (3) for the base and each of the 0 "
+     "points of start, 3, but got 2; raise it"),
+    ("epochs: 8\nstart: [{optim.lr: 2e-3}, {optim.lr: 3e-3}]", "epochs must be at least "
+     "asha.grace_epochs (3) for the base and each of the 2 points of start, 9, but got 8; "
+     "raise it"),
     ("metric: loss", "metric must be 'val_loss', 'val_oks' or 'val_ap', but got 'loss'"),
     ("seed: -1", "seed must be greater than or equal to 0, but got -1"),
     ("sampler: tpee", "sampler must be 'tpe' or 'random', but got 'tpee'"),
@@ -194,8 +204,8 @@ IN_THE_FILE = [
     ("start: [{optim.lr: 0.1}]",
      "start: point 1: optim.lr must be from 0.0001 to 0.01 on a log scale, but got 0.1"),
     ("start: [{optim.lr: 2e-3}, {optim.lr: 3e-3}, {optim.lr: 4e-3}, {optim.lr: 5e-3}]",
-     "trials must be more than the points of start, as the base comes first, but got 4 trials "
-     "for 4 points; raise trials"),
+     "trials must be more than the 4 points of start in x.yaml, as the base comes first, but got "
+     "4; raise it"),
 ]  # fmt: skip
 
 
@@ -301,13 +311,44 @@ def test_settings_that_change_what_is_measured_cannot_be_varied_by_any_metric(me
         ("0", "trials must be greater than or equal to 1, but got 0"),
         ("1.5", "trials must be a valid integer, but got 1.5"),
         ("true", "trials must be a valid integer, but got True"),
-        ("", "trials must be given, but is missing"),
     ],
 )
 def test_a_wrong_number_of_trials_is_named(trials: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         read(trials=trials)
     assert one_line(error) == f"x.yaml: {message}"
+
+
+def test_a_file_without_any_part_of_a_budget_is_refused() -> None:
+    with pytest.raises(SettingsError) as error:
+        read(trials="")
+    assert one_line(error) == (
+        "x.yaml: must have a budget, one or more of trials, hours, gpu_hours, epochs, but has "
+        "none; add one, such as trials: 20"
+    )
+
+
+@pytest.mark.parametrize("part", ["hours: 0.5", "gpu_hours: 3", "epochs: 900"])
+def test_any_part_of_a_budget_does_without_trials(part: str) -> None:
+    space = read(trials="", rest=part)
+    name, _, value = part.partition(": ")
+    assert getattr(space, name) == float(value)
+    assert space.trials is None
+
+
+def test_the_command_line_replaces_parts_of_the_budget_and_leaves_the_others() -> None:
+    space = with_budget(read(rest="epochs: 90"), {"epochs": 60, "hours": 2.0})
+    assert (space.trials, space.hours, space.gpu_hours, space.epochs) == (4, 2.0, None, 60)
+
+
+def test_start_points_need_room_in_the_budget_of_the_command_line_too() -> None:
+    space = read(rest="start: [{optim.lr: 2e-3}]")
+    with pytest.raises(SettingsError, match=r"^--trials: must be more than the 1 points of start"):
+        with_budget(space, {"trials": 1})
+    with pytest.raises(
+        SettingsError, match=r"^--epochs: must be at least asha\.grace_epochs \(3\)"
+    ):
+        with_budget(space, {"epochs": 5})
 
 
 def test_a_key_given_twice_is_named_with_its_line() -> None:

@@ -1,0 +1,161 @@
+"""What a search may spend, and what it has spent: trials, hours, GPU hours and epochs.
+
+An epoch is promised before it is trained, and those that every trial gets are promised when it
+begins. So no more epochs are trained than the budget has, however many trials run at once, and no
+trial begins that could not be judged. Hours run from when the first trial's process is there; a
+trial under way when they are over ends with its current epoch.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import Field
+
+from kptrain.config import PositiveInt, Settings
+
+Hours = Annotated[float, Field(gt=0)]
+
+
+class Budget(Settings):
+    """The search ends with whichever is spent first; None: as much as it takes."""
+
+    trials: PositiveInt | None = None
+    """The first one is the defaults."""
+    hours: Hours | None = None
+    """Of wall clock, from the start of the first trial."""
+    gpu_hours: Hours | None = None
+    """Summed over trials: the share of a GPU times the hours for which it is held."""
+    epochs: PositiveInt | None = None
+    """Of all trials together."""
+
+
+def describe_budget(budget: Budget) -> list[str]:
+    """Each part that is given, in words: `40 trials`, `0.5 hours`."""
+    parts = {
+        "trial": budget.trials,
+        "hour": budget.hours,
+        "GPU hour": budget.gpu_hours,
+        "epoch": budget.epochs,
+    }
+    return [count_of(value, unit) for unit, value in parts.items() if value is not None]
+
+
+class Spending:
+    """What is left of a budget while trials run; told of every begin, start, epoch and end."""
+
+    def __init__(
+        self, budget: Budget, grace_epochs: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`clock` gives seconds since any moment."""
+        self.budget = budget
+        self._grace_epochs = grace_epochs
+        self._clock = clock
+        self._started: float | None = None
+        self._num_begun = 0
+        self._trained = 0
+        self._promised: dict[int, int] = {}
+        self._held: dict[int, tuple[float, float]] = {}
+        self._gpu_seconds = 0.0  # of trials that have ended
+        self.stopped: dict[int, str] = {}
+        """Why a trial was told to stop, by its number."""
+
+    def may_begin(self) -> bool:
+        """Whether there is room for one trial more."""
+        trials = self.budget.trials
+        return (trials is None or self._num_begun < trials) and self.may_retry()
+
+    def may_retry(self) -> bool:
+        """Whether a trial that has failed may be tried again, which is no trial more."""
+        return not self._time_is_up() and self._epochs_free() >= self._grace_epochs
+
+    def begin(self, number: int, again: bool = False) -> None:
+        """A trial is to run: it is promised the epochs that every trial gets."""
+        self._num_begun += not again
+        self._promised[number] = self._grace_epochs
+
+    def start(self, number: int, gpu: float) -> None:
+        """A trial's process is there, and holds a share of a GPU from now on."""
+        now = self._clock()
+        self._started = now if self._started is None else self._started
+        self._held[number] = (gpu, now)
+
+    def may_go_on(self, number: int) -> bool:
+        """A trial has trained an epoch; whether it may train the next one."""
+        self._trained += 1
+        self._promised[number] -= 1
+        reason = self._time_is_up()
+        if not reason and not self._promised[number]:
+            if self._epochs_free() < 1:
+                reason = _spent(self.budget.epochs, "epoch")
+            else:
+                self._promised[number] = 1
+        if reason:
+            self.stopped[number] = reason
+        return not reason
+
+    def end(self, number: int) -> None:
+        """A trial lets go of what it holds and of the epochs that it was promised."""
+        self._promised.pop(number, None)
+        gpu, since = self._held.pop(number, (0.0, 0.0))
+        self._gpu_seconds += gpu * (self._clock() - since)
+
+    def left(self) -> list[str]:
+        """What remains of each part but the trials: `0:31:10 of 2 hours left`."""
+        budget, parts = self.budget, []
+        if budget.hours is not None:
+            parts.append(
+                f"{clock_of(self.seconds_left())} of {count_of(budget.hours, 'hour')} left"
+            )
+        if budget.gpu_hours is not None:
+            seconds = max(3600 * budget.gpu_hours - self._seconds_on_gpus(), 0.0)
+            parts.append(f"{clock_of(seconds)} of {count_of(budget.gpu_hours, 'GPU hour')} left")
+        if budget.epochs is not None:
+            parts.append(f"{self.epochs_left():g} of {count_of(budget.epochs, 'epoch')} left")
+        return parts
+
+    def seconds_left(self) -> float:
+        """Of wall clock; infinite if `hours` are not given, 0 from when they are over."""
+        if self.budget.hours is None:
+            return math.inf
+        gone = 0.0 if self._started is None else self._clock() - self._started
+        return max(3600 * self.budget.hours - gone, 0.0)
+
+    def epochs_left(self) -> float:
+        """Epochs not yet trained; infinite if `epochs` are not given."""
+        return math.inf if self.budget.epochs is None else self.budget.epochs - self._trained
+
+    def _epochs_free(self) -> float:
+        """Epochs neither trained nor promised."""
+        return self.epochs_left() - sum(self._promised.values())
+
+    def _seconds_on_gpus(self) -> float:
+        now = self._clock()
+        return self._gpu_seconds + sum(gpu * (now - since) for gpu, since in self._held.values())
+
+    def _time_is_up(self) -> str:
+        """Why no epoch more may begin, whosever it is; empty if one may."""
+        if self.seconds_left() <= 0:
+            return _spent(self.budget.hours, "hour")
+        gpu_hours = self.budget.gpu_hours
+        if gpu_hours is not None and self._seconds_on_gpus() >= 3600 * gpu_hours:
+            return _spent(gpu_hours, "GPU hour")
+        return ""
+
+
+def clock_of(seconds: float) -> str:
+    """Seconds as `1:02:03`."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def count_of(value: float, unit: str) -> str:
+    """A number of things: `1 trial`, `0.5 hours`."""
+    return f"{value:g} {unit}{'' if value == 1 else 's'}"
+
+
+def _spent(value: float | None, unit: str) -> str:
+    assert value is not None
+    return f"the budget of {count_of(value, unit)} was spent"

@@ -1,0 +1,151 @@
+"""What a budget allows, by a clock that the test sets."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from search.budget import Budget, Spending, describe_budget
+
+
+class Clock:
+    """Seconds, as far as a test has let them pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_as_many_trials_begin_as_the_budget_has() -> None:
+    spending = Spending(Budget(trials=2), grace_epochs=3)
+    for number in range(2):
+        assert spending.may_begin()
+        spending.begin(number)
+    assert not spending.may_begin()
+    assert spending.may_go_on(0)
+
+
+def test_a_trial_that_is_tried_again_is_no_trial_more() -> None:
+    spending = Spending(Budget(trials=2), grace_epochs=3)
+    spending.begin(0)
+    spending.end(0)
+    assert spending.may_retry()
+    spending.begin(0, again=True)
+    assert spending.may_begin()
+
+
+def test_hours_run_from_the_start_of_the_first_trial_and_stop_all_that_run() -> None:
+    clock = Clock()
+    spending = Spending(Budget(hours=2), 1, clock)
+    spending.begin(0)
+    clock.now += 10_000  # Ray looks for room
+    spending.start(0, gpu=0.0)
+    clock.now += 7199
+    assert spending.left() == ["0:00:01 of 2 hours left"]
+    assert spending.may_go_on(0)
+    assert spending.may_begin()
+    clock.now += 1
+    assert not spending.may_go_on(0)
+    assert not spending.may_begin()
+    assert not spending.may_retry()
+    assert spending.stopped == {0: "the budget of 2 hours was spent"}
+    clock.now += 60
+    assert spending.left() == ["0:00:00 of 2 hours left"]
+
+
+def test_gpu_hours_are_shares_times_the_time_that_they_are_held() -> None:
+    clock = Clock()
+    spending = Spending(Budget(gpu_hours=1), 1, clock)
+    for number, share in ((0, 0.25), (1, 0.5)):
+        spending.begin(number)
+        spending.start(number, share)
+    clock.now += 2400  # 600 and 1200 seconds of a whole GPU
+    assert spending.left() == ["0:30:00 of 1 GPU hour left"]
+    spending.end(1)
+    clock.now += 2400  # 600 more
+    spending.end(0)
+    assert spending.left() == ["0:20:00 of 1 GPU hour left"]
+    clock.now += 10_000  # nothing is held
+    assert spending.may_begin()
+    spending.begin(2)
+    spending.start(2, 1.0)
+    clock.now += 1199
+    assert spending.may_go_on(2)
+    clock.now += 1
+    assert not spending.may_go_on(2)
+    assert spending.stopped == {2: "the budget of 1 GPU hour was spent"}
+
+
+def test_a_trial_begins_only_if_the_epochs_that_every_trial_gets_are_left() -> None:
+    spending = Spending(Budget(epochs=7), grace_epochs=3)
+    for number in range(2):
+        assert spending.may_begin()
+        spending.begin(number)
+    assert not spending.may_begin()
+
+
+def test_epochs_that_a_stopped_trial_did_not_use_go_to_the_next() -> None:
+    spending = Spending(Budget(epochs=6), grace_epochs=3)
+    for number in range(2):
+        spending.begin(number)
+    assert spending.may_go_on(0)
+    assert not spending.may_begin()
+    spending.end(0)  # failed after one of its three
+    assert spending.left() == ["5 of 6 epochs left"]
+    assert not spending.may_begin()
+    spending.end(1)
+    assert spending.may_begin()
+
+
+def test_the_last_epoch_of_a_budget_stops_each_trial_with_the_reason() -> None:
+    spending = Spending(Budget(epochs=3), grace_epochs=1)
+    for number in range(2):
+        spending.begin(number)
+    assert spending.may_go_on(0)  # the third epoch
+    assert not spending.may_go_on(1)
+    assert not spending.may_go_on(0)
+    assert set(spending.stopped.values()) == {"the budget of 3 epochs was spent"}
+    assert spending.left() == ["0 of 3 epochs left"]
+
+
+@given(
+    epochs=st.integers(1, 40),
+    grace=st.integers(1, 5),
+    at_once=st.integers(1, 6),
+    lengths=st.lists(st.integers(1, 9), min_size=60, max_size=60),
+    order=st.randoms(use_true_random=False),
+)
+def test_however_many_run_at_once_no_more_epochs_are_trained_and_every_trial_gets_its_first(
+    epochs: int, grace: int, at_once: int, lengths: list[int], order: random.Random
+) -> None:
+    """Trials end after their length in epochs; those under way report in any order."""
+    spending = Spending(Budget(epochs=epochs), grace)
+    trained: dict[int, int] = {}
+    running: list[int] = []
+    while True:
+        while len(running) < at_once and spending.may_begin():
+            running.append(len(trained))
+            trained[len(trained)] = 0
+            spending.begin(running[-1])
+        if not running:
+            break
+        number = order.choice(running)
+        trained[number] += 1
+        may_go_on = spending.may_go_on(number)
+        if trained[number] == lengths[number] or not may_go_on:
+            assert trained[number] >= min(grace, lengths[number])
+            running.remove(number)
+            spending.end(number)
+    assert epochs - grace < sum(trained.values()) <= epochs
+
+
+def test_a_budget_is_spelled_by_the_parts_that_are_given() -> None:
+    assert describe_budget(Budget(trials=1, hours=0.5, gpu_hours=1, epochs=900)) == [
+        "1 trial",
+        "0.5 hours",
+        "1 GPU hour",
+        "900 epochs",
+    ]
+    assert describe_budget(Budget(hours=2)) == ["2 hours"]

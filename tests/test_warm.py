@@ -1,0 +1,285 @@
+"""What is taken over from an earlier search, and what makes it no help."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import FEW
+from optuna.trial import TrialState
+from test_record import epoch
+
+from kptrain.config import TrainConfig, save_config
+from kptrain.errors import SettingsError
+from kptrain.pack import open_pack
+from kptrain.resolve import change
+from search.record import Record, State
+from search.searcher import Searcher
+from search.space import Space, read_space, resolve_space
+from search.warm import PastSearch, PastTrial, read_past_search, read_past_searches
+
+TWO_AXES = """
+space:
+  optim.lr: {low: 1e-4, high: 1e-2, log: true}
+  train.batch_size: [4, 8]
+trials: 9
+"""
+
+
+class Earlier:
+    """An earlier search as it is left on the disk, and the space of the one that asks."""
+
+    def __init__(self, folder: Path, root: str = "embedded", text: str = TWO_AXES) -> None:
+        self.folder = folder / "other"
+        self.folder.mkdir()
+        path = folder / "space.yaml"
+        path.write_text(text)
+        self.space = read_space(path)
+        fixed = {path: value for path, value in FEW.items() if path not in self.space.axes}
+        self.base = resolve_space(self.space, fixed | {"data.root": root})
+        self.record = Record(self.folder, "val_loss")
+
+    def add(self, values: list[float], state: State, **settings: Any) -> TrainConfig:
+        """A trial with these settings, underscores for dots, that ended after these values."""
+        said = {name.replace("__", "."): value for name, value in settings.items()}
+        config = change(self.base, said, "test")
+        number = self.record.add(said, config).number
+        for index, value in enumerate(values, 1):
+            self.record.report(number, epoch(index, value), "host", "cpu")
+        self.record.end(number, state, "it broke" if state == "failed" else "")
+        return config
+
+    def promote(self, config: TrainConfig) -> None:
+        best = self.folder / "best"
+        best.mkdir()
+        save_config(config, best / "config.yaml")
+        prints = {name: open_pack(config.data, name).fingerprint for name in ("train", "val")}
+        (best / "provenance.json").write_text(json.dumps({"data": {"fingerprint": prints}}))
+
+    def read(self) -> PastSearch:
+        return read_past_search(self.folder, self.space, self.base)
+
+
+@pytest.fixture
+def earlier(tmp_path: Path) -> Earlier:
+    return Earlier(tmp_path)
+
+
+def refused(earlier: Earlier) -> str:
+    with pytest.raises(SettingsError) as error:
+        earlier.read()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_completed_and_stopped_trials_are_read_with_their_curves(earlier: Earlier) -> None:
+    earlier.add([0.5, 0.3, 0.4], "completed", optim__lr=2e-3, train__batch_size=4)
+    earlier.add([0.7], "stopped", optim__lr=5e-3)
+    assert earlier.read().trials == [
+        PastTrial(
+            {"optim.lr": 2e-3, "train.batch_size": 4}, [(1, 0.5), (2, 0.3), (3, 0.4)], "completed"
+        ),
+        PastTrial({"optim.lr": 5e-3, "train.batch_size": 8}, [(1, 0.7)], "stopped"),
+    ]
+    assert str(earlier.read()) == f"2 of 2 trials of {earlier.folder}"
+
+
+def test_trials_outside_of_the_space_or_without_a_proper_end_are_left_out_and_counted(
+    earlier: Earlier,
+) -> None:
+    earlier.add([0.5, 0.3, 0.4], "completed")
+    earlier.add([0.5, 0.3, 0.4], "completed", optim__lr=0.02)
+    earlier.add([0.5], "stopped", train__batch_size=16)
+    earlier.add([0.5, 0.3], "interrupted", optim__lr=3e-3)
+    earlier.add([], "failed", optim__lr=4e-3)
+    earlier.add([0.4], "running", optim__lr=5e-3)
+    past = earlier.read()
+    assert [trial.settings["optim.lr"] for trial in past.trials] == [1e-3]
+    assert str(past) == (
+        f"1 of 6 trials of {earlier.folder}; 2 lie outside of this space, 3 did not finish"
+    )
+
+
+def test_values_are_those_of_the_axis_also_where_a_table_spells_them_otherwise(
+    tmp_path: Path,
+) -> None:
+    text = """
+space:
+  data.limit_train: [null, 6]
+  data.image_size: [[64, 64], [96, 64]]
+  loss.joint_weights: [[1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1],
+    [2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]]
+  schedule.step_epochs: {low: 1, high: 9}
+metric: val_ap
+trials: 9
+"""
+    earlier = Earlier(tmp_path, text=text)
+    settings = {
+        "data.limit_train": None,
+        "data.image_size": [96, 64],
+        "loss.joint_weights": [2] * 17,  # floats in the table
+        "schedule.step_epochs": 7,
+    }
+    earlier.add([0.5], "stopped", **{path.replace(".", "__"): v for path, v in settings.items()})
+    (trial,) = earlier.read().trials
+    assert trial.settings == settings
+    assert type(trial.settings["schedule.step_epochs"]) is int
+
+
+def test_a_setting_that_was_none_lies_outside_of_a_range(tmp_path: Path) -> None:
+    text = TWO_AXES.replace("train.batch_size: [4, 8]", "data.limit_train: {low: 2, high: 9}")
+    earlier = Earlier(tmp_path, text=text)
+    earlier.add([0.5], "stopped", data__limit_train=None)
+    earlier.add([0.5], "stopped", data__limit_train=3)
+    assert [trial.settings["data.limit_train"] for trial in earlier.read().trials] == [3]
+
+
+def test_where_and_how_a_trial_ran_does_not_matter(earlier: Earlier) -> None:
+    earlier.add([0.5], "stopped", train__threads=7, wandb__mode="offline")
+    assert len(earlier.read().trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        ("train.epochs", 5, "train.epochs must be 3, as it is in this search, but is 5; vary it"),
+        ("schedule.gamma", 0.7, "schedule.gamma must be 0.5, as it is in this search, but is 0.7"),
+        ("data.limit_val", None, "data.limit_val must be 4, as it is in this search, but is None"),
+        ("data.image_size", [96, 64], "data.image_size must be [64, 64], as it is in this search"),
+        ("train.seed", 1, "train.seed must be 0, as it is in this search, but is 1"),
+    ],
+)
+def test_another_value_of_what_is_no_axis_here_is_refused_with_its_line(
+    earlier: Earlier, path: str, value: object, said: str
+) -> None:
+    earlier.add([0.5, 0.4, 0.3], "completed")
+    earlier.add([0.5], "stopped", **{path.replace(".", "__"): value})
+    assert refused(earlier).startswith(f"{earlier.folder / 'trials.csv'}:5: {said}")
+
+
+def test_an_axis_of_the_other_search_that_is_an_axis_here_too_may_differ_in_its_values(
+    tmp_path: Path,
+) -> None:
+    earlier = Earlier(tmp_path, text=TWO_AXES.replace("train.batch_size", "train.epochs"))
+    earlier.add([0.5], "stopped", train__epochs=8)
+    earlier.add([0.5], "stopped", train__epochs=5)
+    assert [trial.settings["train.epochs"] for trial in earlier.read().trials] == [8]
+
+
+def test_nothing_to_learn_from_is_refused_with_the_counts(earlier: Earlier) -> None:
+    earlier.add([0.5], "stopped", optim__lr=0.5)
+    earlier.add([], "failed")
+    assert "but has 0 of 2 trials of" in refused(earlier)
+    assert "1 lie outside of this space, 1 did not finish; leave it out" in refused(earlier)
+
+
+def test_the_same_data_at_another_place_is_recognised(tmp_path: Path, small_coco: Path) -> None:
+    earlier = Earlier(tmp_path, root=str(small_coco))
+    earlier.promote(earlier.add([0.5, 0.4, 0.3], "completed"))
+    moved = tmp_path / "moved"
+    moved.symlink_to(small_coco)
+    earlier.base = change(earlier.base, {"data.root": str(moved)}, "test")
+    assert len(earlier.read().trials) == 1
+
+
+def test_other_data_is_refused_by_its_fingerprint(
+    tmp_path: Path, small_coco: Path, other_data: Path
+) -> None:
+    earlier = Earlier(tmp_path, root=str(small_coco))
+    earlier.promote(earlier.add([0.5, 0.4, 0.3], "completed"))
+    earlier.base = change(earlier.base, {"data.root": str(other_data)}, "test")
+    assert f"the train data must be that of this search ({other_data})" in refused(earlier)
+
+
+def test_without_a_winner_the_data_must_lie_at_the_same_place(
+    tmp_path: Path, small_coco: Path
+) -> None:
+    earlier = Earlier(tmp_path, root=str(small_coco))
+    earlier.add([0.5], "stopped")
+    assert len(earlier.read().trials) == 1
+    earlier.base = change(earlier.base, {"data.root": "embedded"}, "test")
+    assert "trials.csv:2: data.root must be embedded, as there is no" in refused(earlier)
+
+
+def test_a_provenance_that_is_none_is_named(earlier: Earlier) -> None:
+    earlier.add([0.5], "stopped")
+    (earlier.folder / "best").mkdir()
+    (earlier.folder / "best" / "provenance.json").write_text("{}")
+    assert "provenance.json: must have data.fingerprint, but cannot be read" in refused(earlier)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("val_loss", "val_los", ":1: must have the column val_loss, but has not"),
+        ("optim.lr", "optim.rl", ":1: must have the column optim.lr, but has not"),
+        (",0.25", ",quarter", ":3: val_loss must be a finite number, but got 'quarter'"),
+        (",0.25", ",nan", ":3: val_loss must be a finite number, but got 'nan'"),
+        (",0.25", "", ":3: must have as many cells as line 1"),
+        ("\n0,stopped", "\nzero,stopped", ":2: trial must be an integer, but got 'zero'"),
+        (
+            "stopped",
+            "halted",
+            ":2: state must be one of waiting, running, completed, stopped, fail",
+        ),
+        ("\n0,stopped", "\n1,stopped", ":3: epoch must be 1, the next of trial 0, but got 2"),
+        ("stopped", '"stop"ped', "trials.csv: must be the table of a search, but cannot be read"),
+    ],
+)
+def test_a_broken_table_is_named_with_its_line(
+    earlier: Earlier, old: str, new: str, said: str
+) -> None:
+    earlier.add([0.5, 0.25], "stopped")
+    table = earlier.folder / "trials.csv"
+    text = table.read_text()
+    count = -1 if old in (",0.25", "val_loss") else 1
+    table.write_text(text.replace("\r\n", "\n").replace(old, new, count))
+    assert said in refused(earlier)
+
+
+def test_a_folder_without_a_search_is_named(earlier: Earlier) -> None:
+    assert "trials.csv: must be the table of a search, but cannot be read" in refused(earlier)
+
+
+def test_a_search_named_twice_and_a_sampler_that_learns_nothing_are_refused(
+    tmp_path: Path, earlier: Earlier
+) -> None:
+    earlier.add([0.5], "stopped")
+    twice = [earlier.folder, tmp_path / "x" / ".." / "other"]
+    (tmp_path / "x").mkdir()
+    with pytest.raises(SettingsError, match=r"must name a search once, but .* comes twice"):
+        read_past_searches(twice, earlier.space, earlier.base)
+    by_chance = earlier.space.model_copy(update={"sampler": "random"})
+    with pytest.raises(SettingsError, match="needs a sampler that learns"):
+        read_past_searches(twice[:1], by_chance, earlier.base)
+
+
+def learnt(space: Space, base: TrainConfig, best_lr: float) -> list[float]:
+    """Learning rates proposed after the defaults, to who knows 30 trials around the best one."""
+    searcher = Searcher(space, base)
+    for n in range(30):
+        settings = {"optim.lr": 1e-4 * 10 ** (n / 15), "train.batch_size": 8}
+        distance = abs(settings["optim.lr"] / best_lr - 1)
+        searcher.learn(settings, [(1, 1 + distance), (2, distance)], "completed")
+    assert searcher.propose(0) == {"optim.lr": base.optim.lr, "train.batch_size": 8}
+    return [searcher.propose(number)["optim.lr"] for number in range(1, 9)]
+
+
+def test_what_was_learnt_draws_the_proposals_and_the_defaults_still_come_first(
+    earlier: Earlier,
+) -> None:
+    low = learnt(earlier.space, earlier.base, best_lr=2e-4)
+    high = learnt(earlier.space, earlier.base, best_lr=8e-3)
+    assert sorted(low)[4] < 1e-3 < sorted(high)[4]
+
+
+def test_a_past_trial_is_told_to_optuna_as_it_ended(earlier: Earlier) -> None:
+    searcher = Searcher(earlier.space, earlier.base)
+    settings = {"optim.lr": 2e-3, "train.batch_size": 4}
+    searcher.learn(settings, [(1, 0.5), (2, 0.3), (3, 0.4)], "completed")
+    searcher.learn(settings, [(1, 0.5)], "stopped")
+    completed, stopped = searcher.study.trials
+    assert (completed.state, completed.value) == (TrialState.COMPLETE, 0.3)
+    assert completed.params == settings
+    assert (stopped.state, stopped.value) == (TrialState.PRUNED, None)
+    assert stopped.intermediate_values == {1: 0.5}
