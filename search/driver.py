@@ -3,16 +3,17 @@
 import logging
 import os
 import re
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from kptrain.config import TrainConfig, best_is_max
@@ -20,6 +21,7 @@ from kptrain.curve import EpochReport
 from kptrain.errors import KptrainError, OutOfMemoryError, SettingsError, TrainingError
 from kptrain.pack import cache_dir
 from kptrain.resolve import change
+from search.confirm import Confirmation
 from search.plan import concurrent_trials, gpu_share
 from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import Ending, Searcher, axis_values
@@ -95,40 +97,93 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU"))
 
 
+class Source(Protocol):
+    """Where the settings of trials come from; told what becomes of them."""
+
+    def propose(self, number: int) -> dict[str, Any]: ...
+    def report(self, number: int, epoch: int, value: float) -> None: ...
+    def finish(self, number: int, ending: Ending, best: float | None) -> None: ...
+
+
+class Listed:
+    """Settings that are known beforehand, so that no result changes them."""
+
+    def __init__(self, points: list[dict[str, Any]]) -> None:
+        self._points = points
+
+    def propose(self, number: int) -> dict[str, Any]:
+        return self._points[number]
+
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Nothing to learn."""
+
+    def finish(self, number: int, ending: Ending, best: float | None) -> None:
+        """Nothing to learn."""
+
+
 def run_trials(space: Space, base: TrainConfig, record: Record) -> None:
     """Run all trials of a search, and record them. Needs a Ray session."""
+    _run(space, base, record, Searcher(space, base), space.trials, _asha(space, base))
+
+
+def run_confirmation(space: Space, base: TrainConfig, confirmation: Confirmation) -> None:
+    """Run all trainings of a confirmation to their ends, and record them. Needs a Ray session."""
+    points = confirmation.points()
+    _run(space, base, confirmation, Listed(points), len(points), FIFOScheduler())
+
+
+def _run(
+    space: Space,
+    base: TrainConfig,
+    record: Record,
+    source: Source,
+    num_trials: int,
+    scheduler: TrialScheduler,
+) -> None:
     cpu, gpu = space.resources.cpu, gpu_share(space, base, has_gpu())
     if _capacity(cpu, gpu) == 0:
         raise SettingsError(
             f"{space.path}: resources of a trial must fit into one node of the cluster, but none "
             f"has {cpu} CPU and {gpu:g} GPU; lower resources.cpu"
         )
-    epochs = max_epochs(space, base)
-    with Terminal(record, space.trials, epochs) as terminal:
-        proposals = _Proposals(space, base, record, gpu)
+    with Terminal(record, num_trials, max_epochs(space, base)) as terminal, _own_ctrl_c():
+        proposals = _Proposals(space, base, record, gpu, source, num_trials)
         watch = _Watch(proposals, record, terminal)
         tuner = tune.Tuner(
             KeypointTrial,
-            tune_config=_tune_config(space, epochs, proposals),
+            tune_config=_tune_config(proposals, scheduler),
             run_config=_run_config(record.run_dir, watch),
         )
         tuner.fit()
         watch.interrupted()
 
 
-def _tune_config(space: Space, epochs: int, proposals: "_Proposals") -> tune.TuneConfig:
-    asha = ASHAScheduler(
+@contextmanager
+def _own_ctrl_c() -> Iterator[None]:
+    """Tune leaves its answer to Ctrl-C behind, which would swallow the next one."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _asha(space: Space, base: TrainConfig) -> TrialScheduler:
+    return ASHAScheduler(
         time_attr="epoch",
         metric=space.metric,
         mode="max" if best_is_max(space.metric) else "min",
-        max_t=epochs,
+        max_t=max_epochs(space, base),
         grace_period=space.asha.grace_epochs,
         reduction_factor=space.asha.reduction,
     )
+
+
+def _tune_config(proposals: "_Proposals", scheduler: TrialScheduler) -> tune.TuneConfig:
     return tune.TuneConfig(
         num_samples=-1,  # until the proposals end: a trial may be tried again
         search_alg=proposals,
-        scheduler=asha,
+        scheduler=scheduler,
         reuse_actors=True,
         trial_name_creator=lambda trial: trial.config["title"],
         trial_dirname_creator=lambda trial: f"{trial.config['number']:03d}-{trial.trial_id}",
@@ -157,15 +212,24 @@ class _Silence(tune.ProgressReporter):
 
 
 class _Proposals(TuneSearcher):
-    """Our searcher as Tune asks for it: a trial's complete settings, once there is room for it."""
+    """A source as Tune asks for it: a trial's complete settings, once there is room for it."""
 
-    def __init__(self, space: Space, base: TrainConfig, record: Record, gpu: float) -> None:
+    def __init__(
+        self,
+        space: Space,
+        base: TrainConfig,
+        record: Record,
+        gpu: float,
+        source: Source,
+        num_trials: int,
+    ) -> None:
         super().__init__()
-        self.optuna = Searcher(space, base)  # Tune takes an attribute `searcher` for its own
+        self.source = source  # Tune takes an attribute `searcher` for its own
         self._space = space
         self._base = base
         self._record = record
         self._gpu = gpu
+        self._num_trials = num_trials
         self.numbers: dict[str, int] = {}
         self.open: set[int] = set()
         self._again: list[int] = []
@@ -175,12 +239,12 @@ class _Proposals(TuneSearcher):
         if self._again:
             return self._proposal(trial_id, self._again.pop(0))
         number = len(self._record.trials)
-        if number == self._space.trials:
+        if number == self._num_trials:
             return None if self.open else str(TuneSearcher.FINISHED)
         # Tune would ask for one trial ahead: settings chosen before the latest result is known.
         if len(self.open) >= _capacity(self._space.resources.cpu, self._gpu):
             return None
-        settings = self.optuna.propose(number)
+        settings = self.source.propose(number)
         config = change(self._base, settings, f"{self._space.path}: trial {number}")
         self._record.add(settings, config)
         self.open.add(number)
@@ -191,10 +255,10 @@ class _Proposals(TuneSearcher):
         self.numbers[trial_id] = number
         return {
             "number": number,
-            "title": f"trial {number:03d} {axis_values(trial.settings)}",
+            "title": f"trial {trial.label:0>3} {axis_values(trial.settings)}",
             "settings": trial.config.model_dump(mode="json"),
             "run_dir": str(trial.run_dir),
-            "search": self._record.run_dir.name,
+            "search": self._record.title,
             "cpu": self._space.resources.cpu,
             "gpu": self._shares.get(number, self._gpu),
         }
@@ -262,7 +326,7 @@ class _Watch(tune.Callback):
         report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
         self._record.report(number, report, result["node_host"], result["device"])
         value = getattr(report, self._record.metric)
-        self._proposals.optuna.report(number, report.epoch, value)
+        self._proposals.source.report(number, report.epoch, value)
         self._terminal.reported(self._record.trials[number], report)
 
     def on_trial_complete(
@@ -293,7 +357,7 @@ class _Watch(tune.Callback):
 
     def _end(self, told: TrialRecord, ending: Ending, error: str = "") -> None:
         self._record.end(told.number, ending, error)
-        self._proposals.optuna.finish(told.number, ending, told.best(self._record.metric))
+        self._proposals.source.finish(told.number, ending, told.best(self._record.metric))
         self._proposals.open.discard(told.number)
         self._terminal.ended(told)
 

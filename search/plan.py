@@ -126,11 +126,34 @@ def disk_bound(space: Space, base: TrainConfig, at_once: int) -> int:
     """The most bytes that checkpoints take at any time.
 
     A running trial has its best checkpoint and its state to resume from, and writes the next beside
-    them; of those that ended the best `keep` stay, and the winner's is copied.
+    them; of those that ended the best `keep` stay, and the winner's is copied. A confirmation keeps
+    one of each of its settings beside these.
     """
     sizes = [checkpoint_bytes(config) for config in _with_each(space, base, MODEL_AXES)]
     best, resume = max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
-    return 2 * at_once * (best + resume) + (space.keep + 1) * best
+    kept = space.keep + 1 + confirmed_settings(space)
+    return 2 * at_once * (best + resume) + kept * best
+
+
+def confirmed_settings(space: Space) -> int:
+    """The most settings that are confirmed: the best few and the defaults, if there are as many."""
+    return 0 if space.confirm is None else min(space.confirm.top + 1, space.trials)
+
+
+def _describe_confirm(space: Space, epochs: int) -> str:
+    if space.confirm is None:
+        return ""
+    trainings = confirmed_settings(space) * space.confirm.seeds
+    return (
+        f"Confirm   top {min(space.confirm.top, space.trials)} and the defaults, "
+        f"{space.confirm.seeds} seeds each: at most {trainings * epochs} epochs\n"
+    )
+
+
+def most_at_once(space: Space, at_once: int) -> int:
+    """Trials or trainings that run at once, as far as there are so many."""
+    seeds = 0 if space.confirm is None else space.confirm.seeds
+    return min(at_once, max(space.trials, confirmed_settings(space) * seeds))
 
 
 def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
@@ -147,11 +170,12 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
-    disk = disk_bound(space, base, min(at_once, space.trials)) / 1e9
+    disk = disk_bound(space, base, most_at_once(space, at_once)) / 1e9
     return (
         f"Space     {space.path}\n{axes}\n"
         f"Trials    {space.trials}, judged by {space.metric}; the first has the defaults\n"
         f"ASHA      {asha}\n"
+        f"{_describe_confirm(space, epochs)}"
         f"At once   {at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}\n"
         f"At most   {space.trials * epochs} epochs ({space.trials} trials of {epochs}), and "
         f"{disk:.2g} GB of checkpoints"

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -45,15 +46,17 @@ def as_saved(winner: TrialRecord, metric: Metric) -> TrialRecord:
     return replace(winner, curve=winner.curve[: kept["epoch"]])
 
 
-def promote(winner: TrialRecord, record: Record, space: Space) -> Path:
-    """Fill the winner's folder; returns it."""
+def promote(
+    winner: TrialRecord, record: Record, space: Space, confirmed: Mapping[str, Any]
+) -> Path:
+    """Fill the winner's folder; returns it. `confirmed`: what a confirmation knows better."""
     checkpoint = winner.run_dir / BEST
     best = record.run_dir / "best"
     best.mkdir(exist_ok=True)
     save_config(winner.config, best / "config.yaml")
     save_curve(winner.curve, best)
     shutil.copyfile(checkpoint, best / BEST)
-    provenance = json.dumps(_provenance(winner, record, space), indent=2)
+    provenance = json.dumps(_provenance(winner, record, space) | dict(confirmed), indent=2)
     (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
     draw_predictions(winner.config, best / BEST, best / PICTURE)
     return best
@@ -80,6 +83,7 @@ def _provenance(winner: TrialRecord, record: Record, space: Space) -> dict[str, 
         "platform": platform.platform(),
         "started": _utc(record.started),
         "ended": _utc(time.time()),
+        "confirmed": None,
     }
 
 

@@ -4,12 +4,16 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kptrain.config import TrainConfig
 from kptrain.errors import KptrainError, SettingsError, TrainingError
 from kptrain.resolve import banner, change, parse_assignments
 from search.space import Space, read_space, resolve_space
+
+if TYPE_CHECKING:
+    from search.confirm import Confirmation
+    from search.record import Record
 
 INTERRUPTED = 130
 """The exit code of a command that Ctrl-C ended, as shells have it."""
@@ -124,6 +128,7 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
             print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)")
         print(f"Results   {out / 'trials.csv'}", flush=True)
         run_trials(space, base, record)
+        confirmation = _confirm(space, base, record)
     record.sweep()  # all processes are gone by now
     winner = record.leader()
     done = sum(trial.state != "interrupted" for trial in record.trials)
@@ -133,13 +138,65 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
         return INTERRUPTED
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
+    if confirmation is not None and _promote_confirmed(confirmation, record, space, out):
+        return 0
     winner = as_saved(winner, record.metric)
-    promote(winner, record, space)
+    promote(winner, record, space, {})
     print(describe_result(winner, record, out))
     if not is_whole:
-        print(f"Interrupted after {done} of {space.trials} trials.")
+        unsure = "" if space.confirm is None else " The best is not confirmed."
+        print(f"Interrupted after {done} of {space.trials} trials.{unsure}")
         return INTERRUPTED
-    return 0
+    return 0 if confirmation is None else _say_not_confirmed(confirmation)
+
+
+def _confirm(space: Space, base: TrainConfig, record: "Record") -> "Confirmation | None":
+    """Train the best few again, where the space says so and the search came to its end."""
+    from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
+    from search.driver import run_confirmation  # noqa: PLC0415
+
+    ended = sum(trial.state != "interrupted" for trial in record.trials)
+    if space.confirm is None or record.leader() is None or ended < space.trials:
+        return None
+    seeds = fresh_seeds(space, base, space.confirm.seeds)
+    confirmation = Confirmation(record, space.confirm, seeds)
+    print(confirmation.describe(), flush=True)
+    run_confirmation(space, base, confirmation)
+    return confirmation
+
+
+def _promote_confirmed(
+    confirmation: "Confirmation", record: "Record", space: Space, out: Path
+) -> bool:
+    """Promote the best by its mean and say so; False if the confirmation came to nothing."""
+    from search.confirm_report import (  # noqa: PLC0415  (see above)
+        describe_confirmation,
+        provenance_of,
+        save_confirmation,
+    )
+    from search.promote import as_saved, promote  # noqa: PLC0415
+
+    confirmation.sweep()
+    winner = confirmation.leader()
+    if not confirmation.is_whole() or winner is None:
+        return False
+    save_confirmation(confirmation, record.run_dir)
+    winner = as_saved(winner, record.metric)
+    promote(winner, record, space, provenance_of(confirmation))
+    print(describe_confirmation(confirmation, out))
+    return True
+
+
+def _say_not_confirmed(confirmation: "Confirmation") -> int:
+    """Why the search's own winner was promoted; returns the exit code."""
+    if confirmation.is_whole():
+        print(f"Not confirmed: every training failed; the first: {confirmation.trials[0].error}")
+        return 0
+    print(
+        f"Not confirmed: interrupted after {confirmation.num_done()} of "
+        f"{len(confirmation.points())} trainings; the best is the search's own."
+    )
+    return INTERRUPTED
 
 
 def _why_none_won(error: str, out: Path) -> str:

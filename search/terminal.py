@@ -63,7 +63,7 @@ class Terminal:
             self._live.update(self._table(), refresh=True)
             return
         elapsed = _clock(time.time() - self._record.started)
-        title = f"trial {trial.number:>2}  {axis_values(trial.settings)}"
+        title = f"trial {trial.label:>2}  {axis_values(trial.settings)}"
         print(f"{elapsed}  {title}  {event}  | {self._summary()}", flush=True)
 
     def _table(self) -> Group:
@@ -74,7 +74,7 @@ class Terminal:
         for trial in self._rows():
             best = trial.best(metric)
             table.add_row(
-                str(trial.number),
+                trial.label,
                 escape(axis_values(trial.settings)),
                 f"{len(trial.curve)}/{trial.config.train.epochs}",
                 "" if best is None else f"{best:.6f}",
