@@ -16,9 +16,9 @@ from optuna.trial import Trial, TrialState
 from bench.simulation import Contender, Settings, Spec
 from search.asha import Asha
 from search.domains import Choice, Range
-from search.searcher import SamplerName, Searcher
+from search.searcher import Searcher
 from search.space import Asha as AshaSettings
-from search.space import rungs
+from search.space import SamplerName, rungs
 
 
 class Ours:
@@ -80,7 +80,7 @@ class RayStack:
         from ray.tune.search.optuna import OptunaSearch  # noqa: PLC0415
 
         logging.getLogger("ray").setLevel(logging.ERROR)
-        np.random.seed(seed)  # noqa: NPY002  (ASHA draws its bracket from there)
+        np.random.seed(seed)  # (ASHA draws its bracket from there)
         told = {"sampler": sampler} if sampler else {"seed": seed}
         self._search = OptunaSearch(distributions_of(space), metric="loss", mode="min", **told)
         self._asha = ASHAScheduler(

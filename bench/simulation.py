@@ -1,6 +1,7 @@
 """A search without training: workers that read their trials' epochs from known learning curves."""
 
 import heapq
+import json
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ def task_names(half: int) -> tuple[list[str], list[str]]:
     """LCBench's names, those to develop on (0) or those to judge on (1), and TaskSet's."""
     curves = _curves()
     develop = curves.lcbench_tasks()
-    names = sorted(_all_lcbench(curves))
+    names = _all_lcbench()
     chosen = develop if half == 0 else [name for name in names if name not in develop]
     return [f"lcbench/{n}" for n in chosen], [f"taskset/{n}" for n in curves.taskset_tasks()]
 
@@ -79,7 +80,7 @@ def simulate(
 
     for worker in range(workers):
         begin(worker / workers)
-    best, seen = np.inf, []
+    best, seen = np.inf, list[float]()
     while len(seen) < budget:
         now, number = heapq.heappop(running)
         value = float(curves[number][done[number]])
@@ -116,8 +117,7 @@ def _curves() -> Any:
     return curves
 
 
-def _all_lcbench(curves: Any) -> list[str]:
-    import json  # noqa: PLC0415
-
+def _all_lcbench() -> list[str]:
+    """As `curves.lcbench_tasks` does, which gives every second one."""
     names = json.loads((CURVES / "lcbench_tasks.json").read_text())["OpenML_task_id"]
-    return [name for name in names if name not in ("#na#", "167083")]
+    return sorted(name for name in names if name not in ("#na#", "167083"))

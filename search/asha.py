@@ -27,7 +27,7 @@ class Rung:
 
 
 class Asha:
-    """Told each epoch's value; lower is better.
+    """Told each epoch's value; lower is better. A trial is worth the best of its epochs so far.
 
     A value that is not finite is worse than any other. Of equal ones the first to arrive is better.
     A trial that skips a rung's epoch is compared there by its next one.
@@ -37,15 +37,18 @@ class Asha:
         self._rungs = [Rung(epoch) for epoch in rungs]
         self._reduction = reduction
         self._passed: dict[int, int] = {}
+        self._best: dict[int, float] = {}
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Whether the trial goes on at once; otherwise it waits, or is out."""
+        finite = value if math.isfinite(value) else math.inf
+        best = self._best[number] = min(finite, self._best.get(number, math.inf))
         passed = self._passed.get(number, 0)
         if passed == len(self._rungs) or epoch < self._rungs[passed].epoch:
             return True
         self._passed[number] = passed + 1
         rung = self._rungs[passed]
-        entry = (value if math.isfinite(value) else math.inf, rung.num_arrived, number)
+        entry = (best, rung.num_arrived, number)
         bisect.insort(rung.waiting, entry)
         rung.num_arrived += 1
         if rung.waiting[0] == entry and self._has_room(rung):

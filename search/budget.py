@@ -75,6 +75,14 @@ class Spending:
         self._num_begun += not again
         self._promised[number] = self._grace_epochs
 
+    def may_take_up(self) -> bool:
+        """Whether there is room for an epoch of a trial that waited."""
+        return not self._time_is_up() and self._epochs_free() >= 1
+
+    def take_up(self, number: int) -> None:
+        """A trial that waited goes on: it is promised an epoch."""
+        self._promised[number] = 1
+
     def start(self, number: int, gpu: float) -> None:
         """A trial's process is there, and holds a share of a GPU from now on."""
         now = self._clock()

@@ -1,100 +1,57 @@
-"""The search under Ray: Tune asks the searcher for trials and ASHA which of them to stop."""
+"""The search under Ray: Tune asks the searcher for trials and ASHA which of them go on."""
 
-import logging
-import os
-import re
-import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+from uuid import uuid4
 
-import ray
-from ray import cloudpickle, tune
+from ray import tune
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher as TuneSearcher
 
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.curve import EpochReport
-from kptrain.errors import KptrainError, OutOfMemoryError, SettingsError, TrainingError
-from kptrain.pack import cache_dir
+from kptrain.errors import OutOfMemoryError, SettingsError
 from kptrain.resolve import change
-from search.budget import Spending
-from search.plan import check_gpu_hours, concurrent_trials, gpu_share
+from search.asha import Asha
+from search.budget import Budget, Spending
+from search.cluster import capacity, has_gpu, own_ctrl_c
+from search.confirm import Confirmation
+from search.failure import cause_of, in_one_line
+from search.plan import check_gpu_hours, gpu_share
 from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import Ending, Searcher, axis_values
-from search.space import Space, max_epochs
+from search.space import Space, max_epochs, rungs
 from search.terminal import Terminal
 from search.trial import KeypointTrial
 from search.warm import PastSearch
 
-RAY_SETTINGS = {
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
-    "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints even at verbose=0
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is ours
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # else one starts after the other; suggest() bounds them
-}
-
 REPORT_FIELDS = tuple(EpochReport.__dataclass_fields__)
 
 
-@contextmanager
-def ray_session(address: str | None) -> Iterator[str]:
-    """A Ray of our own on this machine, or a running cluster; yields the dashboard's address.
+class Source(Protocol):
+    """Where the settings of trials come from; told what becomes of them."""
 
-    Ray's own output is off: what matters of it reaches the user through the record.
-    """
-    os.environ.update(RAY_SETTINGS)
-    # Trials run in another working directory, so a path that was given is made absolute. Where none
-    # was, each node of a cluster has its own.
-    given = os.environ.get("KPTRAIN_CACHE")
-    places = {"env_vars": {"KPTRAIN_CACHE": str(cache_dir())}} if given else {}
-    own = {} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
-    ray._private.worker.print_to_stdstream = _print_nothing
-    try:
-        context = ray.init(address=address or "local", runtime_env=places, **quiet, **own)
-    except (ValueError, RuntimeError, ConnectionError) as error:
-        raise _bad_address(address, " ".join(str(error).split())[:200]) from None
-    # A trial's failure is logged there as an error, with every layer; the record has its cause.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        yield context.dashboard_url or ""
-    finally:
-        ray.shutdown()
+    def propose(self, number: int) -> dict[str, Any]: ...
+    def report(self, number: int, epoch: int, value: float) -> None: ...
+    def finish(self, number: int, ending: Ending, best: float | None) -> None: ...
 
 
-def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:
-    pass
+class Listed:
+    """Settings that are known beforehand, so that no result changes them."""
 
+    def __init__(self, points: list[dict[str, Any]]) -> None:
+        self._points = points
 
-def check_address(address: str) -> None:
-    """Raises: SettingsError if no Ray listens there; Ray itself would wait for it without end."""
-    if address == "auto":
-        return  # Ray finds none or one
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or "/" in host:
-        raise _bad_address(address, "that is no host:port")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise _bad_address(address, str(error)) from None
+    def propose(self, number: int) -> dict[str, Any]:
+        return self._points[number]
 
+    def report(self, number: int, epoch: int, value: float) -> None:
+        """Nothing to learn."""
 
-def _bad_address(address: str | None, reason: str) -> SettingsError:
-    if address is None:
-        return SettingsError(f"Ray must start on this machine, but does not: {reason}")
-    return SettingsError(
-        f"--address: must be 'auto' or the host:port of a running Ray, but got {address!r}: "
-        f"{reason}; start Ray with `ray start`, or leave --address out"
-    )
-
-
-def has_gpu() -> bool:
-    """Whether the cluster that we are connected to has a GPU."""
-    return bool(ray.cluster_resources().get("GPU"))
+    def finish(self, number: int, ending: Ending, best: float | None) -> None:
+        """Nothing to learn."""
 
 
 def run_trials(
@@ -104,42 +61,54 @@ def run_trials(
 
     Needs a Ray session.
     """
+    searcher = Searcher.of(space, base)
+    for trial in (trial for search in past for trial in search.trials):
+        searcher.learn(trial.settings, trial.curve, trial.ending)
+    return _run(space, base, record, searcher, space, rungs(space.asha, max_epochs(space, base)))
+
+
+def run_confirmation(space: Space, base: TrainConfig, confirmation: Confirmation) -> bool:
+    """Run all trainings of a confirmation to their ends, likewise."""
+    points = confirmation.points()
+    budget = Budget(trials=len(points))
+    return _run(space, base, confirmation, Listed(points), budget, stops=())
+
+
+def _run(
+    space: Space,
+    base: TrainConfig,
+    record: Record,
+    source: Source,
+    budget: Budget,
+    stops: Sequence[int],
+) -> bool:
     cpu, gpu = space.resources.cpu, gpu_share(space, base, has_gpu())
-    if _capacity(cpu, gpu) == 0:
+    if capacity(cpu, gpu) == 0:
         raise SettingsError(
             f"{space.path}: resources of a trial must fit into one node of the cluster, but none "
             f"has {cpu} CPU and {gpu:g} GPU; lower resources.cpu"
         )
     check_gpu_hours(space, gpu)
-    epochs = max_epochs(space, base)
-    spending = Spending(space, space.asha.grace_epochs)
-    with Terminal(record, spending, epochs) as terminal:
-        proposals = _Proposals(space, base, record, gpu, spending)
-        for trial in (trial for search in past for trial in search.trials):
-            proposals.optuna.learn(trial.settings, trial.curve, trial.ending)
-        watch = _Watch(proposals, record, terminal, spending)
+    spending = Spending(budget, space.asha.grace_epochs)
+    asha = Asha(stops, space.asha.reduction)
+    with Terminal(record, spending, max_epochs(space, base)) as terminal, own_ctrl_c():
+        proposals = _Proposals(space, base, record, gpu, source, spending, asha, stops)
+        watch = _Watch(proposals, record, terminal, source, spending, asha)
         tuner = tune.Tuner(
             KeypointTrial,
-            tune_config=_tune_config(space, epochs, proposals),
+            tune_config=_tune_config(proposals, _Scheduler(proposals, record, asha)),
             run_config=_run_config(record.run_dir, watch, _Stopper(proposals, spending)),
         )
         tuner.fit()
-        return not watch.interrupted() and not spending.may_begin()
+        watch.close()
+        return proposals.ended
 
 
-def _tune_config(space: Space, epochs: int, proposals: "_Proposals") -> tune.TuneConfig:
-    asha = ASHAScheduler(
-        time_attr="epoch",
-        metric=space.metric,
-        mode="max" if best_is_max(space.metric) else "min",
-        max_t=epochs,
-        grace_period=space.asha.grace_epochs,
-        reduction_factor=space.asha.reduction,
-    )
+def _tune_config(proposals: "_Proposals", scheduler: "_Scheduler") -> tune.TuneConfig:
     return tune.TuneConfig(
-        num_samples=-1,  # until the proposals end: a trial may be tried again
+        num_samples=-1,  # until the proposals end: a trial may be tried again, or taken up
         search_alg=proposals,
-        scheduler=asha,
+        scheduler=scheduler,
         reuse_actors=True,
         trial_name_creator=lambda trial: trial.config["title"],
         trial_dirname_creator=lambda trial: f"{trial.config['number']:03d}-{trial.trial_id}",
@@ -168,50 +137,96 @@ class _Silence(tune.ProgressReporter):
         pass
 
 
-class _Proposals(TuneSearcher):
-    """Our searcher as Tune asks for it: a trial's complete settings, once there is room for it."""
+class _NotPickled:
+    """Tune pickles what it was given, for a restore that we do not use."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class _Proposals(_NotPickled, TuneSearcher):
+    """What runs next, as Tune asks for it: a trial to take up again, else a new one.
+
+    To Tune a trial that is taken up is another one, with the number and the folder of the first.
+    """
 
     def __init__(
-        self, space: Space, base: TrainConfig, record: Record, gpu: float, spending: Spending
+        self,
+        space: Space,
+        base: TrainConfig,
+        record: Record,
+        gpu: float,
+        source: Source,
+        spending: Spending,
+        asha: Asha,
+        stops: Sequence[int],
     ) -> None:
         super().__init__()
-        self.optuna = Searcher(space, base)  # Tune takes an attribute `searcher` for its own
         self._space = space
         self._base = base
         self._record = record
         self._gpu = gpu
+        self._source = source  # Tune takes an attribute `searcher` for its own
         self._spending = spending
+        self._asha = asha
+        self._stops = list(stops)
         self.numbers: dict[str, int] = {}
         self.open: set[int] = set()
+        self.ended = False
+        """Whether nothing is left to be run."""
         self._again: list[int] = []
         self._shares: dict[int, float] = {}
+        self._wandb_ids: dict[int, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._again:
             return self._proposal(trial_id, self._again.pop(0))
-        if not self._spending.may_begin():
-            # A trial that ends may leave epochs to the next one.
-            return None if self.open else str(TuneSearcher.FINISHED)
         # Tune would ask for one trial ahead: settings chosen before the latest result is known.
-        if len(self.open) >= _capacity(self._space.resources.cpu, self._gpu):
+        if self.open and len(self.open) >= capacity(self._space.resources.cpu, self._gpu):
+            return None
+        number = self._promoted()
+        if number is None:
+            number = self._new()
+        if number is None:
+            # A trial that ends may leave epochs to the next one.
+            self.ended = not self.open
+            return str(TuneSearcher.FINISHED) if self.ended else None
+        self.open.add(number)
+        return self._proposal(trial_id, number)
+
+    def _promoted(self) -> int | None:
+        """A trial that waited at a rung and goes on."""
+        if not self._spending.may_take_up():
+            return None
+        last_call = not self.open and not self._spending.may_begin()
+        number = self._asha.promote(last_call=last_call)
+        if number is not None:
+            self._spending.take_up(number)
+        return number
+
+    def _new(self) -> int | None:
+        if not self._spending.may_begin():
             return None
         number = len(self._record.trials)
-        settings = self.optuna.propose(number)
+        settings = self._source.propose(number)
         config = change(self._base, settings, f"{self._space.path}: trial {number}")
         self._record.add(settings, config)
         self._spending.begin(number)
-        self.open.add(number)
-        return self._proposal(trial_id, number)
+        self._wandb_ids[number] = uuid4().hex[:8]
+        return number
 
     def _proposal(self, trial_id: str, number: int) -> dict[str, Any]:
         trial = self._record.trials[number]
         self.numbers[trial_id] = number
         return {
             "number": number,
-            "title": f"trial {number:03d} {axis_values(trial.settings)}",
+            "title": f"trial {trial.label:>03} {axis_values(trial.settings)}",
             "settings": trial.config.model_dump(mode="json"),
             "run_dir": str(trial.run_dir),
-            "search": self._record.run_dir.name,
+            "epoch": len(trial.curve),
+            "rungs": self._stops,
+            "search": self._record.title,
+            "wandb_id": self._wandb_ids[number],
             "cpu": self._space.resources.cpu,
             "gpu": self._shares.get(number, self._gpu),
         }
@@ -242,21 +257,8 @@ class _Proposals(TuneSearcher):
         """Nothing, as above."""
         return {}
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Tune pickles what it was given, for a restore that we do not use."""
-        return {}
 
-
-def _capacity(cpu: int, gpu: float) -> int:
-    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(
-        concurrent_trials(cpu, gpu, int(node.get("CPU", 0)), int(node.get("GPU", 0)))
-        for node in nodes
-    )
-
-
-class _Stopper(tune.Stopper):
+class _Stopper(_NotPickled, tune.Stopper):
     """Stops trials once the budget is spent; Tune asks after each epoch, before it asks ASHA."""
 
     def __init__(self, proposals: _Proposals, spending: Spending) -> None:
@@ -270,25 +272,42 @@ class _Stopper(tune.Stopper):
         """Never: it would cut trials in the midst of an epoch."""
         return False
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as for the proposals."""
-        return {}
+
+class _Scheduler(_NotPickled, FIFOScheduler):
+    """Our ASHA as Tune asks it, after each epoch: a trial that waits is stopped, to Tune."""
+
+    def __init__(self, proposals: _Proposals, record: Record, asha: Asha) -> None:
+        super().__init__()
+        self._proposals = proposals
+        self._asha = asha
+        self._metric = record.metric
+        self._sign = -1 if best_is_max(record.metric) else 1
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        number = self._proposals.numbers[trial.trial_id]
+        value = self._sign * result[self._metric]
+        goes_on = self._asha.report(number, result["epoch"], value)
+        return str(self.CONTINUE if goes_on else self.STOP)
 
 
-class _Watch(tune.Callback):
-    """Every event of Tune, told to the record, the searcher and the terminal, in this order."""
+class _Watch(_NotPickled, tune.Callback):
+    """Every event of Tune, told to the record, the source and the terminal, in this order."""
 
     def __init__(
-        self, proposals: _Proposals, record: Record, terminal: Terminal, spending: Spending
+        self,
+        proposals: _Proposals,
+        record: Record,
+        terminal: Terminal,
+        source: Source,
+        spending: Spending,
+        asha: Asha,
     ) -> None:
         self._proposals = proposals
         self._record = record
         self._terminal = terminal
+        self._source = source
         self._spending = spending
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Nothing, as for the proposals."""
-        return {}
+        self._asha = asha
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         told = self._told(trial)
@@ -303,7 +322,7 @@ class _Watch(tune.Callback):
         report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
         self._record.report(number, report, result["node_host"], result["device"])
         value = getattr(report, self._record.metric)
-        self._proposals.optuna.report(number, report.epoch, value)
+        self._source.report(number, report.epoch, value)
         self._terminal.reported(self._record.trials[number], report)
 
     def on_trial_complete(
@@ -315,60 +334,51 @@ class _Watch(tune.Callback):
             self._end(told, "completed")
         elif why is not None:
             self._end(told, "interrupted", why)
+        elif told.number in self._asha.waiting():
+            self._pause(told)
         else:
             self._end(told, "stopped")
+        self._end_overtaken()
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        told, error = self._told(trial), _cause(trial)
+        told, error = self._told(trial), cause_of(trial)
         self._spending.end(told.number)
         if not isinstance(error, OutOfMemoryError) or not trial.config["gpu"]:
-            self._end(told, "failed", _in_one_line(error))
+            self._end(told, "failed", in_one_line(error))
         elif self._proposals.try_again(told.number):
             self._record.restart(told.number)
             self._terminal.restarted(told, self._proposals.tried(told.number))
         else:
             self._end(told, "failed", f"{error} ({self._proposals.tried(told.number)})")
 
-    def interrupted(self) -> bool:
-        """Ctrl-C ends a search of Tune's without a word on the trials that were under way; whether
-        any were."""
-        under_way = [told for told in self._record.trials if told.state in UNDER_WAY]
-        for told in under_way:
-            self._end(told, "interrupted")
-        return bool(under_way)
+    def close(self) -> None:
+        """Tell how those ended of which Tune says nothing: they wait, or Ctrl-C came."""
+        for told in self._record.trials:
+            if told.state in UNDER_WAY:
+                self._end(told, "stopped" if told.state == "paused" else "interrupted")
 
     def _told(self, trial: Trial) -> TrialRecord:
         return self._record.trials[self._proposals.numbers[trial.trial_id]]
 
+    def _pause(self, told: TrialRecord) -> None:
+        self._let_go(told.number)
+        self._record.pause(told.number)
+        self._terminal.paused(told)
+
+    def _end_overtaken(self) -> None:
+        """End those that waited and do no longer, as others at their rung are better."""
+        waiting = self._asha.waiting()
+        for told in self._record.trials:
+            is_waiting = told.number in waiting or told.number in self._proposals.open
+            if told.state == "paused" and not is_waiting:
+                self._end(told, "stopped")
+
     def _end(self, told: TrialRecord, ending: Ending, error: str = "") -> None:
-        self._spending.end(told.number)
+        self._let_go(told.number)
         self._record.end(told.number, ending, error)
-        self._proposals.optuna.finish(told.number, ending, told.best(self._record.metric))
-        self._proposals.open.discard(told.number)
+        self._source.finish(told.number, ending, told.best(self._record.metric))
         self._terminal.ended(told)
 
-
-def _cause(trial: Trial) -> BaseException:
-    """Why a trial failed, without the layers that Ray puts around it."""
-    if trial.pickled_error_file is None:  # an error of Tune's own
-        return TrainingError(str(trial.get_error()))
-    # Ray's own file on this machine; the copy that its accessor reads is not there yet.
-    error: BaseException = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
-    while getattr(error, "cause", None) is not None:
-        error = error.cause  # type: ignore[attr-defined]  # looked for in the line above
-    return error
-
-
-def _in_one_line(error: BaseException) -> str:
-    if isinstance(error, ray.exceptions.ActorDiedError):
-        return _cause_of_death(str(error))
-    name = "" if isinstance(error, KptrainError) else f"{type(error).__name__}: "
-    return " ".join(f"{name}{error}".split())[:500]
-
-
-def _cause_of_death(text: str) -> str:
-    """Why a trial's process is gone: an error of its start, or one from outside."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    if "creation task" in plain:
-        return plain.strip().rpartition("\n")[2].strip()[:500]
-    return "the trial's process died: killed, out of memory, or lost with its node"
+    def _let_go(self, number: int) -> None:
+        self._spending.end(number)
+        self._proposals.open.discard(number)

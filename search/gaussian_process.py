@@ -3,7 +3,7 @@
 Shapes: n points with a value each, f features, m points to predict. Matérn 5/2 kernel with a length
 for each axis; its logarithms and the noise's follow a Metropolis chain on their posterior, so that
 what is not known of them is not hidden. The signal's variance is the one that fits best.
-Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.2, 4.2 and 5.4.1.
+Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.2, 4.2 and 5.4.
 """
 
 import math
@@ -66,7 +66,7 @@ class GaussianProcess:
     def _fit(self, logs: Array, features: Array, values: Array) -> Fit:
         kernel = self._kernel(logs, features, features)
         kernel[np.diag_indices_from(kernel)] += math.exp(2 * logs[-1]) + 1e-6
-        inverse = np.linalg.inv(kernel)
+        inverse = np.linalg.inv(kernel).astype(np.float64, copy=False)
         _, log_determinant = np.linalg.slogdet(kernel)
         weights = inverse @ values
         variance = float(values @ weights) / len(values)

@@ -127,11 +127,39 @@ def disk_bound(space: Space, base: TrainConfig, at_once: int) -> int:
     """The most bytes that checkpoints take at any time.
 
     A running trial has its best checkpoint and its state to resume from, and writes the next beside
-    them; of those that ended the best `keep` stay, and the winner's is copied.
+    them; one that waits at a rung has both; of those that ended the best `keep` stay, and the
+    winner's is copied. A confirmation keeps one of each of its settings beside these.
     """
     sizes = [checkpoint_bytes(config) for config in _with_each(space, base, MODEL_AXES)]
     best, resume = max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
-    return 2 * at_once * (best + resume) + (space.keep + 1) * best
+    kept = space.keep + 1 + confirmed_settings(space)
+    waiting = space.asha.reduction * len(rungs(space.asha, max_epochs(space, base)))
+    return (2 * at_once + waiting) * (best + resume) + kept * best
+
+
+def confirmed_settings(space: Space) -> int:
+    """The most settings that are confirmed: the best few and the defaults, if there are as many."""
+    if space.confirm is None:
+        return 0
+    most = space.confirm.top + 1
+    return most if space.trials is None else min(most, space.trials)
+
+
+def _describe_confirm(space: Space, epochs: int) -> str:
+    if space.confirm is None:
+        return ""
+    trainings = confirmed_settings(space) * space.confirm.seeds
+    return (
+        f"Confirm   top {space.confirm.top} and the defaults, "
+        f"{space.confirm.seeds} seeds each: at most {trainings * epochs} epochs\n"
+    )
+
+
+def most_at_once(space: Space, at_once: int) -> int:
+    """Trials or trainings that run at once, as far as there are so many."""
+    seeds = 0 if space.confirm is None else space.confirm.seeds
+    trials = at_once if space.trials is None else space.trials
+    return min(at_once, max(trials, confirmed_settings(space) * seeds))
 
 
 def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
@@ -148,14 +176,14 @@ def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
-    most = at_once if space.trials is None else min(at_once, space.trials)
-    disk = disk_bound(space, base, most) / 1e9
+    disk = disk_bound(space, base, most_at_once(space, at_once)) / 1e9
     return (
         f"Space     {space.path}\n{axes}\n"
         f"Trials    {space.trials or 'as many as the budget has room for'}, judged by "
         f"{space.metric}; the first has the defaults\n"
         f"{_describe_budget(space)}"
         f"ASHA      {asha}\n"
+        f"{_describe_confirm(space, epochs)}"
         f"At once   {at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}\n"
         f"At most   {most_epochs(space, epochs)}, and {disk:.2g} GB of checkpoints"
     )

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -47,16 +47,22 @@ def as_saved(winner: TrialRecord, metric: Metric) -> TrialRecord:
 
 
 def promote(
-    winner: TrialRecord, record: Record, space: Space, warm_from: Sequence[Path] = ()
+    winner: TrialRecord,
+    record: Record,
+    space: Space,
+    warm_from: Sequence[Path] = (),
+    confirmed: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Fill the winner's folder; returns it. `warm_from` are the searches that this one knew."""
+    """Fill the winner's folder; returns it. `warm_from` are the searches that this one knew,
+    `confirmed` is what a confirmation knows better."""
     checkpoint = winner.run_dir / BEST
     best = record.run_dir / "best"
     best.mkdir(exist_ok=True)
     save_config(winner.config, best / "config.yaml")
     save_curve(winner.curve, best)
     shutil.copyfile(checkpoint, best / BEST)
-    provenance = json.dumps(_provenance(winner, record, space, warm_from), indent=2)
+    told = _provenance(winner, record, space, warm_from) | dict(confirmed or {})
+    provenance = json.dumps(told, indent=2)
     (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
     draw_predictions(winner.config, best / BEST, best / PICTURE)
     return best
@@ -86,6 +92,7 @@ def _provenance(
         "platform": platform.platform(),
         "started": _utc(record.started),
         "ended": _utc(time.time()),
+        "confirmed": None,
     }
 
 

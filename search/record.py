@@ -13,8 +13,9 @@ from kptrain.config import Metric, TrainConfig, best_is_max
 from kptrain.curve import EpochReport
 from kptrain.resolve import settings_of
 
-State = Literal["waiting", "running", "completed", "stopped", "failed", "interrupted"]
-UNDER_WAY = ("waiting", "running")
+State = Literal["waiting", "running", "paused", "completed", "stopped", "failed", "interrupted"]
+UNDER_WAY = ("waiting", "running", "paused")
+"""A trial waits for its process; one that is paused waits at a rung, and may go on or not."""
 REPORTED = (
     "epoch",
     "train_loss",
@@ -38,6 +39,8 @@ class TrialRecord:
     config: TrainConfig
     """All settings."""
     run_dir: Path
+    label: str
+    """What the user calls it."""
     state: State = "waiting"
     curve: list[EpochReport] = field(default_factory=list)
     error: str = ""
@@ -61,6 +64,7 @@ class Record:
 
     def __init__(self, run_dir: Path, metric: Metric, keep: int = 1) -> None:
         self.run_dir = run_dir
+        self.title = run_dir.name  # of the whole, at Weights & Biases
         self.metric = metric
         self._keep = keep
         self.trials: list[TrialRecord] = []
@@ -69,11 +73,15 @@ class Record:
     def add(self, settings: Mapping[str, Any], config: TrainConfig) -> TrialRecord:
         """A new trial, with its number and its folder."""
         number = len(self.trials)
-        run_dir = self.run_dir / "trials" / f"{number:03d}"
-        trial = TrialRecord(number, dict(settings), config, run_dir)
+        label, run_dir = self._name(number)
+        trial = TrialRecord(number, dict(settings), config, run_dir, label)
         self.trials.append(trial)
         self._write()
         return trial
+
+    def _name(self, number: int) -> tuple[str, Path]:
+        """What a trial is called, and its folder."""
+        return str(number), self.run_dir / "trials" / f"{number:03d}"
 
     def start(self, number: int) -> None:
         """A trial's process is there, and has let go of the trial that it ran before."""
@@ -95,6 +103,11 @@ class Record:
         shutil.rmtree(trial.run_dir, ignore_errors=True)
         self._write()
 
+    def pause(self, number: int) -> None:
+        """A trial waits at a rung; its checkpoints stay."""
+        self.trials[number].state = "paused"
+        self._write()
+
     def end(self, number: int, state: State, error: str = "") -> None:
         """A trial has ended."""
         trial = self.trials[number]
@@ -107,7 +120,7 @@ class Record:
 
         A trial that was stopped may still write its last: so this is asked for again and again.
         """
-        kept = self._ranking()[: self._keep]
+        kept = self._kept()
         for trial in self.trials:
             if trial.state not in UNDER_WAY:
                 names = (RESUME,) if trial in kept else (RESUME, BEST)
@@ -115,15 +128,19 @@ class Record:
                     path.unlink(missing_ok=True)
                     temporary_of(path).unlink(missing_ok=True)
 
+    def _kept(self) -> list[TrialRecord]:
+        """The trials whose best checkpoint stays."""
+        return self.ranking()[: self._keep]
+
     def leader(self) -> TrialRecord | None:
         """The best trial that completed; while none has, the best that was stopped early or, last,
         interrupted.
 
         Only a completed trial can be repeated as a whole, so it goes before a stopped one.
         """
-        return next(iter(self._ranking()), None)
+        return next(iter(self.ranking()), None)
 
-    def _ranking(self) -> list[TrialRecord]:
+    def ranking(self) -> list[TrialRecord]:
         """The trials that ended with an epoch or more, the leader first."""
         order: list[State] = ["completed", "stopped", "interrupted"]
         ended = [trial for trial in self.trials if trial.state in order and trial.curve]

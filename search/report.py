@@ -17,10 +17,17 @@ def describe_result(winner: TrialRecord, record: Record, out: Path) -> str:
         f"Best      trial {winner.number} ({winner.state}), {record.metric} {value:.6f}, "
         f"{axis_values(winner.settings)}",
         f"Defaults  {_against_defaults(winner, record)}",
-        f"Saved     {out / 'best'}",
-        f"Rerun     {_python()} -m kptrain {shlex.quote(str(out / 'best' / 'config.yaml'))}",
+        where_saved(out),
     ]
     return "\n".join(lines)
+
+
+def where_saved(out: Path) -> str:
+    """Where the winner is, and the command that reruns it."""
+    return (
+        f"Saved     {out / 'best'}\n"
+        f"Rerun     {_python()} -m kptrain {shlex.quote(str(out / 'best' / 'config.yaml'))}"
+    )
 
 
 def _python() -> str:

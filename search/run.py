@@ -13,6 +13,8 @@ from search.budget import Budget, count_of
 from search.space import Space, read_space, resolve_space, with_budget
 
 if TYPE_CHECKING:
+    from search.confirm import Confirmation
+    from search.record import Record
     from search.warm import PastSearch
 
 INTERRUPTED = 130
@@ -115,7 +117,7 @@ def _search(arguments: argparse.Namespace) -> int:
     if arguments.plan:
         return 0
     if arguments.address is not None:
-        from search.driver import check_address  # noqa: PLC0415  (see above)
+        from search.cluster import check_address  # noqa: PLC0415  (see above)
 
         check_address(arguments.address)
     out.mkdir(parents=True)
@@ -127,7 +129,8 @@ def _run(
     space: Space, base: TrainConfig, out: Path, address: str | None, past: list["PastSearch"]
 ) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
-    from search.driver import ray_session, run_trials  # noqa: PLC0415
+    from search.cluster import ray_session  # noqa: PLC0415
+    from search.driver import run_trials  # noqa: PLC0415
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
     from search.record import Record  # noqa: PLC0415
     from search.report import describe_result  # noqa: PLC0415
@@ -142,6 +145,7 @@ def _run(
             print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)")
         print(f"Results   {out / 'trials.csv'}", flush=True)
         is_whole = run_trials(space, base, record, past)
+        confirmation = _confirm(space, base, record) if is_whole else None
     record.sweep()  # all processes are gone by now
     winner = record.leader()
     done = sum(trial.state != "interrupted" for trial in record.trials)
@@ -153,13 +157,65 @@ def _run(
         return INTERRUPTED
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
+    warm_from = [search.folder for search in past]
+    if confirmation is not None and _promote_confirmed(confirmation, space, warm_from, out):
+        return 0
     winner = as_saved(winner, record.metric)
-    promote(winner, record, space, [search.folder for search in past])
+    promote(winner, record, space, warm_from)
     print(describe_result(winner, record, out))
     if not is_whole:
-        print(f"Interrupted after {counted}.")
+        unsure = "" if space.confirm is None else " The best is not confirmed."
+        print(f"Interrupted after {counted}.{unsure}")
         return INTERRUPTED
-    return 0
+    return 0 if confirmation is None else _say_not_confirmed(confirmation)
+
+
+def _confirm(space: Space, base: TrainConfig, record: "Record") -> "Confirmation | None":
+    """Train the best few again, where the space says so and there are any."""
+    from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
+    from search.driver import run_confirmation  # noqa: PLC0415
+
+    if space.confirm is None or record.leader() is None:
+        return None
+    seeds = fresh_seeds(space, base, space.confirm.seeds)
+    confirmation = Confirmation(record, space.confirm, seeds)
+    print(confirmation.describe(), flush=True)
+    run_confirmation(space, base, confirmation)
+    return confirmation
+
+
+def _promote_confirmed(
+    confirmation: "Confirmation", space: Space, warm_from: list[Path], out: Path
+) -> bool:
+    """Promote the best by its mean and say so; False if the confirmation came to nothing."""
+    from search.confirm_report import (  # noqa: PLC0415  (see above)
+        describe_confirmation,
+        provenance_of,
+        save_confirmation,
+    )
+    from search.promote import as_saved, promote  # noqa: PLC0415
+
+    confirmation.sweep()
+    winner = confirmation.leader()
+    if not confirmation.is_whole() or winner is None:
+        return False
+    save_confirmation(confirmation, out)
+    winner = as_saved(winner, confirmation.metric)
+    promote(winner, confirmation.search, space, warm_from, provenance_of(confirmation))
+    print(describe_confirmation(confirmation, out))
+    return True
+
+
+def _say_not_confirmed(confirmation: "Confirmation") -> int:
+    """Why the search's own winner was promoted; returns the exit code."""
+    if confirmation.is_whole():
+        print(f"Not confirmed: every training failed; the first: {confirmation.trials[0].error}")
+        return 0
+    print(
+        f"Not confirmed: interrupted after {confirmation.num_done()} of "
+        f"{len(confirmation.points())} trainings; the best is the search's own."
+    )
+    return INTERRUPTED
 
 
 def _why_none_won(error: str, out: Path) -> str:

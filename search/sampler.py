@@ -154,4 +154,5 @@ def _worth(places: NDArray[np.intp], num: int) -> Points:
     """Normal quantiles of some of `num` places, brought to mean 0 and variance 1."""
     quantile = NormalDist().inv_cdf
     worth = np.array([-quantile((place + 0.5) / num) for place in places])
-    return (worth - worth.mean()) / worth.std()
+    scaled: Points = (worth - worth.mean()) / worth.std()
+    return scaled

@@ -7,6 +7,7 @@ never as a finished result.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import Any, Literal
 
 import optuna
@@ -17,7 +18,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 from optuna.samplers import RandomSampler
-from optuna.study import StudyDirection
 from optuna.trial import Trial, TrialState, create_trial
 
 from kptrain.config import TrainConfig, best_is_max
@@ -62,6 +62,8 @@ class Searcher:
         )
         self._trials: dict[int, Trial] = {}
         self._epochs: dict[int, int] = {}
+        self._best: dict[int, float] = {}
+        self._better = max if maximise else min
 
     @classmethod
     def of(cls, space: Space, base: TrainConfig) -> "Searcher":
@@ -81,14 +83,14 @@ class Searcher:
         self, settings: Mapping[str, Any], curve: Sequence[tuple[int, float]], ending: Ending
     ) -> None:
         """Take a trial of an earlier search, all of its values on the axes, as one of this one."""
-        is_max = self._study.direction == StudyDirection.MAXIMIZE
-        best = (max if is_max else min)(value for _, value in curve)
+        epochs, values = zip(*curve, strict=True)
+        best = list(accumulate(values, self._better))
         trial = create_trial(
             state=STATES[ending],
-            value=best if ending == "completed" else None,
+            value=best[-1] if ending == "completed" else None,
             params={path: _label_on(axis, settings[path]) for path, axis in self._axes.items()},
             distributions=self._distributions,
-            intermediate_values=dict(curve),
+            intermediate_values=dict(zip(epochs, best, strict=True)),
         )
         self._study.add_trial(trial)
 
@@ -104,9 +106,13 @@ class Searcher:
         return {path: _value(self._axes[path], trial.params[path]) for path in self._axes}
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Tell the metric's value after an epoch; a trial that is tried again repeats some."""
+        """Tell the metric's value after an epoch; a trial that is tried again repeats some.
+
+        Optuna is told the best so far: a trial is worth its best epoch, whose checkpoint is kept.
+        """
         if number in self._trials and epoch > self._epochs.get(number, 0):
-            self._trials[number].report(value, epoch)
+            best = self._best[number] = self._better(value, self._best.get(number, value))
+            self._trials[number].report(best, epoch)
             self._epochs[number] = epoch
 
     def finish(self, number: int, ending: Ending, best: float | None) -> None:

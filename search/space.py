@@ -24,12 +24,14 @@ SamplerName = Literal["gp", "random"]
 
 NUM_RANDOM_POINTS = 1000
 """Points drawn to find combinations that no training can have; they take some 0.1 s."""
+MOST_SEEDS = 31
+"""Of a confirmation; the table of Student's t ends at 30 degrees of freedom."""
 
 FILE_KEYS = [
     *("base", "space", "metric", *Budget.model_fields, "keep"),
-    *("asha", "resources", "start", "seed", "sampler"),
+    *("asha", "resources", "start", "seed", "sampler", "confirm"),
 ]
-NESTED = ("base", "start", "asha", "resources")
+NESTED = ("base", "start", "asha", "resources", "confirm")
 
 INCOMPARABLE = {
     "place": "says where and how a training runs, not how well; set it in base or with --set",
@@ -60,6 +62,15 @@ class Resources(Settings):
     by the memory that two steps of the greediest settings take alone."""
 
 
+class Confirm(Settings):
+    """Which of a search's trials are trained again, in full, before one is promoted."""
+
+    top: PositiveInt = 3
+    """The best so many trials; the defaults come beside them."""
+    seeds: Annotated[int, Field(ge=2, le=MOST_SEEDS)] = 3
+    """Trainings of each, with seeds that the search has not seen; one would tell no spread."""
+
+
 class Space(Budget):
     """A space file, read and checked: a budget, and what to spend it on."""
 
@@ -77,6 +88,8 @@ class Space(Budget):
     """Points to try after the base: values of some axes, the others as in the base."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     sampler: SamplerName = "gp"
+    confirm: Confirm | None = None
+    """None: the best trial is promoted by its one value."""
     text: str
     sha256: str
     """Of the file's bytes, in hexadecimal."""
@@ -99,6 +112,7 @@ def read_space(path: Path) -> Space:
     start = _read_start(content.pop("start", []), axes, f"{path}: start")
     space = _build(path, content | {"axes": axes, "base": base, "start": start})
     _check_comparable(space)
+    _check_confirm(space)
     if all(getattr(space, part) is None for part in Budget.model_fields):
         raise SettingsError(
             f"{path}: must have a budget, one or more of {', '.join(Budget.model_fields)}, but has "
@@ -270,7 +284,7 @@ def _check_on_axis(name: str, value: Any, axes: Mapping[str, Choice | Range], wh
 
 def _build(path: Path, content: dict[str, Any]) -> Space:
     """Complete a space with the file's scalar keys."""
-    for key, model in (("asha", Asha), ("resources", Resources)):
+    for key, model in (("asha", Asha), ("resources", Resources), ("confirm", Confirm)):
         if key in content:
             check_keys(content[key], model.model_fields, f"{path}: {key}")
     raw = path.read_bytes()
@@ -309,6 +323,16 @@ def _check_comparable(space: Space) -> None:
             raise SettingsError(
                 f"{space.path}: space: {name}: cannot be varied: it {INCOMPARABLE['loss']}"
             )
+
+
+def _check_confirm(space: Space) -> None:
+    """Raises: SettingsError if a setting cannot be told from a seed."""
+    if space.confirm is not None and "train.seed" in space.axes:
+        raise SettingsError(
+            f"{space.path}: confirm: cannot be given while space varies train.seed: each setting "
+            f"is trained again with other seeds, so that no seed can be the one that won; remove "
+            f"one of the two"
+        )
 
 
 def _check_said(space: Space, said: Mapping[str, Any]) -> None:

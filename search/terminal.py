@@ -54,6 +54,9 @@ class Terminal:
     def restarted(self, trial: TrialRecord, why: str) -> None:
         self._show(trial, f"out of memory, starts anew ({why})")
 
+    def paused(self, trial: TrialRecord) -> None:
+        self._show(trial, f"waits after epoch {len(trial.curve)}")
+
     def ended(self, trial: TrialRecord) -> None:
         best = trial.best(self._record.metric)
         value = f"  best {self._record.metric} {best:.6f}" if best is not None else ""
@@ -65,7 +68,7 @@ class Terminal:
             self._live.update(self._table(), refresh=True)
             return
         elapsed = clock_of(time.time() - self._record.started)
-        title = f"trial {trial.number:>2}  {axis_values(trial.settings)}"
+        title = f"trial {trial.label:>2}  {axis_values(trial.settings)}"
         print(f"{elapsed}  {title}  {event}  | {self._summary()}", flush=True)
 
     def _table(self) -> Group:
@@ -76,7 +79,7 @@ class Terminal:
         for trial in self._rows():
             best = trial.best(metric)
             table.add_row(
-                str(trial.number),
+                trial.label,
                 escape(axis_values(trial.settings)),
                 f"{len(trial.curve)}/{trial.config.train.epochs}",
                 "" if best is None else f"{best:.6f}",

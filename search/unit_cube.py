@@ -78,7 +78,7 @@ def _sorted(axis: Choice | Range) -> Choice | Range:
 
 
 def _num_levels(axis: Choice | Range) -> int | None:
-    """How many values there are; None for a continuum, which whole numbers on a log scale count as."""
+    """How many values there are; None for a continuum, as a log scale is taken to be."""
     if isinstance(axis, Choice):
         return len(axis.values)
     if axis.log or (axis.kind == "float" and axis.step is None):
@@ -93,19 +93,19 @@ def _level(at: Points, levels: int) -> NDArray[np.intp]:
 def _place(axis: Choice | Range, value: Any) -> float:
     levels = _num_levels(axis)
     if isinstance(axis, Choice):
-        return (axis.values.index(value) + 0.5) / len(axis.values)
+        return float(axis.values.index(value) + 0.5) / len(axis.values)
     if levels is not None:
-        return (round((value - axis.low) / (axis.step or 1)) + 0.5) / levels
+        return float(round((value - axis.low) / (axis.step or 1)) + 0.5) / levels
     low, high = _scaled_ends(axis)
-    return ((math.log(value) if axis.log else value) - low) / (high - low)
+    return float(((math.log(value) if axis.log else value) - low) / (high - low))
 
 
 def _value(axis: Choice | Range, at: float) -> Any:
     levels = _num_levels(axis)
-    if levels is not None:
-        level = min(max(int(at * levels), 0), levels - 1)
-        if isinstance(axis, Choice):
-            return axis.values[level]
+    level = None if levels is None else min(max(int(at * levels), 0), levels - 1)
+    if isinstance(axis, Choice):
+        return axis.values[level or 0]
+    if level is not None:
         value = axis.low + level * (axis.step or 1)
     else:
         low, high = _scaled_ends(axis)

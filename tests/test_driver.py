@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from search.asha import Asha
 from search.budget import Spending
-from search.driver import _cause_of_death, _Proposals
+from search.driver import Listed, _Proposals
+from search.failure import _cause_of_death
 from search.record import Record
 from search.space import read_space, resolve_space
 
@@ -28,7 +30,9 @@ def test_a_trial_out_of_memory_is_not_tried_again_once_the_budget_is_spent(tmp_p
     space = read_space(path)
     base = resolve_space(space, {"data.root": "embedded"})
     spending = Spending(space, space.asha.grace_epochs)
-    proposals = _Proposals(space, base, Record(tmp_path, "val_loss"), 0.25, spending)
+    proposals = _Proposals(
+        space, base, Record(tmp_path, "val_loss"), 0.25, Listed([]), spending, Asha([3], 3), [3]
+    )
     for number in (0, 1):  # three epochs each
         spending.begin(number)
     assert not proposals.try_again(0)

@@ -44,7 +44,7 @@ def test_the_defaults_come_first_then_the_start_points_with_the_base_elsewhere(
     tmp_path: Path,
 ) -> None:
     space, base = make(tmp_path, BOTH + "start: [{optim.lr: 3e-4}, {train.batch_size: 32}]\n")
-    searcher = Searcher(space, base)
+    searcher = Searcher.of(space, base)
     assert searcher.propose(0) == {"optim.lr": 1e-3, "train.batch_size": 8}
     assert searcher.propose(1) == {"optim.lr": 3e-4, "train.batch_size": 8}
     assert searcher.propose(2) == {"optim.lr": 1e-3, "train.batch_size": 32}
@@ -55,7 +55,7 @@ def test_defaults_outside_of_the_space_are_tried_first_and_not_told_to_optuna(
     tmp_path: Path,
 ) -> None:
     space, base = make(tmp_path, "space: {optim.lr: {low: 1e-2, high: 1e-1}}\ntrials: 3\n")
-    searcher = Searcher(space, base)
+    searcher = Searcher.of(space, base)
     assert searcher.propose(0) == {"optim.lr": 1e-3}
     searcher.report(0, 1, 0.5)
     searcher.finish(0, "completed", 0.5)
@@ -66,31 +66,31 @@ def test_defaults_outside_of_the_space_are_tried_first_and_not_told_to_optuna(
 def test_a_list_is_the_same_choice_however_its_numbers_are_spelled(tmp_path: Path) -> None:
     ones, twos = [1] * 17, [2] * 17
     text = f"space: {{loss.joint_weights: [{ones}, {twos}]}}\nmetric: val_ap\ntrials: 3\n"
-    searcher = Searcher(*make(tmp_path, text))
+    searcher = Searcher.of(*make(tmp_path, text))
     assert searcher.propose(0) == {"loss.joint_weights": ones}
     assert len(searcher.study.trials) == 1
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
+@pytest.mark.parametrize("sampler", ["gp", "random"])
 def test_the_same_seed_proposes_the_same_and_another_seed_does_not(
     tmp_path: Path, sampler: str
 ) -> None:
     text = BOTH + f"sampler: {sampler}\n"
-    first = proposals(Searcher(*make(tmp_path, text)), 25)
-    assert proposals(Searcher(*make(tmp_path, text)), 25) == first
-    assert proposals(Searcher(*make(tmp_path, text.replace("seed: 4", "seed: 5"))), 25) != first
+    first = proposals(Searcher.of(*make(tmp_path, text)), 25)
+    assert proposals(Searcher.of(*make(tmp_path, text)), 25) == first
+    assert proposals(Searcher.of(*make(tmp_path, text.replace("seed: 4", "seed: 5"))), 25) != first
 
 
-def test_tpe_learns_from_what_it_is_told_and_random_does_not(tmp_path: Path) -> None:
+def test_gp_learns_from_what_it_is_told_and_random_does_not(tmp_path: Path) -> None:
     text = BOTH.replace("trials: 30", "trials: 60")
-    low = [p["optim.lr"] for p in proposals(Searcher(*make(tmp_path, text)), 60)[-20:]]
+    low = [p["optim.lr"] for p in proposals(Searcher.of(*make(tmp_path, text)), 60)[-20:]]
     text += "sampler: random\n"
-    drawn = [p["optim.lr"] for p in proposals(Searcher(*make(tmp_path, text)), 60)[-20:]]
+    drawn = [p["optim.lr"] for p in proposals(Searcher.of(*make(tmp_path, text)), 60)[-20:]]
     assert sum(lr < 3e-4 for lr in low) > sum(lr < 3e-4 for lr in drawn)
 
 
 def test_a_stopped_trial_is_told_as_pruned_at_its_last_epoch(tmp_path: Path) -> None:
-    searcher = Searcher(*make(tmp_path, BOTH))
+    searcher = Searcher.of(*make(tmp_path, BOTH))
     searcher.propose(0)
     for epoch, value in ((1, 0.9), (2, 0.7), (3, 0.8)):
         searcher.report(0, epoch, value)
@@ -104,7 +104,7 @@ def test_a_stopped_trial_is_told_as_pruned_at_its_last_epoch(tmp_path: Path) -> 
 def test_a_failed_trial_is_told_as_failed_and_a_completed_one_with_its_best(
     tmp_path: Path,
 ) -> None:
-    searcher = Searcher(*make(tmp_path, BOTH))
+    searcher = Searcher.of(*make(tmp_path, BOTH))
     searcher.propose(0)
     searcher.finish(0, "failed", None)
     searcher.propose(1)
@@ -118,8 +118,8 @@ def test_a_failed_trial_is_told_as_failed_and_a_completed_one_with_its_best(
 
 
 def test_an_ap_is_maximised_and_a_loss_minimised(tmp_path: Path) -> None:
-    by_loss = Searcher(*make(tmp_path, BOTH))
-    by_ap = Searcher(*make(tmp_path, BOTH + "metric: val_ap\n"))
+    by_loss = Searcher.of(*make(tmp_path, BOTH))
+    by_ap = Searcher.of(*make(tmp_path, BOTH + "metric: val_ap\n"))
     assert by_loss.study.direction == optuna.study.StudyDirection.MINIMIZE
     assert by_ap.study.direction == optuna.study.StudyDirection.MAXIMIZE
 
@@ -135,7 +135,7 @@ metric: val_ap
 trials: 100
 sampler: random
 """
-    searcher = Searcher(*make(tmp_path, text))
+    searcher = Searcher.of(*make(tmp_path, text))
     seen = [searcher.propose(number) for number in range(100)][1:]
     assert {p["schedule.step_epochs"] for p in seen} == {3, 4, 5}
     assert {round(p["schedule.gamma"], 9) for p in seen} == {0.1, 0.2, 0.3}
@@ -172,7 +172,7 @@ def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
     assert varied.keys() == {p for p, i in infos.items() if i.changes in ("nothing", "loss")}
     axes = "".join(f"  {path}: {domain}\n" for path, domain in varied.items())
     space, base = make(tmp_path, f"space:\n{axes}metric: val_ap\ntrials: 5\nsampler: random\n")
-    searcher = Searcher(space, base)
+    searcher = Searcher.of(space, base)
     searcher.propose(0)
     settings = searcher.propose(1)
     config = change(base, settings, "test")

@@ -21,7 +21,10 @@ def trial_config(config: TrainConfig, run_dir: Path, title: str) -> dict[str, An
         "title": title,
         "settings": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
+        "epoch": 0,
+        "rungs": [],
         "search": "test",
+        "wandb_id": "test",
         "cpu": 1,
         "gpu": 0.5,
     }

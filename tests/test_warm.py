@@ -256,7 +256,7 @@ def test_a_search_named_twice_and_a_sampler_that_learns_nothing_are_refused(
 
 def learnt(space: Space, base: TrainConfig, best_lr: float) -> list[float]:
     """Learning rates proposed after the defaults, to who knows 30 trials around the best one."""
-    searcher = Searcher(space, base)
+    searcher = Searcher.of(space, base)
     for n in range(30):
         settings = {"optim.lr": 1e-4 * 10 ** (n / 15), "train.batch_size": 8}
         distance = abs(settings["optim.lr"] / best_lr - 1)
@@ -274,7 +274,7 @@ def test_what_was_learnt_draws_the_proposals_and_the_defaults_still_come_first(
 
 
 def test_a_past_trial_is_told_to_optuna_as_it_ended(earlier: Earlier) -> None:
-    searcher = Searcher(earlier.space, earlier.base)
+    searcher = Searcher.of(earlier.space, earlier.base)
     settings = {"optim.lr": 2e-3, "train.batch_size": 4}
     searcher.learn(settings, [(1, 0.5), (2, 0.3), (3, 0.4)], "completed")
     searcher.learn(settings, [(1, 0.5)], "stopped")

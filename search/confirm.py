@@ -1,0 +1,110 @@
+"""The confirmation of a search: its best few settings and the defaults, trained again in full.
+
+The best of many values is partly luck. So each setting is trained with seeds that the search has
+not seen, the same for all settings, and the one with the best mean is promoted.
+"""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from kptrain.config import TrainConfig
+from search.record import UNDER_WAY, Record, TrialRecord
+from search.space import Confirm, Space
+from search.standing import Standing
+
+SEEDS_BELOW = 10**6
+"""Fresh seeds are short, as they name folders."""
+
+
+def fresh_seeds(space: Space, base: TrainConfig, count: int) -> list[int]:
+    """So many training seeds, told by the search's seed alone, none of them the search's own."""
+    draw = random.Random(space.seed)  # noqa: S311 (to be drawn again, not to be secret)
+    seeds: list[int] = []
+    while len(seeds) < count:
+        seed = draw.randrange(SEEDS_BELOW)
+        if seed != base.train.seed and seed not in seeds:
+            seeds.append(seed)
+    return seeds
+
+
+def candidates(search: Record, top: int) -> list[TrialRecord]:
+    """The best trials that were not interrupted, best first, and the defaults; no settings twice.
+
+    Whatever trial has the defaults' settings, trial 0 stands for it.
+    """
+    defaults = search.trials[0]
+    chosen: list[TrialRecord] = []
+    for ranked in search.ranking():
+        trial = defaults if ranked.config == defaults.config else ranked
+        is_new = all(trial.config != other.config for other in chosen)
+        if is_new and ranked.state != "interrupted" and len(chosen) < top:
+            chosen.append(trial)
+    return chosen if any(trial is defaults for trial in chosen) else [*chosen, defaults]
+
+
+class Confirmation(Record):
+    """A record of its own, in `<run>/confirm`: one training for each setting and seed."""
+
+    def __init__(self, search: Record, how: Confirm, seeds: list[int]) -> None:
+        super().__init__(search.run_dir / "confirm", search.metric)
+        self.run_dir.mkdir()
+        self.search = search
+        self.title = f"{search.run_dir.name}-confirm"
+        self.seeds = seeds
+        self.settings = candidates(search, how.top)
+        # Setting by setting: one that is done can fall behind before the next begins.
+        self._plan = [(trial, seed) for trial in self.settings for seed in seeds]
+
+    def describe(self) -> str:
+        """Who is trained again, with which seeds."""
+        numbers = ", ".join(str(trial.number) for trial in self.settings)
+        return (
+            f"Confirm   trials {numbers}, in full with each of the seeds "
+            f"{', '.join(map(str, self.seeds))}"
+        )
+
+    def points(self) -> list[dict[str, Any]]:
+        """What differs from the base, of each training."""
+        return [trial.settings | {"train.seed": seed} for trial, seed in self._plan]
+
+    def _name(self, number: int) -> tuple[str, Path]:
+        trial, seed = self._plan[number]
+        return f"{trial.number}-{seed}", self.run_dir / f"{trial.number:03d}-{seed}"
+
+    def is_whole(self) -> bool:
+        """Whether every training has come to its end, be it a failure."""
+        return self.num_done() == len(self._plan)
+
+    def num_done(self) -> int:
+        """Trainings that have come to their end."""
+        return sum(trial.state in ("completed", "failed") for trial in self.trials)
+
+    def standings(self) -> list[Standing]:
+        """Of each setting what its trainings came to; the best mean first, without one last."""
+        told = [Standing(trial, self._of(trial), self.metric) for trial in self.settings]
+        return sorted(told, key=lambda standing: standing.rank())
+
+    def defaults(self) -> Standing:
+        """That of trial 0."""
+        return next(told for told in self.standings() if told.trial.number == 0)
+
+    def leader(self) -> TrialRecord | None:
+        """The best training of the setting with the best mean; None if all have failed."""
+        return self.standings()[0].best()
+
+    def _of(self, trial: TrialRecord) -> list[TrialRecord]:
+        return [made for made in self.trials if self._plan[made.number][0] is trial]
+
+    def _kept(self) -> list[TrialRecord]:
+        """The best training of each setting that can still win."""
+        if any(made.state == "interrupted" for made in self.trials):
+            return []  # the search's own winner is promoted
+        standings = self.standings()
+        done = [standing for standing in standings if self._is_done(standing)]
+        in_play = [standing for standing in standings if standing not in done[1:]]
+        return [best for standing in in_play if (best := standing.best()) is not None]
+
+    def _is_done(self, standing: Standing) -> bool:
+        made = standing.trainings
+        return len(made) == len(self.seeds) and all(t.state not in UNDER_WAY for t in made)
