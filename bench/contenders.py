@@ -39,8 +39,10 @@ class Ours:
             for name, (low, high, log, whole) in space.items()
         }
         stops = rungs(AshaSettings(grace_epochs=grace, reduction=reduction), epochs)
-        self._searcher = Searcher(axes, [], [*stops, epochs], seed=seed, sampler=sampler)
-        self._asha = Asha(stops, reduction)
+        early = grace // reduction or None
+        told = [*([early] if early else []), *stops, epochs]
+        self._searcher = Searcher(axes, [], told, seed=seed, sampler=sampler)
+        self._asha = Asha(stops, reduction, early)
         self._epochs = epochs
         self._settings: list[Settings] = []
         self._best: dict[int, float] = {}

@@ -13,6 +13,13 @@ import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
+
+
+NUM_PAIRS = 16
+"""Trials by which an early rung is judged."""
+AGREEMENT = 0.7
+"""Kendall's tau that an early rung must have with the next one."""
 
 
 @dataclass
@@ -20,10 +27,23 @@ class Rung:
     """An epoch at which trials are compared."""
 
     epoch: int
+    is_trusted: bool | None = True
+    """Whether it stops trials; None for an early rung that is not judged yet."""
+    seen: dict[int, float] = field(default_factory=dict)
+    """Values of the trials by which it is to be judged."""
+    pairs: list[tuple[float, float]] = field(default_factory=list)
+    """Of these trials their values here and at the next rung."""
     num_arrived: int = 0
     num_promoted: int = 0
     waiting: list[tuple[float, int, int]] = field(default_factory=list)
     """Value, order of arrival and number of those that wait, the best first."""
+
+    def judge(self, number: int, later: float) -> None:
+        """Take a trial's value at the next rung; trust this one if enough of them agree."""
+        if self.is_trusted is None and number in self.seen:
+            self.pairs.append((self.seen[number], later))
+            if len(self.pairs) == NUM_PAIRS:
+                self.is_trusted = kendall_tau(self.pairs) >= AGREEMENT
 
 
 class Asha:
@@ -33,8 +53,10 @@ class Asha:
     A trial that skips a rung's epoch is compared there by its next one.
     """
 
-    def __init__(self, rungs: Sequence[int], reduction: int) -> None:
+    def __init__(self, rungs: Sequence[int], reduction: int, early: int | None = None) -> None:
         self._rungs = [Rung(epoch) for epoch in rungs]
+        if early is not None and rungs:
+            self._rungs.insert(0, Rung(early, is_trusted=None))
         self._reduction = reduction
         self._passed: dict[int, int] = {}
         self._best: dict[int, float] = {}
@@ -48,6 +70,11 @@ class Asha:
             return True
         self._passed[number] = passed + 1
         rung = self._rungs[passed]
+        if passed:
+            self._rungs[passed - 1].judge(number, best)
+        if not rung.is_trusted:
+            rung.seen[number] = best
+            return True
         entry = (best, rung.num_arrived, number)
         bisect.insort(rung.waiting, entry)
         rung.num_arrived += 1
@@ -86,3 +113,16 @@ class Asha:
         rung.num_promoted += 1
         _, _, number = rung.waiting.pop(0)
         return number
+
+
+def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float:
+    """How well two orders agree: 1 entirely, 0 not at all, -1 each the other's reverse.
+
+    A pair of trials that are equal in either order counts as neither for nor against (tau-a).
+    """
+    both = list(combinations(pairs, 2))
+    signs = [
+        ((a > b) - (a < b)) * ((later_a > later_b) - (later_a < later_b))
+        for (a, later_a), (b, later_b) in both
+    ]
+    return sum(signs) / len(both)

@@ -20,7 +20,7 @@ from optuna import Study
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search.domains import Choice, Range
 from search.gaussian_process import GaussianProcess
@@ -28,6 +28,8 @@ from search.unit_cube import Points, UnitCube
 
 NUM_RANDOM = 10
 """Trials with a value before the process is asked."""
+RANDOM_SHARE = 0.0
+"""Of the later ones, those that are random too."""
 MOST_FITTED = 100
 """Trials that the process is fitted to: the best half, and others drawn from the rest."""
 NUM_CANDIDATES = 500
@@ -38,7 +40,7 @@ WIDTHS = (0.02, 0.05, 0.1, 0.2)
 """Standard deviations of the distance of those candidates from the trial, in the cube."""
 MOVED = 0.6
 """Share of the axes along which one is moved."""
-NUM_STEPS = 10
+NUM_STEPS = 20
 """Of the chain of the process, before each proposal."""
 
 
@@ -74,7 +76,7 @@ class RungSampler(BaseSampler):
         """A point for all axes together."""
         told = study.get_trials(deepcopy=False)
         order = best_first(_at_rungs(told, self._rungs, study.direction))
-        if len(order) < NUM_RANDOM:
+        if len(order) < NUM_RANDOM or self._rng.random() < RANDOM_SHARE:
             return self._cube.decode(self._cube.draw(self._rng, 1)[0])
         chosen = self._choose(len(order))
         points = np.array([self._cube.encode(told[order[place]].params) for place in chosen])
@@ -142,12 +144,19 @@ def _at_rungs(
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
     return [
         {
-            trial.number: sign * trial.intermediate_values[rung]
+            trial.number: sign * value
             for trial in told
-            if rung in trial.intermediate_values
+            if (value := _value_at(rung, trial)) is not None
         }
         for rung in rungs
     ]
+
+
+def _value_at(rung: int, trial: FrozenTrial) -> float | None:
+    """A trial that is complete keeps its value at the rungs that its training does not reach."""
+    if trial.state == TrialState.COMPLETE and rung > (trial.last_step or 0):
+        return trial.value
+    return trial.intermediate_values.get(rung)
 
 
 def _worth(places: NDArray[np.intp], num: int) -> Points:
