@@ -1,0 +1,243 @@
+"""How often ASHA stops what would have been among the best, by its grace and its reduction.
+
+Replays searches over the full curves of `early_stopping.csv`: the settings arrive in random orders,
+ASHA judges them at its rungs, and what it stopped is compared with how it would have ended. The
+peer is to stop nothing and to train fewer settings, in full, for the same epochs.
+
+    python -m bench.early_stopping
+"""
+
+import bisect
+import csv
+import heapq
+import math
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+from pathlib import Path
+from statistics import fmean
+
+from bench.full_curves import AXES, SEED, TABLE
+from bench.measure import parse_arguments, record
+
+GRACES = (1, 2, 3, 4, 6, 8)
+REDUCTIONS = (2, 3, 4)
+NUM_ORDERS = 1000
+AT_ONCE = 4
+JITTER = 0.05
+"""How much longer or shorter an epoch may take, as a share."""
+
+
+class Asha:
+    """Asynchronous successive halving, the stopping kind."""
+
+    def __init__(self, grace: int, reduction: int, max_epochs: int) -> None:
+        self.reduction = reduction
+        self.recorded: dict[int, list[float]] = {}
+        while grace < max_epochs:
+            self.recorded[grace] = []
+            grace *= reduction
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        return tuple(self.recorded)
+
+    def goes_on(self, epoch: int, loss: float) -> bool:
+        values = self.recorded[epoch]
+        bisect.insort(values, loss)
+        return bisect.bisect_left(values, loss) <= (len(values) - 1) / self.reduction
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A setting's training, in full."""
+
+    step_epochs: int
+    """After so many epochs the learning rate steps down for the first time."""
+    losses: tuple[float, ...]
+    """On the validation samples, after each epoch."""
+
+    @property
+    def best(self) -> float:
+        return min(self.losses)
+
+    def stepped_by(self, epoch: int) -> bool:
+        """Whether that epoch already had the lower learning rate."""
+        return epoch > self.step_epochs
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """ASHA's word on a setting at a rung."""
+
+    setting: int
+    epoch: int
+    goes_on: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a replayed search came to."""
+
+    judgements: list[Judgement]
+    stopped: dict[int, int]
+    """The epoch after which a setting was stopped; those that completed are not in it."""
+    spent: int
+    """Epochs of all trials together."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a grace and a reduction came to, as shares of all orders together."""
+
+    grace: int
+    reduction: int
+    best_stopped: float
+    """Of the best tenth, those that were stopped."""
+    very_best_stopped: float
+    """Of the orders, those in which the very best setting was stopped."""
+    spent: float
+    """Of the epochs that training all settings in full would take."""
+    excess: float
+    """By how much the best that completed is above the very best, on average."""
+    peer_excess: float
+    """The same, where the first settings are trained in full until as many epochs are spent."""
+    before_step: float
+    """Of the best tenth's judgements before its first step-down, those that stopped it."""
+    after_step: float
+    """Of those after it."""
+    stops_before_step: float
+    """Of all that stopped one of the best tenth, those before its first step-down."""
+
+
+def main() -> None:
+    arguments = parse_arguments(__doc__)
+    curves = read_table(TABLE)
+    for at_once in (1, AT_ONCE):
+        print(f"\n{len(curves)} settings of {num_epochs(curves)} epochs, {at_once} at a time")
+        verdicts = list(all_verdicts(curves, at_once))
+        show(verdicts)
+    record(arguments, "; ".join(map(told, verdicts)))
+
+
+def read_table(path: Path) -> list[Curve]:
+    with path.open(newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    steps = AXES.index("schedule.step_epochs")
+    return [Curve(int(row[steps]), tuple(map(float, row[len(AXES) :]))) for row in rows]
+
+
+def num_epochs(curves: Sequence[Curve]) -> int:
+    return len(curves[0].losses)
+
+
+def best_tenth(curves: Sequence[Curve]) -> list[int]:
+    """The settings with the lowest losses of any epoch, the best one first."""
+    ranked = sorted(range(len(curves)), key=lambda setting: curves[setting].best)
+    return ranked[: max(round(len(curves) / 10), 1)]
+
+
+def all_verdicts(curves: Sequence[Curve], at_once: int) -> Iterator[Verdict]:
+    """Every pair meets the same orders."""
+    for reduction in REDUCTIONS:
+        for grace in GRACES:
+            yield verdict(curves, grace, reduction, at_once, list(orders(len(curves))))
+
+
+def orders(count: int) -> Iterator[list[int]]:
+    rng = random.Random(SEED)  # noqa: S311 (the same orders each time)
+    for _ in range(NUM_ORDERS):
+        yield rng.sample(range(count), count)
+
+
+def verdict(
+    curves: Sequence[Curve],
+    grace: int,
+    reduction: int,
+    at_once: int,
+    orders: Sequence[Sequence[int]],
+) -> Verdict:
+    rng = random.Random(SEED)  # noqa: S311
+    searches = [
+        replay(curves, order, Asha(grace, reduction, num_epochs(curves)), at_once, rng)
+        for order in orders
+    ]
+    best = best_tenth(curves)
+    judged = [j for search in searches for j in search.judgements if j.setting in best]
+    before = [not j.goes_on for j in judged if not curves[j.setting].stepped_by(j.epoch)]
+    after = [not j.goes_on for j in judged if curves[j.setting].stepped_by(j.epoch)]
+    pairs = list(zip(searches, orders, strict=True))
+    return Verdict(
+        grace=grace,
+        reduction=reduction,
+        best_stopped=share([setting in search.stopped for search in searches for setting in best]),
+        very_best_stopped=share([best[0] in search.stopped for search in searches]),
+        spent=fmean(search.spent for search in searches) / len(curves) / num_epochs(curves),
+        excess=fmean(excess(curves, set(order) - set(search.stopped)) for search, order in pairs),
+        peer_excess=fmean(
+            excess(curves, order[: search.spent // num_epochs(curves)]) for search, order in pairs
+        ),
+        before_step=share(before),
+        after_step=share(after),
+        stops_before_step=sum(before) / max(sum(before) + sum(after), 1),
+    )
+
+
+def share(happened: Sequence[bool]) -> float:
+    """NaN of nothing."""
+    return sum(happened) / len(happened) if happened else math.nan
+
+
+def excess(curves: Sequence[Curve], completed: Iterable[int]) -> float:
+    very_best = min(curve.best for curve in curves)
+    return min(curves[setting].best for setting in completed) / very_best - 1
+
+
+def replay(
+    curves: Sequence[Curve], order: Sequence[int], asha: Asha, at_once: int, rng: random.Random
+) -> Search:
+    """One search: so many settings train side by side, from rung to rung, in this order."""
+    last = num_epochs(curves)
+    next_rung = dict(pairwise((0, *asha.rungs, last)))
+    waiting = list(reversed(order))
+    arrivals: list[tuple[float, int, int]] = []  # when, which setting, after which epoch
+
+    def train(now: float, setting: int, epoch: int) -> None:
+        until = next_rung[epoch]
+        takes = (until - epoch) * rng.uniform(1 - JITTER, 1 + JITTER)
+        heapq.heappush(arrivals, (now + takes, setting, until))
+
+    for _ in range(min(at_once, len(order))):
+        train(0.0, waiting.pop(), 0)
+    judgements, stopped = [], {}
+    while arrivals:
+        now, setting, epoch = heapq.heappop(arrivals)
+        goes_on = epoch < last and asha.goes_on(epoch, curves[setting].losses[epoch - 1])
+        if epoch < last:
+            judgements.append(Judgement(setting, epoch, goes_on))
+            if not goes_on:
+                stopped[setting] = epoch
+        if goes_on:
+            train(now, setting, epoch)
+        elif waiting:
+            train(now, waiting.pop(), 0)
+    spent = sum(stopped.get(setting, last) for setting in order)
+    return Search(judgements, stopped, spent)
+
+
+def show(verdicts: Sequence[Verdict]) -> None:
+    names = [field.name for field in fields(Verdict)]
+    print("  ".join(name.replace("_", " ") for name in names))
+    for v in verdicts:
+        cells = [getattr(v, name) for name in names]
+        texts = [f"{c:d}" if isinstance(c, int) else f"{c:.1%}" for c in cells]
+        print("  ".join(t.rjust(len(n)) for n, t in zip(names, texts, strict=True)), flush=True)
+
+
+def told(v: Verdict) -> str:
+    return f"{v.grace}"
+
+
+if __name__ == "__main__":
+    main()
