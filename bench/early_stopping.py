@@ -4,6 +4,9 @@ Replays searches over the full curves of `early_stopping.csv`: the settings arri
 ASHA judges them at its rungs, and what it stopped is compared with how it would have ended. The
 peer is to stop nothing and to train fewer settings, in full, for the same epochs.
 
+StepLR does not know when a training ends, so the first epochs of a curve are a shorter training in
+full: the table answers for those, too.
+
     python -m bench.early_stopping
 """
 
@@ -12,7 +15,7 @@ import csv
 import heapq
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
@@ -23,8 +26,10 @@ from bench.measure import parse_arguments, record
 
 GRACES = (1, 2, 3, 4, 6, 8)
 REDUCTIONS = (2, 3, 4)
+LENGTHS = (8, 12, 16)
 NUM_ORDERS = 1000
 AT_ONCE = 4
+RECORDED = ((1, 3), (3, 3), (4, 2), (8, 3))
 JITTER = 0.05
 """How much longer or shorter an epoch may take, as a share."""
 
@@ -114,11 +119,13 @@ class Verdict:
 def main() -> None:
     arguments = parse_arguments(__doc__)
     curves = read_table(TABLE)
-    for at_once in (1, AT_ONCE):
-        print(f"\n{len(curves)} settings of {num_epochs(curves)} epochs, {at_once} at a time")
-        verdicts = list(all_verdicts(curves, at_once))
-        show(verdicts)
-    record(arguments, "; ".join(map(told, verdicts)))
+    show_places(curves)
+    show("one at a time", list(all_verdicts(curves, 1)))
+    found = {}
+    for epochs in LENGTHS:
+        found[epochs] = list(all_verdicts(cut(curves, epochs), AT_ONCE))
+        show(f"{AT_ONCE} at a time, trainings of {epochs} epochs", found[epochs])
+    record(arguments, told(found))
 
 
 def read_table(path: Path) -> list[Curve]:
@@ -126,6 +133,10 @@ def read_table(path: Path) -> list[Curve]:
         rows = list(csv.reader(file))[1:]
     steps = AXES.index("schedule.step_epochs")
     return [Curve(int(row[steps]), tuple(map(float, row[len(AXES) :]))) for row in rows]
+
+
+def cut(curves: Sequence[Curve], epochs: int) -> list[Curve]:
+    return [Curve(curve.step_epochs, curve.losses[:epochs]) for curve in curves]
 
 
 def num_epochs(curves: Sequence[Curve]) -> int:
@@ -142,7 +153,8 @@ def all_verdicts(curves: Sequence[Curve], at_once: int) -> Iterator[Verdict]:
     """Every pair meets the same orders."""
     for reduction in REDUCTIONS:
         for grace in GRACES:
-            yield verdict(curves, grace, reduction, at_once, list(orders(len(curves))))
+            if grace < num_epochs(curves):
+                yield verdict(curves, grace, reduction, at_once, list(orders(len(curves))))
 
 
 def orders(count: int) -> Iterator[list[int]]:
@@ -226,17 +238,48 @@ def replay(
     return Search(judgements, stopped, spent)
 
 
-def show(verdicts: Sequence[Verdict]) -> None:
+def places_gained(curves: Sequence[Curve], epoch: int) -> dict[bool, list[int]]:
+    """Places won from an epoch's ranking to the last one, by whether the rate had stepped down."""
+    then = sorted(curve.losses[epoch - 1] for curve in curves)
+    best = sorted(curve.best for curve in curves)
+    gained: dict[bool, list[int]] = {True: [], False: []}
+    for curve in curves:
+        places = then.index(curve.losses[epoch - 1]) - best.index(curve.best)
+        gained[curve.stepped_by(epoch)].append(places)
+    return gained
+
+
+def show_places(curves: Sequence[Curve]) -> None:
+    print("Places gained until the end, on average, by those that had stepped down, and not yet")
+    for epoch in range(4, num_epochs(curves)):
+        gained = places_gained(curves, epoch)
+        told = (f"{len(gained[s]):3} {fmean(gained[s] or [math.nan]):+5.1f}" for s in (True, False))
+        print(f"after epoch {epoch:2}: ", "  ".join(told))
+
+
+def show(title: str, verdicts: Sequence[Verdict]) -> None:
     names = [field.name for field in fields(Verdict)]
+    print(f"\n{title}")
     print("  ".join(name.replace("_", " ") for name in names))
-    for v in verdicts:
-        cells = [getattr(v, name) for name in names]
+    for found in verdicts:
+        cells = [getattr(found, name) for name in names]
         texts = [f"{c:d}" if isinstance(c, int) else f"{c:.1%}" for c in cells]
         print("  ".join(t.rjust(len(n)) for n, t in zip(names, texts, strict=True)), flush=True)
 
 
-def told(v: Verdict) -> str:
-    return f"{v.grace}"
+def told(found: Mapping[int, Sequence[Verdict]]) -> str:
+    texts = [
+        f"grace {v.grace}, reduction {v.reduction}: "
+        + ", ".join(
+            f"{w.best_stopped:.0%} for {w.spent:.0%} at {epochs} epochs"
+            for epochs, verdicts in found.items()
+            for w in verdicts
+            if (w.grace, w.reduction) == (v.grace, v.reduction)
+        )
+        for v in found[LENGTHS[-1]]
+        if (v.grace, v.reduction) in RECORDED
+    ]
+    return f"of the best tenth, stopped early for a share of the epochs: {'; '.join(texts)}"
 
 
 if __name__ == "__main__":

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from bench import full_curves
-from bench.early_stopping import Asha, Curve, best_tenth, read_table, replay, verdict
+from bench.early_stopping import (
+    Asha,
+    Curve,
+    all_verdicts,
+    best_tenth,
+    cut,
+    places_gained,
+    read_table,
+    replay,
+    verdict,
+)
 
 LATE = [
     Curve(step_epochs=2, losses=(0.9, 0.9, 0.9, 0.1)),  # the best in the end, the worst till then
@@ -73,6 +83,20 @@ def test_trials_side_by_side_meet_at_a_rung_and_a_new_one_waits_for_room() -> No
     assert {epoch for _, epoch in judged(4)[:4]} == {1}
     assert sorted(judged(2)[:2]) == [(0, 1), (1, 1)]
     assert len(set(judged(2)[:3])) == 3
+
+
+def test_places_are_gained_from_an_epochs_ranking_to_the_last() -> None:
+    assert places_gained(LATE, 2) == {False: [3], True: [-1, -1, -1]}
+    assert places_gained(LATE, 1) == {False: [3, -1, -1, -1], True: []}
+
+
+def test_the_first_epochs_of_a_curve_are_a_shorter_training() -> None:
+    assert best_tenth(cut(LATE, 3)) == [1]
+    assert [(v.grace, v.reduction) for v in all_verdicts(cut(LATE, 2), 1)] == [
+        (1, 2),
+        (1, 3),
+        (1, 4),
+    ]
 
 
 def test_stopped_trials_are_told_with_their_epoch_and_spent_counts_them() -> None:
