@@ -1,8 +1,9 @@
 """How often ASHA stops what would have been among the best, by its grace and its reduction.
 
-Replays searches over the full curves of `early_stopping.csv`: the settings arrive in random orders,
-ASHA judges them at its rungs, and what it stopped is compared with how it would have ended. The
-peer is to stop nothing and to train fewer settings, in full, for the same epochs.
+Replays searches over the full curves of `early_stopping.csv`: the settings begin in random orders,
+our ASHA judges them at its rungs, and what never went on from one (here: was stopped) is compared
+with how it would have ended. The peer is to stop nothing and to train fewer settings, in full, for
+the same epochs.
 
 StepLR does not know when a training ends, so the first epochs of a curve are a shorter training in
 full: the table answers for those, too.
@@ -10,7 +11,6 @@ full: the table answers for those, too.
     python -m bench.early_stopping
 """
 
-import bisect
 import csv
 import heapq
 import math
@@ -23,6 +23,7 @@ from statistics import fmean
 
 from bench.full_curves import AXES, SEED, TABLE
 from bench.measure import parse_arguments, record
+from search import asha, space
 
 GRACES = (1, 2, 3, 4, 6, 8)
 REDUCTIONS = (2, 3, 4)
@@ -32,26 +33,6 @@ AT_ONCE = 4
 RECORDED = ((1, 3), (3, 3), (4, 2), (8, 3))
 JITTER = 0.05
 """How much longer or shorter an epoch may take, as a share."""
-
-
-class Asha:
-    """Asynchronous successive halving, the stopping kind."""
-
-    def __init__(self, grace: int, reduction: int, max_epochs: int) -> None:
-        self.reduction = reduction
-        self.recorded: dict[int, list[float]] = {}
-        while grace < max_epochs:
-            self.recorded[grace] = []
-            grace *= reduction
-
-    @property
-    def rungs(self) -> tuple[int, ...]:
-        return tuple(self.recorded)
-
-    def goes_on(self, epoch: int, loss: float) -> bool:
-        values = self.recorded[epoch]
-        bisect.insort(values, loss)
-        return bisect.bisect_left(values, loss) <= (len(values) - 1) / self.reduction
 
 
 @dataclass(frozen=True)
@@ -73,23 +54,20 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """ASHA's word on a setting at a rung."""
-
-    setting: int
-    epoch: int
-    goes_on: bool
-
-
-@dataclass(frozen=True)
 class Search:
-    """What a replayed search came to."""
+    """What a replayed search came to: the epochs that each setting was trained for."""
 
-    judgements: list[Judgement]
-    stopped: dict[int, int]
-    """The epoch after which a setting was stopped; those that completed are not in it."""
-    spent: int
-    """Epochs of all trials together."""
+    trained: dict[int, int]
+    num_epochs: int
+    """Of a training in full."""
+
+    @property
+    def completed(self) -> list[int]:
+        return [setting for setting, epochs in self.trained.items() if epochs == self.num_epochs]
+
+    @property
+    def spent(self) -> int:
+        return sum(self.trained.values())
 
 
 @dataclass(frozen=True)
@@ -171,24 +149,29 @@ def verdict(
     orders: Sequence[Sequence[int]],
 ) -> Verdict:
     rng = random.Random(SEED)  # noqa: S311
-    searches = [
-        replay(curves, order, Asha(grace, reduction, num_epochs(curves)), at_once, rng)
-        for order in orders
-    ]
+    rules = space.Asha(grace_epochs=grace, reduction=reduction)
+    stops = space.rungs(rules, num_epochs(curves))
+    searches = [replay(curves, order, stops, reduction, at_once, rng) for order in orders]
     best = best_tenth(curves)
-    judged = [j for search in searches for j in search.judgements if j.setting in best]
-    before = [not j.goes_on for j in judged if not curves[j.setting].stepped_by(j.epoch)]
-    after = [not j.goes_on for j in judged if curves[j.setting].stepped_by(j.epoch)]
-    pairs = list(zip(searches, orders, strict=True))
+    ended = [(curves[n], search.trained[n]) for search in searches for n in best]
+    judged = [
+        (epoch < epochs, curve.stepped_by(epoch))  # whether it went on, and had stepped down
+        for curve, epochs in ended
+        for epoch in stops
+        if epoch <= epochs
+    ]
+    before = [not went_on for went_on, stepped in judged if not stepped]
+    after = [not went_on for went_on, stepped in judged if stepped]
     return Verdict(
         grace=grace,
         reduction=reduction,
-        best_stopped=share([setting in search.stopped for search in searches for setting in best]),
-        very_best_stopped=share([best[0] in search.stopped for search in searches]),
+        best_stopped=share([epochs < num_epochs(curves) for _, epochs in ended]),
+        very_best_stopped=share([best[0] not in search.completed for search in searches]),
         spent=fmean(search.spent for search in searches) / len(curves) / num_epochs(curves),
-        excess=fmean(excess(curves, set(order) - set(search.stopped)) for search, order in pairs),
+        excess=fmean(excess(curves, search.completed) for search in searches),
         peer_excess=fmean(
-            excess(curves, order[: search.spent // num_epochs(curves)]) for search, order in pairs
+            excess(curves, order[: search.spent // num_epochs(curves)])
+            for search, order in zip(searches, orders, strict=True)
         ),
         before_step=share(before),
         after_step=share(after),
@@ -207,35 +190,43 @@ def excess(curves: Sequence[Curve], completed: Iterable[int]) -> float:
 
 
 def replay(
-    curves: Sequence[Curve], order: Sequence[int], asha: Asha, at_once: int, rng: random.Random
+    curves: Sequence[Curve],
+    order: Sequence[int],
+    stops: Sequence[int],
+    reduction: int,
+    at_once: int,
+    rng: random.Random,
 ) -> Search:
-    """One search: so many settings train side by side, from rung to rung, in this order."""
+    """One search: so many settings train side by side, from rung to rung, begun in this order."""
     last = num_epochs(curves)
-    next_rung = dict(pairwise((0, *asha.rungs, last)))
+    until = dict(pairwise((0, *stops, last)))
+    scheduler = asha.Asha(stops, reduction)
     waiting = list(reversed(order))
-    arrivals: list[tuple[float, int, int]] = []  # when, which setting, after which epoch
+    trained = dict.fromkeys(order, 0)
+    arrivals: list[tuple[float, int]] = []  # when, and which setting
+    now = 0.0
 
-    def train(now: float, setting: int, epoch: int) -> None:
-        until = next_rung[epoch]
-        takes = (until - epoch) * rng.uniform(1 - JITTER, 1 + JITTER)
-        heapq.heappush(arrivals, (now + takes, setting, until))
+    def train(setting: int) -> None:
+        epochs = until[trained[setting]] - trained[setting]
+        takes = epochs * rng.uniform(1 - JITTER, 1 + JITTER)
+        heapq.heappush(arrivals, (now + takes, setting))
 
-    for _ in range(min(at_once, len(order))):
-        train(0.0, waiting.pop(), 0)
-    judgements, stopped = [], {}
-    while arrivals:
-        now, setting, epoch = heapq.heappop(arrivals)
-        goes_on = epoch < last and asha.goes_on(epoch, curves[setting].losses[epoch - 1])
-        if epoch < last:
-            judgements.append(Judgement(setting, epoch, goes_on))
-            if not goes_on:
-                stopped[setting] = epoch
-        if goes_on:
-            train(now, setting, epoch)
-        elif waiting:
-            train(now, waiting.pop(), 0)
-    spent = sum(stopped.get(setting, last) for setting in order)
-    return Search(judgements, stopped, spent)
+    def next_setting() -> int | None:
+        if (promoted := scheduler.promote()) is not None:
+            return promoted
+        if waiting:
+            return waiting.pop()
+        return None if arrivals else scheduler.promote(last_call=True)
+
+    while True:
+        while len(arrivals) < at_once and (setting := next_setting()) is not None:
+            train(setting)
+        if not arrivals:
+            return Search(trained, last)
+        now, setting = heapq.heappop(arrivals)
+        epoch = trained[setting] = until[trained[setting]]
+        if epoch < last and scheduler.report(setting, epoch, curves[setting].losses[epoch - 1]):
+            train(setting)
 
 
 def places_gained(curves: Sequence[Curve], epoch: int) -> dict[bool, list[int]]:
