@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import fmean
 
 from bench.full_curves import AXES, SEED, TABLE
-from bench.measure import parse_arguments, record
+from bench.measure import parse_arguments, record, spread
 from search import asha, space
 
 GRACES = (1, 2, 3, 4, 6, 8)
@@ -30,7 +30,9 @@ REDUCTIONS = (2, 3, 4)
 LENGTHS = (8, 12, 16)
 NUM_ORDERS = 1000
 AT_ONCE = 4
-RECORDED = ((1, 3), (3, 3), (4, 2), (8, 3))
+NUM_HALVES = 25
+Pair = tuple[int, int]
+RECORDED: tuple[Pair, ...] = ((2, 3), (3, 3), (4, 3), (4, 2))
 JITTER = 0.05
 """How much longer or shorter an epoch may take, as a share."""
 
@@ -82,6 +84,8 @@ class Verdict:
     """Of the orders, those in which the very best setting was stopped."""
     spent: float
     """Of the epochs that training all settings in full would take."""
+    gain: float
+    """How many of the best tenth complete, in terms of the peer for as many epochs."""
     excess: float
     """By how much the best that completed is above the very best, on average."""
     peer_excess: float
@@ -103,7 +107,11 @@ def main() -> None:
     for epochs in LENGTHS:
         found[epochs] = list(all_verdicts(cut(curves, epochs), AT_ONCE))
         show(f"{AT_ONCE} at a time, trainings of {epochs} epochs", found[epochs])
-    record(arguments, told(found))
+    halves = {pair: gains_of_halves(curves, *pair) for pair in RECORDED}
+    print("\nGain in random halves of the settings, by grace and reduction")
+    for pair, gains in halves.items():
+        print(pair, spread(gains, 2))
+    record(arguments, f"{told(found, halves)}; {told_places(curves, 6)}")
 
 
 def read_table(path: Path) -> list[Curve]:
@@ -162,12 +170,15 @@ def verdict(
     ]
     before = [not went_on for went_on, stepped in judged if not stepped]
     after = [not went_on for went_on, stepped in judged if stepped]
+    stopped = share([epochs < num_epochs(curves) for _, epochs in ended])
+    spent = fmean(search.spent for search in searches) / len(curves) / num_epochs(curves)
     return Verdict(
         grace=grace,
         reduction=reduction,
-        best_stopped=share([epochs < num_epochs(curves) for _, epochs in ended]),
+        best_stopped=stopped,
         very_best_stopped=share([best[0] not in search.completed for search in searches]),
-        spent=fmean(search.spent for search in searches) / len(curves) / num_epochs(curves),
+        spent=spent,
+        gain=(1 - stopped) / spent,
         excess=fmean(excess(curves, search.completed) for search in searches),
         peer_excess=fmean(
             excess(curves, order[: search.spent // num_epochs(curves)])
@@ -177,6 +188,18 @@ def verdict(
         after_step=share(after),
         stops_before_step=sum(before) / max(sum(before) + sum(after), 1),
     )
+
+
+def gains_of_halves(curves: Sequence[Curve], grace: int, reduction: int) -> list[float]:
+    """Over random halves of the settings, as another 64 would have had other best ones."""
+    rng = random.Random(SEED)  # noqa: S311
+    count = len(curves) // 2
+    gains = []
+    for _ in range(NUM_HALVES):
+        half = rng.sample(curves, count)
+        some = [rng.sample(range(count), count) for _ in range(NUM_ORDERS // NUM_HALVES)]
+        gains.append(verdict(half, grace, reduction, AT_ONCE, some).gain)
+    return gains
 
 
 def share(happened: Sequence[bool]) -> float:
@@ -241,11 +264,15 @@ def places_gained(curves: Sequence[Curve], epoch: int) -> dict[bool, list[int]]:
 
 
 def show_places(curves: Sequence[Curve]) -> None:
-    print("Places gained until the end, on average, by those that had stepped down, and not yet")
-    for epoch in range(4, num_epochs(curves)):
-        gained = places_gained(curves, epoch)
-        told = (f"{len(gained[s]):3} {fmean(gained[s] or [math.nan]):+5.1f}" for s in (True, False))
-        print(f"after epoch {epoch:2}: ", "  ".join(told))
+    print("Places gained until the end, on average, and by how many settings")
+    for epoch in range(min(curve.step_epochs for curve in curves) + 1, num_epochs(curves)):
+        print(told_places(curves, epoch))
+
+
+def told_places(curves: Sequence[Curve], epoch: int) -> str:
+    gained = places_gained(curves, epoch)
+    stepped, others = (f"{fmean(g or [math.nan]):+.1f} ({len(g)})" for g in gained.values())
+    return f"after epoch {epoch}, stepped down {stepped}, not yet {others}"
 
 
 def show(title: str, verdicts: Sequence[Verdict]) -> None:
@@ -254,23 +281,26 @@ def show(title: str, verdicts: Sequence[Verdict]) -> None:
     print("  ".join(name.replace("_", " ") for name in names))
     for found in verdicts:
         cells = [getattr(found, name) for name in names]
-        texts = [f"{c:d}" if isinstance(c, int) else f"{c:.1%}" for c in cells]
+        texts = [
+            f"{c:d}" if isinstance(c, int) else f"{c:.2f}" if name == "gain" else f"{c:.1%}"
+            for name, c in zip(names, cells, strict=True)
+        ]
         print("  ".join(t.rjust(len(n)) for n, t in zip(names, texts, strict=True)), flush=True)
 
 
-def told(found: Mapping[int, Sequence[Verdict]]) -> str:
-    texts = [
-        f"grace {v.grace}, reduction {v.reduction}: "
-        + ", ".join(
-            f"{w.best_stopped:.0%} for {w.spent:.0%} at {epochs} epochs"
+def told(found: Mapping[int, Sequence[Verdict]], halves: Mapping[Pair, Sequence[float]]) -> str:
+    """The recorded pairs at every length, and how much the gain depends on the settings drawn."""
+    texts = []
+    for grace, reduction in RECORDED:
+        shares = [
+            f"{v.best_stopped:.0%} for {v.spent:.0%} of {epochs}"
             for epochs, verdicts in found.items()
-            for w in verdicts
-            if (w.grace, w.reduction) == (v.grace, v.reduction)
-        )
-        for v in found[LENGTHS[-1]]
-        if (v.grace, v.reduction) in RECORDED
-    ]
-    return f"of the best tenth, stopped early for a share of the epochs: {'; '.join(texts)}"
+            for v in verdicts
+            if (v.grace, v.reduction) == (grace, reduction)
+        ]
+        gain = spread(halves[grace, reduction], 2)
+        texts.append(f"({grace}, {reduction}) {', '.join(shares)}, gain in halves {gain} x")
+    return f"(grace, reduction), best tenth stopped for epochs spent: {'; '.join(texts)}"
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ def main() -> None:
 
 
 def save(figure: Figure) -> None:
-    """With few colours, which takes a third of the bytes."""
+    """With few colours, which takes half of the bytes."""
     drawn = BytesIO()
     figure.savefig(drawn, dpi=100)
-    Image.open(drawn).convert("RGB").quantize(64).save(PICTURE, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(128).save(PICTURE, optimize=True)
 
 
 def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:

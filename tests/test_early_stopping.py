@@ -42,6 +42,7 @@ def test_over_all_orders_shares_are_what_counting_by_hand_gives() -> None:
     # always, setting 0 only where it begins next to setting 3.
     assert found.best_stopped == found.very_best_stopped == 5 / 6
     assert found.spent == pytest.approx(3 / 4)
+    assert found.gain == pytest.approx((1 / 6) / (3 / 4))
     # Without setting 0 it is setting 1, with twice the loss.
     assert found.excess == pytest.approx(5 / 6)
 
