@@ -14,6 +14,7 @@ from bench.early_stopping import (
     all_verdicts,
     best_tenth,
     cut,
+    gains_of_halves,
     places_gained,
     read_table,
     replay,
@@ -71,6 +72,14 @@ def test_where_the_early_order_is_the_last_one_the_best_are_never_stopped() -> N
         found = verdict(curves, 1, 2, at_once, ORDERS)
         assert found.best_stopped == found.excess == 0
         assert found.spent == pytest.approx((4 * 1 + 2 * 1 + 2 + 4) / (4 * 8))
+
+
+def test_a_gain_of_halves_is_of_half_the_settings() -> None:
+    curves = [Curve(1, tuple(n + 1 / epoch for epoch in range(1, 9))) for n in range(8)]
+    gains = gains_of_halves(curves, 1, 2)
+    # Four of them take 12 epochs instead of 32, as above; all eight would take 20 of 64.
+    assert gains == pytest.approx([32 / 12] * len(gains))
+    assert len(gains) > 1
 
 
 def test_trials_side_by_side_meet_at_a_rung_and_a_new_one_waits_for_room(
