@@ -22,7 +22,7 @@ fast: .venv/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
 BENCHES := gather epoch targets validation decoding saving startup threads compiling overhead \
-	whole_search gpu
+	whole_search early_stopping gpu
 
 bench: .venv/installed
 	@set -e; for name in $(BENCHES); do echo "== $$name"; $(BIN)/python -m bench.$$name; done
@@ -31,5 +31,5 @@ bench: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12")'
 	@echo "Installing into .venv (a few minutes, some 6 GB) ..."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
 	@touch $@
