@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-
 NUM_PAIRS = 16
 """Trials by which an early rung is judged."""
 AGREEMENT = 0.7
@@ -97,14 +96,13 @@ class Asha:
                 return self._take(rung)
         return None
 
+    def epochs(self) -> list[int]:
+        """Where trials may be stopped, from the lowest rung."""
+        return [rung.epoch for rung in self._rungs]
+
     def waiting(self) -> set[int]:
         """The trials that may still go on."""
         return {number for rung in self._rungs for _, _, number in rung.waiting}
-
-    def next_rung(self, number: int) -> int | None:
-        """The epoch at which a trial is compared next; None if at none."""
-        passed = self._passed.get(number, 0)
-        return self._rungs[passed].epoch if passed < len(self._rungs) else None
 
     def _has_room(self, rung: Rung) -> bool:
         return rung.num_promoted < rung.num_arrived // self._reduction

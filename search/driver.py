@@ -22,7 +22,7 @@ from search.failure import cause_of, in_one_line
 from search.plan import check_gpu_hours, gpu_share
 from search.record import UNDER_WAY, Record, TrialRecord
 from search.searcher import Ending, Searcher, axis_values
-from search.space import Space, max_epochs, rungs
+from search.space import Space, early_rung, max_epochs, rungs
 from search.terminal import Terminal
 from search.trial import KeypointTrial
 from search.warm import PastSearch
@@ -64,14 +64,16 @@ def run_trials(
     searcher = Searcher.of(space, base)
     for trial in (trial for search in past for trial in search.trials):
         searcher.learn(trial.settings, trial.curve, trial.ending)
-    return _run(space, base, record, searcher, space, rungs(space.asha, max_epochs(space, base)))
+    last = max_epochs(space, base)
+    asha = Asha(rungs(space.asha, last), space.asha.reduction, early_rung(space.asha, last))
+    return _run(space, base, record, searcher, space, asha)
 
 
 def run_confirmation(space: Space, base: TrainConfig, confirmation: Confirmation) -> bool:
     """Run all trainings of a confirmation to their ends, likewise."""
     points = confirmation.points()
     budget = Budget(trials=len(points))
-    return _run(space, base, confirmation, Listed(points), budget, stops=())
+    return _run(space, base, confirmation, Listed(points), budget, Asha((), 2))
 
 
 def _run(
@@ -80,7 +82,7 @@ def _run(
     record: Record,
     source: Source,
     budget: Budget,
-    stops: Sequence[int],
+    asha: Asha,
 ) -> bool:
     cpu, gpu = space.resources.cpu, gpu_share(space, base, has_gpu())
     if capacity(cpu, gpu) == 0:
@@ -90,9 +92,8 @@ def _run(
         )
     check_gpu_hours(space, gpu)
     spending = Spending(budget, space.asha.grace_epochs)
-    asha = Asha(stops, space.asha.reduction)
     with Terminal(record, spending, max_epochs(space, base)) as terminal, own_ctrl_c():
-        proposals = _Proposals(space, base, record, gpu, source, spending, asha, stops)
+        proposals = _Proposals(space, base, record, gpu, source, spending, asha)
         watch = _Watch(proposals, record, terminal, source, spending, asha)
         tuner = tune.Tuner(
             KeypointTrial,
@@ -159,7 +160,6 @@ class _Proposals(_NotPickled, TuneSearcher):
         source: Source,
         spending: Spending,
         asha: Asha,
-        stops: Sequence[int],
     ) -> None:
         super().__init__()
         self._space = space
@@ -169,7 +169,6 @@ class _Proposals(_NotPickled, TuneSearcher):
         self._source = source  # Tune takes an attribute `searcher` for its own
         self._spending = spending
         self._asha = asha
-        self._stops = list(stops)
         self.numbers: dict[str, int] = {}
         self.open: set[int] = set()
         self.ended = False
@@ -224,7 +223,7 @@ class _Proposals(_NotPickled, TuneSearcher):
             "settings": trial.config.model_dump(mode="json"),
             "run_dir": str(trial.run_dir),
             "epoch": len(trial.curve),
-            "rungs": self._stops,
+            "rungs": self._asha.epochs(),
             "search": self._record.title,
             "wandb_id": self._wandb_ids[number],
             "cpu": self._space.resources.cpu,

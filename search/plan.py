@@ -19,7 +19,7 @@ from kptrain.resolve import EMBEDDED, change, settings_of
 from search.budget import describe_budget
 from search.domains import Choice
 from search.searcher import axis_values
-from search.space import Space, max_epochs, rungs
+from search.space import Space, early_rung, max_epochs, rungs
 
 TRUNKS = get_args(ModelSettings.model_fields["trunk"].annotation)  # the largest first
 GREEDY: dict[str, Callable[[Any], float]] = {
@@ -149,8 +149,9 @@ def _describe_confirm(space: Space, epochs: int) -> str:
     if space.confirm is None:
         return ""
     trainings = confirmed_settings(space) * space.confirm.seeds
+    top = min(space.confirm.top, space.trials or space.confirm.top)
     return (
-        f"Confirm   top {space.confirm.top} and the defaults, "
+        f"Confirm   top {top} and the defaults, "
         f"{space.confirm.seeds} seeds each: at most {trainings * epochs} epochs\n"
     )
 
@@ -165,9 +166,10 @@ def most_at_once(space: Space, at_once: int) -> int:
 def describe_plan(space: Space, base: TrainConfig, num_gpus: int) -> str:
     """Trials, rungs, concurrency, and the most epochs and disk that the search can cost."""
     epochs = max_epochs(space, base)
-    stops = rungs(space.asha, epochs)
+    stops, early = rungs(space.asha, epochs), early_rung(space.asha, epochs)
+    sooner = f"; after epoch {early} too, once that is shown to tell as much" if early else ""
     asha = (
-        f"after epoch {', '.join(map(str, stops))}: one in {space.asha.reduction} goes on"
+        f"after epoch {', '.join(map(str, stops))}: one in {space.asha.reduction} goes on{sooner}"
         if stops
         else f"stops none: no trial is longer than grace_epochs ({space.asha.grace_epochs})"
     )

@@ -35,6 +35,7 @@ MOST_FITTED = 100
 NUM_CANDIDATES = 500
 NEARBY = 0.2
 """Share of the candidates that lie around the best trials; the others fill the cube."""
+REFINED = 1.0
 NUM_BEST = 10
 WIDTHS = (0.02, 0.05, 0.1, 0.2)
 """Standard deviations of the distance of those candidates from the trial, in the cube."""
@@ -108,7 +109,7 @@ class RungSampler(BaseSampler):
 
     def _candidates(self, best: Points) -> Points:
         """Points (m, d) all over the cube, and around the best (n, d)."""
-        num_near = round(NEARBY * NUM_CANDIDATES)
+        num_near = round(NEARBY * NUM_CANDIDATES) if self._rng.random() < REFINED else 0
         anywhere = self._cube.draw(self._rng, NUM_CANDIDATES)
         origin = best[self._rng.integers(len(best), size=num_near)]
         width = self._rng.choice(WIDTHS, num_near)[:, None]
@@ -153,10 +154,14 @@ def _at_rungs(
 
 
 def _value_at(rung: int, trial: FrozenTrial) -> float | None:
-    """A trial that is complete keeps its value at the rungs that its training does not reach."""
-    if trial.state == TrialState.COMPLETE and rung > (trial.last_step or 0):
-        return trial.value
-    return trial.intermediate_values.get(rung)
+    """A trial that skipped a rung has there the value of its next epoch; one that is complete keeps
+    its value at the rungs that its training does not reach."""
+    told = trial.intermediate_values
+    if rung in told:
+        return told[rung]
+    if rung < (trial.last_step or 0):
+        return told[min(epoch for epoch in told if epoch > rung)]
+    return trial.value if trial.state == TrialState.COMPLETE else None
 
 
 def _worth(places: NDArray[np.intp], num: int) -> Points:

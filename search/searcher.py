@@ -24,7 +24,7 @@ from kptrain.config import TrainConfig, best_is_max
 from kptrain.resolve import settings_of
 from search.domains import Choice, Range
 from search.sampler import RungSampler
-from search.space import SamplerName, Space, max_epochs, rungs
+from search.space import SamplerName, Space, early_rung, max_epochs, rungs
 
 Ending = Literal["completed", "stopped", "failed", "interrupted"]
 STATES: dict[Ending, TrialState] = {
@@ -70,10 +70,11 @@ class Searcher:
         """The searcher of a space whose first trial has the settings `base`."""
         defaults = {path: settings_of(base)[path] for path in space.axes}
         last = max_epochs(space, base)
+        early = early_rung(space.asha, last)
         return cls(
             space.axes,
             [defaults, *(defaults | point for point in space.start)],
-            [*rungs(space.asha, last), last],
+            [*([early] if early else []), *rungs(space.asha, last), last],
             maximise=best_is_max(space.metric),
             seed=space.seed,
             sampler=space.sampler,

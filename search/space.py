@@ -205,6 +205,13 @@ def rungs(asha: Asha, max_epochs: int) -> tuple[int, ...]:
     return tuple(found)
 
 
+def early_rung(asha: Asha, max_epochs: int) -> int | None:
+    """Return the epoch before the first rung at which ASHA may stop trials too, once it has shown
+    to rank them as that rung does; None if there is no such epoch."""
+    epoch = asha.grace_epochs // asha.reduction
+    return epoch if epoch and rungs(asha, max_epochs) else None
+
+
 def _settings(given: Any, where: str) -> dict[str, Any]:
     """Flatten a mapping of settings, nested or dotted, and check their names."""
     if not isinstance(given, dict):

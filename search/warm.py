@@ -73,7 +73,7 @@ def read_past_searches(
     if folders and space.sampler == "random":
         raise SettingsError(
             f"--warm-from: needs a sampler that learns, but {space.path} has sampler: random; "
-            f"use tpe, or leave it out"
+            f"use gp, or leave it out"
         )
     return [read_past_search(folder, space, base) for folder in folders]
 

@@ -88,7 +88,7 @@ def test_a_skipped_rung_is_made_up_for_at_the_next_epoch() -> None:
     assert asha.report(0, 1, 0.1)
     assert not asha.report(0, 3, 0.1)
     assert asha.report(1, 2, 0.05)
-    assert asha.next_rung(1) == 4
+    assert not asha.report(1, 4, 0.05)
 
 
 def test_the_last_call_lets_one_go_on_at_each_rung_that_has_let_none() -> None:

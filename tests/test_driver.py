@@ -31,7 +31,7 @@ def test_a_trial_out_of_memory_is_not_tried_again_once_the_budget_is_spent(tmp_p
     base = resolve_space(space, {"data.root": "embedded"})
     spending = Spending(space, space.asha.grace_epochs)
     proposals = _Proposals(
-        space, base, Record(tmp_path, "val_loss"), 0.25, Listed([]), spending, Asha([3], 3), [3]
+        space, base, Record(tmp_path, "val_loss"), 0.25, Listed([]), spending, Asha([3], 3)
     )
     for number in (0, 1):  # three epochs each
         spending.begin(number)

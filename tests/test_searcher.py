@@ -34,7 +34,7 @@ def proposals(searcher: Searcher, num: int) -> list[dict[str, Any]]:
     seen = []
     for number in range(num):
         settings = searcher.propose(number)
-        searcher.report(number, 1, settings["optim.lr"])
+        searcher.report(number, 8, settings["optim.lr"])
         searcher.finish(number, "completed", settings["optim.lr"])
         seen.append(settings)
     return seen
@@ -89,7 +89,7 @@ def test_gp_learns_from_what_it_is_told_and_random_does_not(tmp_path: Path) -> N
     assert sum(lr < 3e-4 for lr in low) > sum(lr < 3e-4 for lr in drawn)
 
 
-def test_a_stopped_trial_is_told_as_pruned_at_its_last_epoch(tmp_path: Path) -> None:
+def test_a_stopped_trial_is_told_as_pruned_with_the_best_up_to_each_epoch(tmp_path: Path) -> None:
     searcher = Searcher.of(*make(tmp_path, BOTH))
     searcher.propose(0)
     for epoch, value in ((1, 0.9), (2, 0.7), (3, 0.8)):
@@ -97,7 +97,7 @@ def test_a_stopped_trial_is_told_as_pruned_at_its_last_epoch(tmp_path: Path) -> 
     searcher.finish(0, "stopped", 0.7)
     (trial,) = searcher.study.trials
     assert trial.state == TrialState.PRUNED
-    assert trial.intermediate_values == {1: 0.9, 2: 0.7, 3: 0.8}
+    assert trial.intermediate_values == {1: 0.9, 2: 0.7, 3: 0.7}
     assert trial.last_step == 3
 
 

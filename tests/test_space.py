@@ -132,7 +132,7 @@ def test_what_a_file_leaves_out_has_defaults() -> None:
     assert (space.asha, space.resources) == (Asha(), Resources())
     assert (space.asha.grace_epochs, space.asha.reduction) == (3, 3)
     assert (space.resources.cpu, space.resources.gpu) == (1, 1.0)
-    assert (space.seed, space.sampler) == (0, "tpe")
+    assert (space.seed, space.sampler) == (0, "gp")
 
 
 def test_a_key_whose_lines_are_all_commented_out_counts_as_not_given() -> None:
@@ -153,9 +153,9 @@ def test_a_space_cannot_be_altered() -> None:
 
 IN_THE_FILE = [
     ("spaces: 1", "must have base, space, metric, trials, hours, gpu_hours, epochs, keep, asha, "
-     "resources, start, seed or sampler only, but got 'spaces'; did you mean space?"),
+     "resources, start, seed, sampler or confirm only, but got 'spaces'; did you mean space?"),
     ("axes: 1", "must have base, space, metric, trials, hours, gpu_hours, epochs, keep, asha, "
-     "resources, start, seed or sampler only, but got 'axes'; did you mean base?"),
+     "resources, start, seed, sampler or confirm only, but got 'axes'; did you mean base?"),
     ("hours: 0", "hours must be greater than 0, but got 0"),
     ("hours: .nan", "hours must be a finite number, but got nan"),
     ("gpu_hours: -1", "gpu_hours must be greater than 0, but got -1"),
@@ -167,7 +167,7 @@ IN_THE_FILE = [
      "raise it"),
     ("metric: loss", "metric must be 'val_loss', 'val_oks' or 'val_ap', but got 'loss'"),
     ("seed: -1", "seed must be greater than or equal to 0, but got -1"),
-    ("sampler: tpee", "sampler must be 'tpe' or 'random', but got 'tpee'"),
+    ("sampler: tpee", "sampler must be 'gp' or 'random', but got 'tpee'"),
     ("asha: 3", "asha: must be a mapping with grace_epochs or reduction, but got 3"),
     ("asha: {grace: 3}", "asha: must have grace_epochs or reduction only, but got 'grace'; "
      "did you mean grace_epochs?"),

@@ -220,7 +220,7 @@ def test_a_provenance_that_is_none_is_named(earlier: Earlier) -> None:
         (
             "stopped",
             "halted",
-            ":2: state must be one of waiting, running, completed, stopped, fail",
+            ":2: state must be one of waiting, running, paused, completed, st",
         ),
         ("\n0,stopped", "\n1,stopped", ":3: epoch must be 1, the next of trial 0, but got 2"),
         ("stopped", '"stop"ped', "trials.csv: must be the table of a search, but cannot be read"),
@@ -260,7 +260,7 @@ def learnt(space: Space, base: TrainConfig, best_lr: float) -> list[float]:
     for n in range(30):
         settings = {"optim.lr": 1e-4 * 10 ** (n / 15), "train.batch_size": 8}
         distance = abs(settings["optim.lr"] / best_lr - 1)
-        searcher.learn(settings, [(1, 1 + distance), (2, distance)], "completed")
+        searcher.learn(settings, [(3, 1 + distance), (4, distance)], "completed")
     assert searcher.propose(0) == {"optim.lr": base.optim.lr, "train.batch_size": 8}
     return [searcher.propose(number)["optim.lr"] for number in range(1, 9)]
 
