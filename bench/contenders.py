@@ -18,7 +18,7 @@ from search.asha import Asha
 from search.domains import Choice, Range
 from search.searcher import Searcher
 from search.space import Asha as AshaSettings
-from search.space import SamplerName, rungs
+from search.space import SamplerName, early_rung, rungs
 
 
 class Ours:
@@ -38,8 +38,9 @@ class Ours:
             name: Range("int" if whole else "float", low, high, log)
             for name, (low, high, log, whole) in space.items()
         }
-        stops = rungs(AshaSettings(grace_epochs=grace, reduction=reduction), epochs)
-        early = grace // reduction or None
+        settings = AshaSettings(grace_epochs=grace, reduction=reduction)
+        stops = rungs(settings, epochs)
+        early = early_rung(settings, epochs)
         told = [*([early] if early else []), *stops, epochs]
         self._searcher = Searcher(axes, [], told, seed=seed, sampler=sampler)
         self._asha = Asha(stops, reduction, early)

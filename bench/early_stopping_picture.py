@@ -8,6 +8,7 @@ Needs matplotlib (`pip install -e '.[bench]'`).
 import argparse
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -40,15 +41,15 @@ def main() -> None:
     draw_verdicts(right, list(all_verdicts(curves, AT_ONCE)))
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
-    PICTURE.parent.mkdir(exist_ok=True)
-    save(figure)
+    save(figure, PICTURE)
 
 
-def save(figure: Figure) -> None:
+def save(figure: Figure, path: Path) -> None:
     """With few colours, which takes half of the bytes."""
+    path.parent.mkdir(exist_ok=True)
     drawn = BytesIO()
     figure.savefig(drawn, dpi=100)
-    Image.open(drawn).convert("RGB").quantize(128).save(PICTURE, optimize=True)
+    Image.open(drawn).convert("RGB").quantize(128).save(path, optimize=True)
 
 
 def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:

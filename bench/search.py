@@ -50,7 +50,7 @@ def add_rows(contender: str, half: str, workers: int, seeds: int) -> None:
     with ProcessPoolExecutor() as pool:
         found = np.array(list(pool.map(run_one, jobs, chunksize=4)))
     means = found.reshape(len(names), seeds, BUDGET).mean(axis=1)
-    rows = {
+    rows: dict[Key, np.ndarray] = {
         (name, half, contender, str(workers), str(seeds)): mean
         for name, mean in zip(names, means, strict=True)
     }

@@ -8,6 +8,7 @@ It is no dependency of the project. In an environment with `syne-tune`, `onnxrun
 import argparse
 import logging
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from bench.simulation import Settings, Spec
 
 
 class SyneTune:
-    """One of its asynchronous schedulers."""
+    """One of its asynchronous schedulers, by its class."""
 
     def __init__(self, kind: type, space: Spec, epochs: int, seed: int) -> None:
         np.random.seed(seed)  # it draws brackets from there
@@ -48,7 +49,8 @@ class SyneTune:
         if epoch == self._epochs:
             self._scheduler.on_trial_complete(self._trials[number], result)
             return False
-        goes_on = self._scheduler.on_trial_result(self._trials[number], result) == "CONTINUE"
+        decision = self._scheduler.on_trial_result(self._trials[number], result)
+        goes_on = bool(decision == "CONTINUE")
         if not goes_on:
             self._scheduler.on_trial_remove(self._trials[number])
         return goes_on
@@ -67,9 +69,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     arguments = parser.parse_args()
     for name, kind in (("Syne Tune, ASHA", ASHA), ("Syne Tune, BOHB", BOHB)):
-        contenders.CONTENDERS[name] = lambda space, epochs, seed, kind=kind: SyneTune(
-            kind, space, epochs, seed
-        )
+        contenders.CONTENDERS[name] = partial(SyneTune, kind)
         search.add_rows(name, arguments.half, arguments.workers, arguments.seeds)
 
 

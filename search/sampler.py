@@ -28,16 +28,13 @@ from search.unit_cube import Points, UnitCube
 
 NUM_RANDOM = 10
 """Trials with a value before the process is asked."""
-RANDOM_SHARE = 0.0
-"""Of the later ones, those that are random too."""
 MOST_FITTED = 100
 """Trials that the process is fitted to: the best half, and others drawn from the rest."""
 NUM_CANDIDATES = 500
 NEARBY = 0.2
 """Share of the candidates that lie around the best trials; the others fill the cube."""
-REFINED = 1.0
 NUM_BEST = 10
-WIDTHS = (0.02, 0.05, 0.1, 0.2)
+WIDTHS = (0.3, 0.6)
 """Standard deviations of the distance of those candidates from the trial, in the cube."""
 MOVED = 0.6
 """Share of the axes along which one is moved."""
@@ -77,7 +74,7 @@ class RungSampler(BaseSampler):
         """A point for all axes together."""
         told = study.get_trials(deepcopy=False)
         order = best_first(_at_rungs(told, self._rungs, study.direction))
-        if len(order) < NUM_RANDOM or self._rng.random() < RANDOM_SHARE:
+        if len(order) < NUM_RANDOM:
             return self._cube.decode(self._cube.draw(self._rng, 1)[0])
         chosen = self._choose(len(order))
         points = np.array([self._cube.encode(told[order[place]].params) for place in chosen])
@@ -104,12 +101,13 @@ class RungSampler(BaseSampler):
         candidates = self._candidates(points[:NUM_BEST])
         mean, deviation = self._process.predict(fit, self._cube.features(candidates)[0])
         drawn: Points = self._rng.normal(mean, deviation)
+        drawn[(candidates[:, None] == points).all(axis=2).any(axis=1)] = -np.inf  # known already
         best: Points = candidates[drawn.argmax()]
         return best
 
     def _candidates(self, best: Points) -> Points:
         """Points (m, d) all over the cube, and around the best (n, d)."""
-        num_near = round(NEARBY * NUM_CANDIDATES) if self._rng.random() < REFINED else 0
+        num_near = round(NEARBY * NUM_CANDIDATES)
         anywhere = self._cube.draw(self._rng, NUM_CANDIDATES)
         origin = best[self._rng.integers(len(best), size=num_near)]
         width = self._rng.choice(WIDTHS, num_near)[:, None]
@@ -142,26 +140,25 @@ def best_first(at_rungs: Sequence[Mapping[int, float]]) -> list[int]:
 def _at_rungs(
     told: Sequence[FrozenTrial], rungs: Sequence[int], direction: StudyDirection
 ) -> list[dict[int, float]]:
+    """For each rung the value of each trial there, signed so that lower is better.
+
+    A trial that skipped a rung has there the value of its next epoch; one that is complete keeps
+    its value at the rungs that its training does not reach.
+    """
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-    return [
-        {
-            trial.number: sign * value
-            for trial in told
-            if (value := _value_at(rung, trial)) is not None
-        }
-        for rung in rungs
-    ]
-
-
-def _value_at(rung: int, trial: FrozenTrial) -> float | None:
-    """A trial that skipped a rung has there the value of its next epoch; one that is complete keeps
-    its value at the rungs that its training does not reach."""
-    told = trial.intermediate_values
-    if rung in told:
-        return told[rung]
-    if rung < (trial.last_step or 0):
-        return told[min(epoch for epoch in told if epoch > rung)]
-    return trial.value if trial.state == TrialState.COMPLETE else None
+    found: list[dict[int, float]] = [{} for _ in rungs]
+    for trial in told:
+        values = trial.intermediate_values
+        last = next(reversed(values), 0)  # they are told in order
+        for at_rung, rung in zip(found, rungs, strict=True):
+            if rung <= last:
+                epoch = rung if rung in values else min(e for e in values if e > rung)
+                at_rung[trial.number] = sign * values[epoch]
+            elif trial.state == TrialState.COMPLETE and trial.value is not None:
+                at_rung[trial.number] = sign * trial.value
+            else:
+                break
+    return found
 
 
 def _worth(places: NDArray[np.intp], num: int) -> Points:

@@ -22,6 +22,8 @@ from search.domains import Choice, Range, check_keys, read_choice, read_range
 
 SamplerName = Literal["gp", "random"]
 
+EARLY = 3
+"""The early rung is at a third of the grace epochs."""
 NUM_RANDOM_POINTS = 1000
 """Points drawn to find combinations that no training can have; they take some 0.1 s."""
 MOST_SEEDS = 31
@@ -208,7 +210,7 @@ def rungs(asha: Asha, max_epochs: int) -> tuple[int, ...]:
 def early_rung(asha: Asha, max_epochs: int) -> int | None:
     """Return the epoch before the first rung at which ASHA may stop trials too, once it has shown
     to rank them as that rung does; None if there is no such epoch."""
-    epoch = asha.grace_epochs // asha.reduction
+    epoch = asha.grace_epochs // EARLY
     return epoch if epoch and rungs(asha, max_epochs) else None
 
 
