@@ -26,7 +26,7 @@ from search.domains import Choice, Range
 from search.gaussian_process import GaussianProcess
 from search.unit_cube import Points, UnitCube
 
-NUM_RANDOM = 10
+NUM_RANDOM = 6
 """Trials with a value before the process is asked."""
 MOST_FITTED = 100
 """Trials that the process is fitted to: the best half, and others drawn from the rest."""

@@ -48,7 +48,7 @@ INCOMPARABLE = {
 class Asha(Settings):
     """When ASHA compares trials, and how many it lets go on."""
 
-    grace_epochs: PositiveInt = 3
+    grace_epochs: PositiveInt = 4
     """Epochs that every trial gets."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """One in so many trials goes on beyond a rung; rungs grow by the same factor."""
