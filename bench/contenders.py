@@ -31,7 +31,7 @@ class Ours:
         seed: int,
         *,
         sampler: SamplerName = "gp",
-        grace: int = 3,
+        grace: int = 4,
         reduction: int = 3,
     ) -> None:
         axes: dict[str, Choice | Range] = {
