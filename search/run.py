@@ -13,6 +13,7 @@ from search.space import Space, read_space, resolve_space
 
 if TYPE_CHECKING:
     from search.confirm import Confirmation
+    from search.importance import Importance
     from search.record import Record
 
 INTERRUPTED = 130
@@ -114,6 +115,7 @@ def _search(arguments: argparse.Namespace) -> int:
 def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import ray_session, run_trials  # noqa: PLC0415
+    from search.importance import importance, save_importance  # noqa: PLC0415
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
     from search.record import Record  # noqa: PLC0415
     from search.report import describe_result  # noqa: PLC0415
@@ -138,11 +140,13 @@ def _run(space: Space, base: TrainConfig, out: Path, address: str | None) -> int
         return INTERRUPTED
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
-    if confirmation is not None and _promote_confirmed(confirmation, record, space, out):
+    mattered = importance(record, space.axes)
+    save_importance(mattered, out)
+    if confirmation is not None and _promote_confirmed(confirmation, record, space, mattered, out):
         return 0
     winner = as_saved(winner, record.metric)
     promote(winner, record, space, {})
-    print(describe_result(winner, record, out))
+    print(describe_result(winner, record, mattered, out))
     if not is_whole:
         unsure = "" if space.confirm is None else " The best is not confirmed."
         print(f"Interrupted after {done} of {space.trials} trials.{unsure}")
@@ -166,7 +170,11 @@ def _confirm(space: Space, base: TrainConfig, record: "Record") -> "Confirmation
 
 
 def _promote_confirmed(
-    confirmation: "Confirmation", record: "Record", space: Space, out: Path
+    confirmation: "Confirmation",
+    record: "Record",
+    space: Space,
+    mattered: "Importance",
+    out: Path,
 ) -> bool:
     """Promote the best by its mean and say so; False if the confirmation came to nothing."""
     from search.confirm_report import (  # noqa: PLC0415  (see above)
@@ -183,7 +191,7 @@ def _promote_confirmed(
     save_confirmation(confirmation, record.run_dir)
     winner = as_saved(winner, record.metric)
     promote(winner, record, space, provenance_of(confirmation))
-    print(describe_confirmation(confirmation, out))
+    print(describe_confirmation(confirmation, mattered, out))
     return True
 
 
