@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.confirm import Confirmation
+from search.importance import Importance, describe_importance
 from search.record import TrialRecord
 from search.report import where_saved
 from search.searcher import axis_values
@@ -19,8 +20,8 @@ COLUMNS = (
 """Of `confirm.csv`, between a setting's values and those of its seeds."""
 
 
-def describe_confirmation(confirmation: Confirmation, out: Path) -> str:
-    """Every setting's mean, best first, what won, and the command that reruns it."""
+def describe_confirmation(confirmation: Confirmation, mattered: Importance, out: Path) -> str:
+    """Every setting's mean, what won, what mattered, and the command that reruns it."""
     standings, defaults = confirmation.standings(), confirmation.defaults()
     lines = [
         "",
@@ -28,6 +29,7 @@ def describe_confirmation(confirmation: Confirmation, out: Path) -> str:
         f"{confirmation.metric} first:",
         *(f"          {_standing(standing, defaults)}" for standing in standings),
         f"Best      {_winner(standings[0])}",
+        describe_importance(mattered),
         where_saved(out),
     ]
     return "\n".join(lines)

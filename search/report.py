@@ -5,18 +5,20 @@ import sys
 from pathlib import Path
 
 from kptrain.config import best_is_max
+from search.importance import Importance, describe_importance
 from search.record import Record, TrialRecord
 from search.searcher import axis_values
 
 
-def describe_result(winner: TrialRecord, record: Record, out: Path) -> str:
-    """What won, by how much over the defaults, and the command that reruns it."""
+def describe_result(winner: TrialRecord, record: Record, mattered: Importance, out: Path) -> str:
+    """What won, by how much over the defaults, what mattered, and the command that reruns it."""
     value = winner.best(record.metric)
     lines = [
         "",
         f"Best      trial {winner.number} ({winner.state}), {record.metric} {value:.6f}, "
         f"{axis_values(winner.settings)}",
         f"Defaults  {_against_defaults(winner, record)}",
+        describe_importance(mattered),
         where_saved(out),
     ]
     return "\n".join(lines)

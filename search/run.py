@@ -14,6 +14,7 @@ from search.space import Space, read_space, resolve_space, with_budget
 
 if TYPE_CHECKING:
     from search.confirm import Confirmation
+    from search.importance import Importance
     from search.record import Record
     from search.warm import PastSearch
 
@@ -131,6 +132,7 @@ def _run(
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.cluster import ray_session  # noqa: PLC0415
     from search.driver import run_trials  # noqa: PLC0415
+    from search.importance import importance, save_importance  # noqa: PLC0415
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
     from search.record import Record  # noqa: PLC0415
     from search.report import describe_result  # noqa: PLC0415
@@ -157,12 +159,16 @@ def _run(
         return INTERRUPTED
     if winner is None:
         raise TrainingError(_why_none_won(record.trials[0].error, out))
+    mattered = importance(record, space.axes)
+    save_importance(mattered, out)
     warm_from = [search.folder for search in past]
-    if confirmation is not None and _promote_confirmed(confirmation, space, warm_from, out):
+    if confirmation is not None and _promote_confirmed(
+        confirmation, space, warm_from, mattered, out
+    ):
         return 0
     winner = as_saved(winner, record.metric)
     promote(winner, record, space, warm_from)
-    print(describe_result(winner, record, out))
+    print(describe_result(winner, record, mattered, out))
     if not is_whole:
         unsure = "" if space.confirm is None else " The best is not confirmed."
         print(f"Interrupted after {counted}.{unsure}")
@@ -185,7 +191,11 @@ def _confirm(space: Space, base: TrainConfig, record: "Record") -> "Confirmation
 
 
 def _promote_confirmed(
-    confirmation: "Confirmation", space: Space, warm_from: list[Path], out: Path
+    confirmation: "Confirmation",
+    space: Space,
+    warm_from: list[Path],
+    mattered: "Importance",
+    out: Path,
 ) -> bool:
     """Promote the best by its mean and say so; False if the confirmation came to nothing."""
     from search.confirm_report import (  # noqa: PLC0415  (see above)
@@ -202,7 +212,7 @@ def _promote_confirmed(
     save_confirmation(confirmation, out)
     winner = as_saved(winner, confirmation.metric)
     promote(winner, confirmation.search, space, warm_from, provenance_of(confirmation))
-    print(describe_confirmation(confirmation, out))
+    print(describe_confirmation(confirmation, mattered, out))
     return True
 
 

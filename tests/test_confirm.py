@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_record import add, epoch
+from test_record import NOTHING, add, epoch
 from test_space import LR, one_line, read
 
 from kptrain.checkpoint import BEST, RESUME
@@ -143,13 +143,15 @@ def test_a_failed_training_is_left_out_of_the_mean_and_named(tmp_path: Path) -> 
     assert (first.trial.number, list(first.values())) == (1, [12, 13])
     assert first.mean() == pytest.approx(0.15)
     assert confirmation.is_whole()
-    assert "failed with seed 11: it broke" in describe_confirmation(confirmation, Path("x"))
+    assert "failed with seed 11: it broke" in describe_confirmation(
+        confirmation, NOTHING, Path("x")
+    )
 
 
 def test_a_setting_whose_trainings_all_failed_cannot_win(tmp_path: Path) -> None:
     confirmation = confirmed(tmp_path, [None, None, None, *[0.9] * 6])
     assert [s.trial.number for s in confirmation.standings()] == [3, 0, 1]
-    said = describe_confirmation(confirmation, Path("x"))
+    said = describe_confirmation(confirmation, NOTHING, Path("x"))
     assert "trial 1: no training completed" in said
 
 
@@ -241,13 +243,13 @@ def test_differences_are_paired_by_seed_where_one_training_failed(tmp_path: Path
     assert gain is not None
     assert gain.mean == pytest.approx(-0.6)
     assert "trial 1: 0.350000 (sd 0.070711, n 2); without two seeds in common" in (
-        describe_confirmation(confirmation, Path("x"))
+        describe_confirmation(confirmation, NOTHING, Path("x"))
     )
 
 
 def test_the_report_names_means_spreads_optimism_and_what_is_told_apart(tmp_path: Path) -> None:
     values = [0.31, 0.33, 0.32, 0.4, 0.5, 0.6, 0.51, 0.5, 0.52]
-    said = describe_confirmation(confirmed(tmp_path, values), Path("runs/x"))
+    said = describe_confirmation(confirmed(tmp_path, values), NOTHING, Path("runs/x"))
     assert (
         "trial 1: 0.320000 (sd 0.010000, n 3); 0.190000 better than the defaults "
         "(95 %: 0.146970 better to 0.233030 better)" in said
@@ -259,7 +261,9 @@ def test_the_report_names_means_spreads_optimism_and_what_is_told_apart(tmp_path
 
 
 def test_it_is_plain_where_the_defaults_win_by_their_mean(tmp_path: Path) -> None:
-    said = describe_confirmation(confirmed(tmp_path, [0.4] * 6 + [0.1, 0.2, 0.1]), Path("x"))
+    said = describe_confirmation(
+        confirmed(tmp_path, [0.4] * 6 + [0.1, 0.2, 0.1]), NOTHING, Path("x")
+    )
     assert (
         "Best      the defaults (trial 0): by the mean, nothing that was confirmed is better"
         in said

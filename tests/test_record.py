@@ -10,9 +10,12 @@ from kptrain.config import Metric, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.errors import CheckpointError
 from kptrain.resolve import change, settings_of
+from search.importance import Importance
 from search.promote import as_saved
 from search.record import Record, State, TrialRecord
 from search.report import describe_result
+
+NOTHING = Importance("val_loss", 1, 3, (), "too few")
 
 
 def epoch(number: int, value: float) -> EpochReport:
@@ -138,10 +141,11 @@ def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path
     record = Record(tmp_path, "val_loss")
     add(record, [0.5, 0.4, 0.3], "completed")
     winner = add(record, [0.5, 0.3, 0.24], "completed", lr=0.002)
-    said = describe_result(winner, record, Path("runs/x"))
+    said = describe_result(winner, record, NOTHING, Path("runs/x"))
     assert "trial 1 (completed), val_loss 0.240000, lr=0.002" in said
     assert "val_loss 0.300000 (trial 0, completed after epoch 3)" in said
     assert "0.060000 (20.0%) better" in said
+    assert "\nMattered  cannot be told: too few\n" in said
     assert said.endswith("python -m kptrain runs/x/best/config.yaml")
 
 
@@ -149,7 +153,7 @@ def test_defaults_that_were_stopped_are_compared_at_the_same_epoch(tmp_path: Pat
     record = Record(tmp_path, "val_loss")
     add(record, [0.5], "stopped")
     winner = add(record, [0.6, 0.3, 0.2], "completed", lr=0.1)
-    said = describe_result(winner, record, tmp_path)
+    said = describe_result(winner, record, NOTHING, tmp_path)
     assert "trial 0, stopped after epoch 1); the best was 0.100000 (20.0%) worse by then" in said
 
 
@@ -157,12 +161,14 @@ def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) ->
     record = Record(tmp_path, "val_ap")
     defaults = add(record, [0.5, 0.6, 0.7], "completed")
     add(record, [0.1, 0.1, 0.1], "completed")
-    assert "nothing that was tried is better" in describe_result(defaults, record, Path("x"))
+    assert "nothing that was tried is better" in describe_result(
+        defaults, record, NOTHING, Path("x")
+    )
     record = Record(tmp_path / "other", "val_ap")
     record.run_dir.mkdir()
     add(record, [], "failed")
     winner = add(record, [0.5, 0.6, 0.7], "completed")
-    assert "failed: it broke" in describe_result(winner, record, Path("x"))
+    assert "failed: it broke" in describe_result(winner, record, NOTHING, Path("x"))
 
 
 def test_an_interrupted_winner_counts_up_to_the_epoch_that_its_checkpoint_has(
