@@ -151,10 +151,10 @@ def test_a_space_cannot_be_altered() -> None:
 
 
 IN_THE_FILE = [
-    ("spaces: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed or "
-     "sampler only, but got 'spaces'; did you mean space?"),
-    ("axes: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed or "
-     "sampler only, but got 'axes'; did you mean base?"),
+    ("spaces: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed, "
+     "sampler or confirm only, but got 'spaces'; did you mean space?"),
+    ("axes: 1", "must have base, space, metric, trials, keep, asha, resources, start, seed, "
+     "sampler or confirm only, but got 'axes'; did you mean base?"),
     ("metric: loss", "metric must be 'val_loss', 'val_oks' or 'val_ap', but got 'loss'"),
     ("seed: -1", "seed must be greater than or equal to 0, but got -1"),
     ("sampler: tpee", "sampler must be 'tpe' or 'random', but got 'tpee'"),
