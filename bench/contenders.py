@@ -47,7 +47,6 @@ class Ours:
         self._epochs = epochs
         self._settings: list[Settings] = []
         self._best: dict[int, float] = {}
-        self._waiting: set[int] = set()
 
     def next_job(self) -> tuple[int, Settings]:
         number = self._asha.promote()
@@ -63,12 +62,8 @@ class Ours:
             self._searcher.finish(number, "completed", self._best[number])
             return False
         goes_on = self._asha.report(number, epoch, value)
-        if not goes_on:
-            self._waiting.add(number)
-            waiting = self._asha.waiting()
-            for dropped in self._waiting - waiting:
-                self._searcher.finish(dropped, "stopped", None)
-            self._waiting = waiting
+        for out in self._asha.pop_out():
+            self._searcher.finish(out, "stopped", None)
         return goes_on
 
 
@@ -83,6 +78,7 @@ class RayStack:
         from ray.tune.search.optuna import OptunaSearch  # noqa: PLC0415
 
         logging.getLogger("ray").setLevel(logging.ERROR)
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
         np.random.seed(seed)  # (ASHA draws its bracket from there)
         told = {"sampler": sampler} if sampler else {"seed": seed}
         self._search = OptunaSearch(distributions_of(space), metric="loss", mode="min", **told)

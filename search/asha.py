@@ -33,7 +33,7 @@ class Rung:
     pairs: list[tuple[float, float]] = field(default_factory=list)
     """Of these trials their values here and at the next rung."""
     num_arrived: int = 0
-    num_promoted: int = 0
+    promoted: set[int] = field(default_factory=set)
     waiting: list[tuple[float, int, int]] = field(default_factory=list)
     """Value, order of arrival and number of those that wait, the best first."""
 
@@ -59,6 +59,7 @@ class Asha:
         self._reduction = reduction
         self._passed: dict[int, int] = {}
         self._best: dict[int, float] = {}
+        self._out: list[int] = []
 
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Whether the trial goes on at once; otherwise it waits, or is out."""
@@ -80,6 +81,7 @@ class Asha:
         if rung.waiting[0] == entry and self._has_room(rung):
             self._take(rung)
             return True
+        self._out += [number for _, _, number in rung.waiting[self._reduction :]]
         del rung.waiting[self._reduction :]
         return False
 
@@ -92,7 +94,7 @@ class Asha:
             if rung.waiting and self._has_room(rung):
                 return self._take(rung)
         for rung in self._rungs if last_call else ():
-            if rung.waiting and not rung.num_promoted:
+            if rung.waiting and not rung.promoted:
                 return self._take(rung)
         return None
 
@@ -104,12 +106,22 @@ class Asha:
         """The trials that may still go on."""
         return {number for rung in self._rungs for _, _, number in rung.waiting}
 
+    def pop_out(self) -> list[int]:
+        """The trials that will not go on, since this was asked last."""
+        out, self._out = self._out, []
+        return out
+
+    def forget(self, number: int) -> None:
+        """A trial failed: another one may go on in its place."""
+        for rung in self._rungs:
+            rung.promoted.discard(number)
+
     def _has_room(self, rung: Rung) -> bool:
-        return rung.num_promoted < rung.num_arrived // self._reduction
+        return len(rung.promoted) < rung.num_arrived // self._reduction
 
     def _take(self, rung: Rung) -> int:
-        rung.num_promoted += 1
         _, _, number = rung.waiting.pop(0)
+        rung.promoted.add(number)
         return number
 
 

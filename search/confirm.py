@@ -29,7 +29,7 @@ def fresh_seeds(space: Space, base: TrainConfig, count: int) -> list[int]:
 
 
 def candidates(search: Record, top: int) -> list[TrialRecord]:
-    """The best trials that were not interrupted, best first, and the defaults; no settings twice.
+    """The best trials, best first, and the defaults; no settings twice.
 
     Whatever trial has the defaults' settings, trial 0 stands for it.
     """
@@ -38,7 +38,7 @@ def candidates(search: Record, top: int) -> list[TrialRecord]:
     for ranked in search.ranking():
         trial = defaults if ranked.config == defaults.config else ranked
         is_new = all(trial.config != other.config for other in chosen)
-        if is_new and ranked.state != "interrupted" and len(chosen) < top:
+        if is_new and len(chosen) < top:
             chosen.append(trial)
     return chosen if any(trial is defaults for trial in chosen) else [*chosen, defaults]
 

@@ -236,6 +236,7 @@ class _Proposals(_NotPickled, TuneSearcher):
             return False
         self._spending.begin(number, again=True)
         self._shares[number] = min(2 * self._gpu, 1.0)
+        self._wandb_ids[number] = uuid4().hex[:8]
         self._again.append(number)
         return True
 
@@ -273,7 +274,8 @@ class _Stopper(_NotPickled, tune.Stopper):
 
 
 class _Scheduler(_NotPickled, FIFOScheduler):
-    """Our ASHA as Tune asks it, after each epoch: a trial that waits is stopped, to Tune."""
+    """Our ASHA as Tune asks it, after each epoch but a training's last: a trial that waits is
+    stopped, to Tune, which tells `_Watch` so before it asks for the next one."""
 
     def __init__(self, proposals: _Proposals, record: Record, asha: Asha) -> None:
         super().__init__()
@@ -342,6 +344,7 @@ class _Watch(_NotPickled, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         told, error = self._told(trial), cause_of(trial)
         self._spending.end(told.number)
+        self._asha.forget(told.number)
         if not isinstance(error, OutOfMemoryError) or not trial.config["gpu"]:
             self._end(told, "failed", in_one_line(error))
         elif self._proposals.try_again(told.number):
@@ -366,10 +369,9 @@ class _Watch(_NotPickled, tune.Callback):
 
     def _end_overtaken(self) -> None:
         """End those that waited and do no longer, as others at their rung are better."""
-        waiting = self._asha.waiting()
-        for told in self._record.trials:
-            is_waiting = told.number in waiting or told.number in self._proposals.open
-            if told.state == "paused" and not is_waiting:
+        for number in self._asha.pop_out():
+            told = self._record.trials[number]
+            if told.state == "paused":
                 self._end(told, "stopped")
 
     def _end(self, told: TrialRecord, ending: Ending, error: str = "") -> None:

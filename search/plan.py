@@ -133,7 +133,9 @@ def disk_bound(space: Space, base: TrainConfig, at_once: int) -> int:
     sizes = [checkpoint_bytes(config) for config in _with_each(space, base, MODEL_AXES)]
     best, resume = max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
     kept = space.keep + 1 + confirmed_settings(space)
-    waiting = space.asha.reduction * len(rungs(space.asha, max_epochs(space, base)))
+    last = max_epochs(space, base)
+    num_rungs = len(rungs(space.asha, last)) + (early_rung(space.asha, last) is not None)
+    waiting = space.asha.reduction * num_rungs
     return (2 * at_once + waiting) * (best + resume) + kept * best
 
 

@@ -133,18 +133,17 @@ class Record:
         return self.ranking()[: self._keep]
 
     def leader(self) -> TrialRecord | None:
-        """The best trial that completed; while none has, the best that was stopped early or, last,
-        interrupted.
+        """The best trial that completed; while none has, the best that was stopped or interrupted.
 
-        Only a completed trial can be repeated as a whole, so it goes before a stopped one.
+        Only a completed trial can be repeated as a whole, so it goes before another one.
         """
         return next(iter(self.ranking()), None)
 
     def ranking(self) -> list[TrialRecord]:
         """The trials that ended with an epoch or more, the leader first."""
-        order: list[State] = ["completed", "stopped", "interrupted"]
-        ended = [trial for trial in self.trials if trial.state in order and trial.curve]
-        return sorted(ended, key=lambda trial: (order.index(trial.state), self._rank(trial)))
+        states: list[State] = ["completed", "stopped", "interrupted"]
+        ended = [trial for trial in self.trials if trial.state in states and trial.curve]
+        return sorted(ended, key=lambda trial: (trial.state != "completed", self._rank(trial)))
 
     def best(self) -> float | None:
         """The best value of any trial so far, running ones included."""

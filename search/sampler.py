@@ -10,6 +10,7 @@ Source: Thompson sampling as in Kandasamy et al., Parallelised Bayesian Optimisa
 Sampling, section 2: trials that run side by side differ as each follows a draw of its own.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
@@ -26,6 +27,8 @@ from search.domains import Choice, Range
 from search.gaussian_process import GaussianProcess
 from search.unit_cube import Points, UnitCube
 
+FAILED = "failed"
+"""The attribute of a trial whose training failed; Optuna has one state for that and for Ctrl-C."""
 NUM_RANDOM = 6
 """Trials with a value before the process is asked."""
 MOST_FITTED = 100
@@ -43,7 +46,7 @@ NUM_STEPS = 20
 
 
 class RungSampler(BaseSampler):
-    """Proposes from what trials have reported at the rungs; one that failed before says nothing."""
+    """Proposes from what trials have reported at the rungs."""
 
     def __init__(
         self,
@@ -61,6 +64,8 @@ class RungSampler(BaseSampler):
         self._random = RandomSampler(seed)
         _, axis_of = self._cube.features(self._cube.draw(np.random.default_rng(0), 1))
         self._process = GaussianProcess(axis_of)
+        self._points: dict[int, Points] = {}
+        self._tried: set[bytes] = set()
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -73,11 +78,14 @@ class RungSampler(BaseSampler):
     ) -> dict[str, Any]:
         """A point for all axes together."""
         told = study.get_trials(deepcopy=False)
+        for one in told[len(self._points) : trial.number]:
+            self._points[one.number] = self._cube.encode(one.params)
+            self._tried.update(_keys(self._points[one.number][None]))
         order = best_first(_at_rungs(told, self._rungs, study.direction))
         if len(order) < NUM_RANDOM:
             return self._cube.decode(self._cube.draw(self._rng, 1)[0])
         chosen = self._choose(len(order))
-        points = np.array([self._cube.encode(told[order[place]].params) for place in chosen])
+        points = np.array([self._points[order[place]] for place in chosen])
         return self._cube.decode(self._sample(points, _worth(chosen, len(order))))
 
     def sample_independent(
@@ -101,7 +109,7 @@ class RungSampler(BaseSampler):
         candidates = self._candidates(points[:NUM_BEST])
         mean, deviation = self._process.predict(fit, self._cube.features(candidates)[0])
         drawn: Points = self._rng.normal(mean, deviation)
-        drawn[(candidates[:, None] == points).all(axis=2).any(axis=1)] = -np.inf  # known already
+        drawn[[key in self._tried for key in _keys(candidates)]] = -np.inf
         best: Points = candidates[drawn.argmax()]
         return best
 
@@ -137,17 +145,25 @@ def best_first(at_rungs: Sequence[Mapping[int, float]]) -> list[int]:
     return order
 
 
+def _keys(points: Points) -> list[bytes]:
+    """The same for points (n, d) of the same settings, whatever their last digits."""
+    return [row.tobytes() for row in np.round(points, 9)]
+
+
 def _at_rungs(
     told: Sequence[FrozenTrial], rungs: Sequence[int], direction: StudyDirection
 ) -> list[dict[int, float]]:
     """For each rung the value of each trial there, signed so that lower is better.
 
     A trial that skipped a rung has there the value of its next epoch; one that is complete keeps
-    its value at the rungs that its training does not reach.
+    its value at the rungs that its training does not reach. One that failed is the worst.
     """
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
     found: list[dict[int, float]] = [{} for _ in rungs]
     for trial in told:
+        if FAILED in trial.user_attrs:
+            found[0][trial.number] = math.inf
+            continue
         values = trial.intermediate_values
         last = next(reversed(values), 0)  # they are told in order
         for at_rung, rung in zip(found, rungs, strict=True):

@@ -6,6 +6,7 @@ never as a finished result.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from optuna.trial import Trial, TrialState, create_trial
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.resolve import settings_of
 from search.domains import Choice, Range
-from search.sampler import RungSampler
+from search.sampler import FAILED, RungSampler
 from search.space import SamplerName, Space, early_rung, max_epochs, rungs
 
 Ending = Literal["completed", "stopped", "failed", "interrupted"]
@@ -64,6 +65,7 @@ class Searcher:
         self._epochs: dict[int, int] = {}
         self._best: dict[int, float] = {}
         self._better = max if maximise else min
+        self._worst = -math.inf if maximise else math.inf
 
     @classmethod
     def of(cls, space: Space, base: TrainConfig) -> "Searcher":
@@ -85,7 +87,7 @@ class Searcher:
     ) -> None:
         """Take a trial of an earlier search, all of its values on the axes, as one of this one."""
         epochs, values = zip(*curve, strict=True)
-        best = list(accumulate(values, self._better))
+        best = list(accumulate(map(self._finite, values), self._better))
         trial = create_trial(
             state=STATES[ending],
             value=best[-1] if ending == "completed" else None,
@@ -112,7 +114,8 @@ class Searcher:
         Optuna is told the best so far: a trial is worth its best epoch, whose checkpoint is kept.
         """
         if number in self._trials and epoch > self._epochs.get(number, 0):
-            best = self._best[number] = self._better(value, self._best.get(number, value))
+            known = self._best.get(number, self._worst)
+            best = self._best[number] = self._better(self._finite(value), known)
             self._trials[number].report(best, epoch)
             self._epochs[number] = epoch
 
@@ -120,7 +123,13 @@ class Searcher:
         """Tell how a trial ended, and its best value if it completed."""
         if number in self._trials:
             value = best if ending == "completed" else None
+            if ending == "failed":
+                self._trials[number].set_user_attr(FAILED, True)
             self._study.tell(self._trials.pop(number), value, STATES[ending])
+
+    def _finite(self, value: float) -> float:
+        """The value, or the worst one instead of one that is not finite."""
+        return value if math.isfinite(value) else self._worst
 
     @property
     def study(self) -> optuna.Study:

@@ -44,6 +44,11 @@ class UnitCube:
         for column, levels in enumerate(self._levels):
             if levels is not None:
                 snapped[:, column] = (_level(points[:, column], levels) + 0.5) / levels
+        for column, axis in enumerate(self._axes.values()):
+            if isinstance(axis, Range) and axis.kind == "int" and axis.log:
+                low, high = _scaled_ends(axis)
+                nearest = np.round(np.exp(low + points[:, column] * (high - low)))
+                snapped[:, column] = (np.log(np.clip(nearest, *axis.ends())) - low) / (high - low)
         return snapped
 
     def features(self, points: Points) -> tuple[Points, NDArray[np.intp]]:

@@ -114,7 +114,7 @@ def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run(config: TrainConfig, run_dir: Path, **options: bool) -> list[EpochReport]:
+def run(config: TrainConfig, run_dir: Path, **options: Any) -> list[EpochReport]:
     with closing(fit(config, run_dir, **options)) as reports:
         return list(reports)
 

@@ -3,7 +3,9 @@
 import math
 import random
 
-from search.asha import Asha
+import pytest
+
+from search.asha import NUM_PAIRS, Asha, kendall_tau
 
 
 def arrive(asha: Asha, epoch: int, values: dict[int, float]) -> list[int]:
@@ -102,10 +104,10 @@ def test_the_last_call_lets_one_go_on_at_each_rung_that_has_let_none() -> None:
     assert asha.report(1, 4, 0.1)
 
 
-def test_the_best_third_goes_on_whatever_the_order_of_arrival() -> None:
+def test_the_best_always_goes_on_and_so_do_most_of_the_best_third_in_any_order() -> None:
     rng = random.Random(0)
-    promoted_best = 0
-    for _ in range(200):
+    shares = []
+    for _ in range(100):
         values = list(range(90))
         rng.shuffle(values)
         asha, went = Asha([1], 3), set()
@@ -115,5 +117,59 @@ def test_the_best_third_goes_on_whatever_the_order_of_arrival() -> None:
             while (number := asha.promote()) is not None:
                 went.add(number)
         assert len(went) == 30
-        promoted_best += 0 in went
-    assert promoted_best == 200
+        assert 0 in went
+        shares.append(sum(value < 30 for value in went) / 30)
+    assert sum(shares) / len(shares) > 0.7
+
+
+def test_who_will_not_go_on_is_told_once() -> None:
+    asha = Asha([1], 3)
+    arrive(asha, 1, {number: float(-number) for number in range(5)})
+    assert sorted(asha.waiting() | set(asha.pop_out())) == [0, 1, 3, 4]  # 2 went on
+    assert asha.pop_out() == []
+
+
+def test_a_trial_that_failed_after_it_went_on_leaves_its_place_to_another() -> None:
+    asha = Asha([1], 3)
+    arrive(asha, 1, {0: 0.1, 1: 0.2, 2: 0.3})
+    assert asha.promote() == 0
+    assert asha.promote(last_call=True) is None
+    asha.forget(0)
+    assert asha.promote() == 1
+
+
+def early(agree: bool) -> Asha:
+    """ASHA after as many trials as judge its early rung have reached the next one."""
+    asha = Asha([3], 3, early=1)
+    for number in range(NUM_PAIRS):
+        assert asha.report(number, 1, float(number))  # nobody is stopped before it is judged
+    for number in range(NUM_PAIRS):
+        asha.report(number, 3, float(number if agree else -number))
+    return asha
+
+
+def test_an_early_rung_that_ranks_as_the_next_one_does_stops_trials_from_then_on() -> None:
+    asha = early(agree=True)
+    assert arrive(asha, 1, {100: 5.0, 101: 6.0}) == []
+    assert arrive(asha, 1, {102: 4.0}) == [102]
+
+
+def test_an_early_rung_that_ranks_otherwise_never_stops_a_trial() -> None:
+    asha = early(agree=False)
+    numbers = range(100, 130)
+    assert arrive(asha, 1, dict.fromkeys(numbers, 1000000.0)) == list(numbers)
+
+
+def test_an_early_rung_is_not_judged_by_fewer_trials() -> None:
+    asha = Asha([3], 3, early=1)
+    for number in range(NUM_PAIRS - 1):
+        asha.report(number, 1, float(number))
+        asha.report(number, 3, float(number))
+    assert arrive(asha, 1, {100: 5.0, 101: 6.0, 102: 7.0}) == [100, 101, 102]
+
+
+def test_kendalls_tau_counts_pairs_in_the_same_order_less_those_that_are_not() -> None:
+    assert kendall_tau([(1, 10), (2, 20), (3, 30)]) == 1
+    assert kendall_tau([(1, 30), (2, 20), (3, 10)]) == -1
+    assert kendall_tau([(1, 10), (2, 30), (3, 20)]) == pytest.approx(1 / 3)
+    assert kendall_tau([(1, 10), (1, 20), (3, 30)]) == pytest.approx(2 / 3)

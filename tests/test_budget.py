@@ -149,3 +149,18 @@ def test_a_budget_is_spelled_by_the_parts_that_are_given() -> None:
         "900 epochs",
     ]
     assert describe_budget(Budget(hours=2)) == ["2 hours"]
+
+
+def test_a_trial_that_waited_is_taken_up_while_an_epoch_is_left() -> None:
+    spending = Spending(Budget(epochs=6), grace_epochs=2)
+    for number in (0, 1):
+        spending.begin(number)
+        for _ in range(2):
+            spending.may_go_on(number)
+        spending.end(number)  # it waits at a rung
+    assert spending.may_take_up()
+    spending.take_up(0)
+    assert spending.may_go_on(0)
+    assert not spending.may_go_on(0)
+    spending.end(0)
+    assert not spending.may_take_up()

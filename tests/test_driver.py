@@ -26,14 +26,14 @@ def test_a_process_that_is_gone_is_said_to_be_so() -> None:
 
 def test_a_trial_out_of_memory_is_not_tried_again_once_the_budget_is_spent(tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
-    path.write_text("space: {optim.lr: {low: 1e-4, high: 1e-2}}\nepochs: 7\n")
+    path.write_text("space: {optim.lr: {low: 1e-4, high: 1e-2}}\nepochs: 9\n")
     space = read_space(path)
     base = resolve_space(space, {"data.root": "embedded"})
     spending = Spending(space, space.asha.grace_epochs)
     proposals = _Proposals(
         space, base, Record(tmp_path, "val_loss"), 0.25, Listed([]), spending, Asha([3], 3)
     )
-    for number in (0, 1):  # three epochs each
+    for number in (0, 1):  # four epochs each
         spending.begin(number)
     assert not proposals.try_again(0)
     spending.end(0)

@@ -34,6 +34,14 @@ def test_a_run_stopped_after_an_epoch_and_resumed_equals_an_uninterrupted_one(
     assert_equal_runs(tmp_path, uninterrupted)
 
 
+def test_a_run_up_to_an_epoch_ends_there_and_its_rest_equals_an_uninterrupted_one(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    assert [report.epoch for report in run(config, tmp_path, until=2)] == [1, 2]
+    assert [report.epoch for report in run(config, tmp_path, resume=True, until=9)] == [3]
+    assert_equal_runs(tmp_path, uninterrupted)
+
+
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_a_run_killed_between_its_two_checkpoints_and_resumed_equals_an_uninterrupted_one(
     config: TrainConfig,

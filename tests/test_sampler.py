@@ -128,13 +128,42 @@ def test_settings_that_were_tried_are_not_proposed_again_while_there_are_others(
     for number in range(24):
         seen.append(searcher.propose(number)["n"])
         searcher.report(number, 1, abs(seen[-1] - 15.0))
-    later = seen[NUM_RANDOM:]
+    at_once = [searcher.propose(24 + n)["n"] for n in range(3)]  # with nothing told between
+    later = seen[NUM_RANDOM:] + at_once
     assert len(set(later)) == len(later)
     assert not set(later) & set(seen[:NUM_RANDOM])
 
 
-def test_a_value_that_is_not_finite_is_the_worst() -> None:
-    assert best_first([{0: float("inf"), 1: 1e9, 2: 0.5}]) == [2, 1, 0]
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("maximise", [False, True])
+def test_a_value_that_is_not_finite_is_the_worst_and_a_later_one_counts(
+    odd: float, maximise: bool
+) -> None:
+    searcher = Searcher(AXES, [], [1], maximise=maximise)
+    searcher.propose(0)
+    for epoch, value in ((1, odd), (2, 0.5), (3, odd)):
+        searcher.report(0, epoch, value)
+    worst = float("-inf") if maximise else float("inf")
+    assert searcher.study.trials[0].intermediate_values == {1: worst, 2: 0.5, 3: 0.5}
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_where_trainings_fail_no_more_are_tried_than_need_be(before: int) -> None:
+    axes = {"x": Range("float", 0.0, 1.0), "y": Range("float", 0.0, 1.0)}
+    searcher = Searcher(axes, [], [1, 3], seed=0)
+    failed = []
+    for number in range(60):
+        settings = searcher.propose(number)
+        failed.append(settings["x"] > 0.5)
+        if failed[-1]:  # at once, or after an epoch with a good value
+            for epoch in range(1, before + 1):
+                searcher.report(number, epoch, -1.0)
+            searcher.finish(number, "failed", None)
+        else:
+            searcher.report(number, 1, settings["y"])
+            searcher.report(number, 3, settings["y"])
+            searcher.finish(number, "completed", settings["y"])
+    assert sum(failed[-30:]) < 8
 
 
 def test_a_step_takes_at_most_20_ms_at_a_thousand_trials() -> None:

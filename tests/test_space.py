@@ -130,7 +130,7 @@ def test_what_a_file_leaves_out_has_defaults() -> None:
     space = read()
     assert (space.base, space.start, space.metric) == ({}, (), "val_loss")
     assert (space.asha, space.resources) == (Asha(), Resources())
-    assert (space.asha.grace_epochs, space.asha.reduction) == (3, 3)
+    assert (space.asha.grace_epochs, space.asha.reduction) == (4, 3)
     assert (space.resources.cpu, space.resources.gpu) == (1, 1.0)
     assert (space.seed, space.sampler) == (0, "gp")
 
@@ -160,10 +160,10 @@ IN_THE_FILE = [
     ("hours: .nan", "hours must be a finite number, but got nan"),
     ("gpu_hours: -1", "gpu_hours must be greater than 0, but got -1"),
     ("epochs: 2.5", "epochs must be a valid integer, but got 2.5"),
-    ("epochs: 2", "epochs must be at least asha.grace_epochs (3) for the base and each of the 0 "
-     "points of start, 3, but got 2; raise it"),
+    ("epochs: 2", "epochs must be at least asha.grace_epochs (4) for the base and each of the 0 "
+     "points of start, 4, but got 2; raise it"),
     ("epochs: 8\nstart: [{optim.lr: 2e-3}, {optim.lr: 3e-3}]", "epochs must be at least "
-     "asha.grace_epochs (3) for the base and each of the 2 points of start, 9, but got 8; "
+     "asha.grace_epochs (4) for the base and each of the 2 points of start, 12, but got 8; "
      "raise it"),
     ("metric: loss", "metric must be 'val_loss', 'val_oks' or 'val_ap', but got 'loss'"),
     ("seed: -1", "seed must be greater than or equal to 0, but got -1"),
@@ -346,7 +346,7 @@ def test_start_points_need_room_in_the_budget_of_the_command_line_too() -> None:
     with pytest.raises(SettingsError, match=r"^--trials: must be more than the 1 points of start"):
         with_budget(space, {"trials": 1})
     with pytest.raises(
-        SettingsError, match=r"^--epochs: must be at least asha\.grace_epochs \(3\)"
+        SettingsError, match=r"^--epochs: must be at least asha\.grace_epochs \(4\)"
     ):
         with_budget(space, {"epochs": 5})
 
@@ -379,7 +379,7 @@ AGAINST_THE_BASE = [
      "data.view cannot be varied while data.limit_val is set, but that is 50: it counts images in "
      "one view and persons in the other; remove one of the two"),
     (LR, "base: {train.epochs: 2}", "asha.grace_epochs must be at most train.epochs (2), but got "
-     "3; lower it, or train for longer"),
+     "4; lower it, or train for longer"),
     ("{heatmap.sigma_px: {low: 1, high: 8}}", "metric: val_ap",
      "at heatmap.sigma_px=8.0: heatmap.sigma_px must be at most a quarter of the heatmap's "
      "shorter side (24 px at data.image_size [96, 96]), but got 8.0"),
@@ -428,7 +428,7 @@ def test_the_base_may_lie_outside_of_the_axes_where_it_is_not_combined_with_them
         ("train.epoch", 3, "--set: train.epoch is not a setting; did you mean train.epochs?"),
         ("train.epochs", 0, "--set: train.epochs must be greater than or equal to 1, but got 0"),
         ("train.epochs", 2, "x.yaml with --set: asha.grace_epochs must be at most train.epochs "
-         "(2), but got 3; lower it, or train for longer"),
+         "(2), but got 4; lower it, or train for longer"),
     ],
 )  # fmt: skip
 def test_what_the_command_line_says_is_checked_against_the_space(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import changed, rows
+from conftest import assert_equal_runs, changed, resume_state, rows
 
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError
@@ -71,6 +71,40 @@ def test_a_trial_whose_last_files_cannot_be_written_does_not_harm_the_next(
         assert trial.reset_config(trial_config(config, tmp_path / "1", "second"))
     assert "its last files: the disk is full" in capsys.readouterr().out
     assert trial.step()["epoch"] == 1
+    trial.cleanup()
+
+
+def test_a_trial_put_down_at_its_rungs_and_taken_up_by_another_equals_an_uninterrupted_one(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    asked = trial_config(config, tmp_path, "first") | {"rungs": [1, 2]}
+    first = KeypointTrial(asked)
+    assert first.step()["epoch"] == 1
+    # The first still lives, and has let go of the folder.
+    second = KeypointTrial(asked | {"epoch": 1})
+    assert [second.step()["epoch"], second.step()["epoch"]] == [2, 3]
+    assert_equal_runs(tmp_path, uninterrupted)
+    first.cleanup()
+    second.cleanup()
+
+
+def test_a_trial_goes_on_beyond_a_rung_by_itself(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    trial = KeypointTrial(trial_config(config, tmp_path, "x") | {"rungs": [2]})
+    assert [trial.step()["done"] for _ in range(3)] == [False, False, True]
+    assert_equal_runs(tmp_path, uninterrupted)
+    trial.cleanup()
+
+
+def test_a_rung_has_the_state_on_disk_however_seldom_it_is_saved_else(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    seldom = changed(config, "checkpoint.resume_epochs", 3)
+    trial = KeypointTrial(trial_config(seldom, tmp_path, "x") | {"rungs": [2]})
+    trial.step()
+    trial.step()
+    assert len(resume_state(tmp_path)["curve"]) == 2
     trial.cleanup()
 
 

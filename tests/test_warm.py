@@ -23,6 +23,7 @@ space:
   optim.lr: {low: 1e-4, high: 1e-2, log: true}
   train.batch_size: [4, 8]
 trials: 9
+asha: {grace_epochs: 3}
 """
 
 
@@ -112,6 +113,7 @@ space:
   schedule.step_epochs: {low: 1, high: 9}
 metric: val_ap
 trials: 9
+asha: {grace_epochs: 3}
 """
     earlier = Earlier(tmp_path, text=text)
     settings = {
