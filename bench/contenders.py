@@ -20,6 +20,9 @@ from search.searcher import Searcher
 from search.space import Asha as AshaSettings
 from search.space import SamplerName, early_rung, rungs
 
+DEFAULT = AshaSettings()
+"""As a space file that says nothing of ASHA has it."""
+
 
 class Ours:
     """The project's searcher and scheduler; `sampler` as in a space file."""
@@ -31,19 +34,15 @@ class Ours:
         seed: int,
         *,
         sampler: SamplerName = "gp",
-        grace: int = 4,
-        reduction: int = 3,
     ) -> None:
         axes: dict[str, Choice | Range] = {
             name: Range("int" if whole else "float", low, high, log)
             for name, (low, high, log, whole) in space.items()
         }
-        settings = AshaSettings(grace_epochs=grace, reduction=reduction)
-        stops = rungs(settings, epochs)
-        early = early_rung(settings, epochs)
+        stops, early = rungs(DEFAULT, epochs), early_rung(DEFAULT, epochs)
         told = [*([early] if early else []), *stops, epochs]
         self._searcher = Searcher(axes, [], told, seed=seed, sampler=sampler)
-        self._asha = Asha(stops, reduction, early)
+        self._asha = Asha(stops, DEFAULT.reduction, early)
         self._epochs = epochs
         self._settings: list[Settings] = []
         self._best: dict[int, float] = {}
@@ -71,9 +70,15 @@ class RayStack:
     """Ray's OptunaSearch, or random settings, with Ray's own ASHA, without its actors."""
 
     def __init__(
-        self, space: Spec, epochs: int, seed: int, sampler: BaseSampler | None, grace: int = 1
+        self,
+        space: Spec,
+        epochs: int,
+        seed: int,
+        sampler: BaseSampler | None,
+        grace: int = 1,
+        reduction: int = 4,
     ) -> None:
-        """sampler: None for the one that OptunaSearch brings."""
+        """sampler: None for the one that OptunaSearch brings; the others as Ray has them."""
         from ray.tune.schedulers import ASHAScheduler  # noqa: PLC0415  (seconds)
         from ray.tune.search.optuna import OptunaSearch  # noqa: PLC0415
 
@@ -83,7 +88,12 @@ class RayStack:
         told = {"sampler": sampler} if sampler else {"seed": seed}
         self._search = OptunaSearch(distributions_of(space), metric="loss", mode="min", **told)
         self._asha = ASHAScheduler(
-            time_attr="epoch", metric="loss", mode="min", max_t=epochs, grace_period=grace
+            time_attr="epoch",
+            metric="loss",
+            mode="min",
+            max_t=epochs,
+            grace_period=grace,
+            reduction_factor=reduction,
         )
         self._epochs = epochs
         self._trials: list[Any] = []
@@ -156,6 +166,9 @@ CONTENDERS: dict[str, Callable[[Spec, int, int], Contender]] = {
     ),
     "random, Ray's ASHA": lambda space, epochs, seed: RayStack(
         space, epochs, seed, RandomSampler(seed)
+    ),
+    "random, Ray's ASHA, 4 and 3": lambda space, epochs, seed: RayStack(
+        space, epochs, seed, RandomSampler(seed), DEFAULT.grace_epochs, DEFAULT.reduction
     ),
     "random, our ASHA": lambda space, epochs, seed: Ours(space, epochs, seed, sampler="random"),
     "Ray's OptunaSearch and ASHA": lambda space, epochs, seed: RayStack(space, epochs, seed, None),

@@ -36,6 +36,8 @@ MOST_FITTED = 100
 NUM_CANDIDATES = 500
 NEARBY = 0.2
 """Share of the candidates that lie around the best trials; the others fill the cube."""
+REFINED = 0.5
+"""Share of the proposals that have such candidates at all; the others look everywhere alike."""
 NUM_BEST = 10
 WIDTHS = (0.3, 0.6)
 """Standard deviations of the distance of those candidates from the trial, in the cube."""
@@ -115,7 +117,7 @@ class RungSampler(BaseSampler):
 
     def _candidates(self, best: Points) -> Points:
         """Points (m, d) all over the cube, and around the best (n, d)."""
-        num_near = round(NEARBY * NUM_CANDIDATES)
+        num_near = round(NEARBY * NUM_CANDIDATES) if self._rng.random() < REFINED else 0
         anywhere = self._cube.draw(self._rng, NUM_CANDIDATES)
         origin = best[self._rng.integers(len(best), size=num_near)]
         width = self._rng.choice(WIDTHS, num_near)[:, None]
