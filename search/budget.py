@@ -1,6 +1,6 @@
 """What a search may spend, and what it has spent: trials, hours, GPU hours and epochs.
 
-An epoch is promised before it is trained, and those that every trial gets are promised when it
+An epoch is promised before it is trained, and its grace epochs are promised to a trial when it
 begins. So no more epochs are trained than the budget has, however many trials run at once, and no
 trial begins that could not be judged. Hours run from when the first trial's process is there; a
 trial under way when they are over ends with its current epoch.
@@ -71,7 +71,7 @@ class Spending:
         return not self._time_is_up() and self._epochs_free() >= self._grace_epochs
 
     def begin(self, number: int, again: bool = False) -> None:
-        """A trial is to run: it is promised the epochs that every trial gets."""
+        """A trial is to run: it is promised its grace epochs."""
         self._num_begun += not again
         self._promised[number] = self._grace_epochs
 

@@ -49,7 +49,7 @@ class Asha(Settings):
     """When ASHA compares trials, and how many it lets go on."""
 
     grace_epochs: PositiveInt = 4
-    """Epochs that every trial gets."""
+    """Epochs that a trial gets, unless an early rung is shown to tell as much (`early_rung`)."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """One in so many trials goes on beyond a rung; rungs grow by the same factor."""
 
