@@ -1,8 +1,8 @@
 """Real searches of `spaces/quick.yaml` on the drawn set, against the defaults and random settings.
 
 Each seed has two searches of the same epochs, one with our sampler and one with random settings,
-both with our ASHA. What each finds and the defaults are then trained with three seeds that no search
-has seen (`confirm`), and what is compared is the mean of these: no value was chosen for being best.
+both with our ASHA. What each finds and the defaults are then trained with three fresh seeds
+(`confirm`), and what is compared is the mean of these: no value was chosen for being best.
 
     python -m bench.real_search
 """
