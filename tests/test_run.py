@@ -29,7 +29,7 @@ LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
         ),
         (LR + "trials: 3\n", ["--hours", "nan"], "--hours: must be a finite number, but got nan"),
         (LR + "trials: 3\n", ["--gpu-hours", "0"], "--gpu-hours: must be greater than 0, but got"),
-        (LR + "trials: 3\n", ["--epochs", "2"], "--epochs: must be at least asha.grace_epochs (3)"),
+        (LR + "trials: 3\n", ["--epochs", "2"], "--epochs: must be at least asha.grace_epochs (4)"),
         (
             LR + "base: {train.device: cpu}\ngpu_hours: 3\n",
             [],
