@@ -25,6 +25,14 @@ from search.space import Confirm, resolve_space
 SEEDS = [11, 12, 13]
 
 
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """`read` writes its space file where the test stands."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+
+
 def searched(folder: Path, metric: Metric = "val_loss") -> Record:
     """Five trials: the defaults (0.5), two better that completed (0.3, 0.4), one stopped, one
     failed."""
