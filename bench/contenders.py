@@ -80,7 +80,7 @@ class RayStack:
     ) -> None:
         """sampler: None for the one that OptunaSearch brings; the others as Ray has them."""
         from ray.tune.schedulers import ASHAScheduler  # noqa: PLC0415  (seconds)
-        from ray.tune.search.optuna import OptunaSearch  # noqa: PLC0415
+        from ray.tune.search.optuna import OptunaSearch  # noqa: PLC0415  (seconds)
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         optuna.logging.set_verbosity(optuna.logging.WARNING)

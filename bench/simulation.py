@@ -65,7 +65,7 @@ def simulate(
     contender: Contender, task: Task, workers: int, budget: int, seed: int
 ) -> NDArray[np.float64]:
     """The best value seen after each of `budget` epochs, counted over all workers."""
-    speeds = random.Random(seed)  # noqa: S311
+    speeds = random.Random(seed)  # noqa: S311 (the same speeds each time)
     curves: dict[int, NDArray[np.float64]] = {}
     done: dict[int, int] = {}
     pace: dict[int, float] = {}
@@ -112,7 +112,7 @@ def _curves() -> Any:
     if not CURVES.is_dir():
         sys.exit(f"{CURVES}: must hold curves.py and its data, but is missing; put them there")
     sys.path.insert(0, str(CURVES))
-    import curves  # noqa: PLC0415
+    import curves  # noqa: PLC0415  (found by the line above)
 
     return curves
 

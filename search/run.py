@@ -98,7 +98,7 @@ def _search(arguments: argparse.Namespace) -> int:
     import torch  # noqa: PLC0415  (see above)
 
     from search.plan import check_files, check_machine, describe_plan, fit_gpu  # noqa: PLC0415  (see above)
-    from search.warm import read_past_searches  # noqa: PLC0415
+    from search.warm import read_past_searches  # noqa: PLC0415  (see above)
 
     out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
     if out.exists():
@@ -130,12 +130,12 @@ def _run(
     space: Space, base: TrainConfig, out: Path, address: str | None, past: list["PastSearch"]
 ) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
-    from search.cluster import ray_session  # noqa: PLC0415
-    from search.driver import run_trials  # noqa: PLC0415
-    from search.importance import importance, save_importance  # noqa: PLC0415
+    from search.cluster import ray_session  # noqa: PLC0415  (see above)
+    from search.driver import run_trials  # noqa: PLC0415  (see above)
+    from search.importance import importance, save_importance  # noqa: PLC0415  (see above)
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
-    from search.record import Record  # noqa: PLC0415
-    from search.report import describe_result  # noqa: PLC0415
+    from search.record import Record  # noqa: PLC0415  (see above)
+    from search.report import describe_result  # noqa: PLC0415  (see above)
 
     for name in ("train", "val"):  # once, before the first trial
         print(open_pack(base.data, name, progress=sys.stdout.isatty()).summary)
@@ -179,7 +179,7 @@ def _run(
 def _confirm(space: Space, base: TrainConfig, record: "Record") -> "Confirmation | None":
     """Train the best few again, where the space says so and there are any."""
     from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
-    from search.driver import run_confirmation  # noqa: PLC0415
+    from search.driver import run_confirmation  # noqa: PLC0415  (see above)
 
     if space.confirm is None or record.leader() is None:
         return None
@@ -203,7 +203,7 @@ def _promote_confirmed(
         provenance_of,
         save_confirmation,
     )
-    from search.promote import as_saved, promote  # noqa: PLC0415
+    from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
 
     confirmation.sweep()
     winner = confirmation.leader()
