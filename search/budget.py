@@ -126,7 +126,7 @@ class Spending:
                 f"{clock_of(self.seconds_left())} of {count_of(budget.hours, 'hour')} left"
             )
         if budget.gpu_hours is not None:
-            seconds = max(3600 * budget.gpu_hours - self._seconds_on_gpus(), 0.0)
+            seconds = max(3600 * budget.gpu_hours - self.gpu_seconds(), 0.0)
             parts.append(f"{clock_of(seconds)} of {count_of(budget.gpu_hours, 'GPU hour')} left")
         if budget.epochs is not None:
             parts.append(f"{self.epochs_left():g} of {count_of(budget.epochs, 'epoch')} left")
@@ -147,7 +147,8 @@ class Spending:
         """Epochs neither trained nor promised."""
         return self.epochs_left() - sum(self.promised.values())
 
-    def _seconds_on_gpus(self) -> float:
+    def gpu_seconds(self) -> float:
+        """Shares times seconds for which they were held so far."""
         now = self.clock.now
         return self._gpu_seconds + sum(gpu * (now - since) for gpu, since in self._held.values())
 
@@ -156,7 +157,7 @@ class Spending:
         if self.seconds_left() <= 0:
             return _spent(self.budget.hours, "hour")
         gpu_hours = self.budget.gpu_hours
-        if gpu_hours is not None and self._seconds_on_gpus() >= 3600 * gpu_hours:
+        if gpu_hours is not None and self.gpu_seconds() >= 3600 * gpu_hours:
             return _spent(gpu_hours, "GPU hour")
         return ""
 
