@@ -211,7 +211,9 @@ def test_resuming_needs_no_file_of_the_first_weights(
 def test_a_folder_in_which_another_trains_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     with closing(fit(config, tmp_path)) as reports:
         next(reports)
-        with pytest.raises(CheckpointError, match="must not be in use, but another process"):
+        with pytest.raises(
+            CheckpointError, match=f"must not be in use, but process {os.getpid()} on .* uses it"
+        ):
             run(config, tmp_path, resume=True)
     assert len(run(config, tmp_path, resume=True)) == 2
 
