@@ -55,7 +55,7 @@ def test_another_try_helps_with_more_memory_or_where_a_process_died(
 
 
 class Tune:
-    """What Tune does to one search with a trial at a time."""
+    """What Tune does to a search, which goes on if there is one in the folder."""
 
     def __init__(self, folder: Path, budget: str = "trials: 1") -> None:
         self._folder = folder
@@ -68,27 +68,39 @@ class Tune:
         record = Record(folder, "val_loss")
         self.state = search_state(space, base, record, [], Journal(folder / "journal.jsonl"))
         self._run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
+        self._num_asked = 0
         self._trial = SimpleNamespace(trial_id="", config={}, pickled_error_file="")
+
+    def ask(self) -> dict[str, Any] | str | None:
+        """What runs next."""
+        self._num_asked += 1
+        return self._run.propose(str(self._num_asked))
 
     def start(self) -> dict[str, Any]:
         """The next trial, running; its config."""
-        self._trial.trial_id += "x"
-        config = self._run.propose(self._trial.trial_id)
+        config = self.ask()
         assert isinstance(config, dict)
-        self._trial.config = config
+        self._trial.trial_id, self._trial.config = str(self._num_asked), config
         self._run.start(self._trial)
         return config
 
-    def report(self, number: int) -> bool:
-        told = {**vars(epoch(number, 0.5)), "node_host": "host", "device": "cpu"}
-        return self._run.report(self._trial.trial_id, told)
+    def report(self, *epochs: int) -> bool:
+        """Of the trial that was started last; whether it goes on after the last of them."""
+        goes_on = True
+        for number in epochs:
+            told = {**vars(epoch(number, 0.5)), "node_host": "host", "device": "cpu"}
+            goes_on = self._run.report(self._trial.trial_id, told)
+        return goes_on
 
     def fail(self, error: BaseException) -> None:
         """The trial, as Tune tells it."""
-        path = self._folder / "error.pkl"
+        path = self._folder / "error.pkl"  # where Ray keeps it
         path.write_bytes(cloudpickle.dumps(error))
         self._trial.pickled_error_file = str(path)
         self._run.fail(self._trial)
+
+    def end(self) -> None:
+        self._run.end()
 
 
 @pytest.fixture
@@ -130,7 +142,8 @@ def test_a_trial_out_of_memory_still_has_the_epochs_that_it_was_promised_and_no_
     tune.fail(FULL)
     assert not tune.state.spending.may_begin()
     tune.start()
-    assert [tune.report(number) for number in (2, 3, 4)] == [True, True, False]
+    assert tune.report(2, 3)
+    assert not tune.report(4)
     assert not tune.state.spending.may_take_up()
 
 
@@ -140,3 +153,43 @@ def test_a_trials_own_error_ends_it_in_one_line(tune: Tune) -> None:
     [trial] = tune.state.record.trials
     assert (trial.state, trial.error) == ("failed", "ValueError: no number")
     assert in_one_line(FULL) == str(FULL)
+
+
+def test_what_waits_at_a_rung_is_work_also_for_a_search_that_had_ended_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.driver.capacity", lambda *_: 1)
+    first = Tune(tmp_path, "trials: 1")
+    first.start()
+    assert not first.report(1, 2, 3, 4)  # it waits, until nothing else is left
+    first.start()
+    assert not first.report(5, 6, 7, 8)
+    assert first.ask() == "FINISHED"
+    first.end()
+    assert not Tune(tmp_path, "trials: 1").state.has_work()
+    more = Tune(tmp_path, "trials: 2")
+    more.start()
+    assert more.report(1, 2, 3)
+    more.state.interrupt("SIGINT")
+    assert not more.report(4)
+    assert more.ask() == "FINISHED"
+    last = Tune(tmp_path, "trials: 2")
+    assert [trial.state for trial in last.state.record.trials] == ["completed", "paused"]
+    assert last.state.has_work()
+    assert last.ask() == "FINISHED"
+    last.end()
+    assert [trial.state for trial in last.state.record.trials] == ["completed", "stopped"]
+
+
+def test_a_trial_that_was_interrupted_goes_on_once_another_leaves_it_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.driver.capacity", lambda *_: 2)
+    before = Tune(tmp_path, "epochs: 8")
+    numbers = [before.start()["number"] for _ in range(2)]
+    before.state.interrupt("SIGINT")
+    assert not before.report(1)  # the second; the first was under way when all was killed
+    after = Tune(tmp_path, "epochs: 5")
+    assert [after.start()["number"], after.ask()] == [numbers[0], None]
+    after.fail(ValueError("no number"))
+    assert after.start()["number"] == numbers[1]
