@@ -75,11 +75,10 @@ class SearchState:
         new_id: names a run at Weights & Biases.
         """
         self._tick()
-        while self._again and not self.interrupted:
-            number = self._again.pop(0)
-            if number in self.spending.promised or self.spending.may_take_up():
-                return self._go_on(number)
         if not self.interrupted:
+            for number in self._again:  # one for which there is no room may have it later
+                if number in self.spending.promised or self.spending.may_take_up():
+                    return self._go_on(number)
             if (promoted := self._promote()) is not None:
                 return promoted
             if self.spending.may_begin():
@@ -236,7 +235,6 @@ class SearchState:
             case "promote":
                 self._promote(last_call=event["last_call"])
             case "again":
-                self._again.remove(number)
                 self._go_on(number)
             case "start":
                 self.start(number, event["gpu"])
@@ -262,8 +260,7 @@ class SearchState:
         self.record.add(settings, config)
         self.wandb_ids[number] = wandb_id
         self.spending.begin(number)
-        self.running.add(number)
-        return number
+        return self._run(number)
 
     def _promote(self, *, last_call: bool | None = None) -> int | None:
         """A trial that waited at a rung and goes on."""
@@ -280,13 +277,18 @@ class SearchState:
     def _go_on(self, number: int) -> int:
         """A trial runs again, after its process was lost, or the search interrupted."""
         self._write("again", number)
+        self._again.remove(number)
         return self._take_up(number)
 
     def _take_up(self, number: int) -> int:
         if number not in self.spending.promised:
             self.spending.take_up(number)
         self.record.wait(number)
+        return self._run(number)
+
+    def _run(self, number: int) -> int:
         self.running.add(number)
+        self._is_closed = False  # a search at its end has been gone on with
         return number
 
     def _judge(self, trial: TrialRecord, report: EpochReport) -> tuple[State, str]:
