@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -62,7 +61,8 @@ def ray_session(address: str | None) -> Iterator[str]:
 @contextmanager
 def _own_folder() -> Iterator[Path]:
     """A folder for Ray's sockets and logs, removed at the end; and those of killed searches are."""
-    own = Path(tempfile.gettempdir()) / f"kptrain-{os.getuid()}"
+    # Where Ray itself puts them: TMPDIR may be too long a name for a socket.
+    own = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"kptrain-{os.getuid()}"  # noqa: S108  (0700)
     own.mkdir(mode=0o700, exist_ok=True)
     for folder in own.iterdir():
         if folder.is_dir():

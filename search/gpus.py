@@ -1,6 +1,5 @@
 """One search on a GPU: two on the same would plan its memory twice."""
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -10,6 +9,8 @@ import torch
 from kptrain.errors import SettingsError
 from kptrain.locks import HeldError, held
 
+CLAIMS = Path("/tmp/kptrain-gpus")  # noqa: S108  (nothing is read from it but who holds a lock)
+
 
 def visible_gpus() -> list[str]:
     """The names that the GPUs have whatever CUDA_VISIBLE_DEVICES says."""
@@ -18,19 +19,18 @@ def visible_gpus() -> list[str]:
 
 
 @contextmanager
-def claim_gpus(names: Sequence[str], folder: Path | None = None) -> Iterator[None]:
+def claim_gpus(names: Sequence[str], folder: Path = CLAIMS) -> Iterator[None]:
     """Hold GPUs of this machine against other searches, whoever runs them.
 
-    folder: where the claims are kept, of all users alike; by default in the temporary directory.
+    folder: where the claims are kept, for all users alike, whatever TMPDIR each of them has.
     Raises: SettingsError naming who holds one already.
     """
-    claims = folder or Path(tempfile.gettempdir()) / "kptrain-gpus"
-    claims.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True)
     with suppress(PermissionError):  # made by another user, who opened it to all
-        claims.chmod(0o777)
+        folder.chmod(0o777)
     with ExitStack() as stack:
         for name in names:
-            path = claims / f"{name}.lock"
+            path = folder / f"{name}.lock"
             try:
                 stack.enter_context(held(path, mode=0o666))
             except HeldError as error:

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.curve import EpochReport
-from kptrain.errors import CheckpointError
+from kptrain.errors import CheckpointError, KptrainError
 from search.asha import Asha
 from search.budget import Budget, Spending
 from search.journal import Event, Journal
@@ -208,7 +208,9 @@ class SearchState:
         self._is_redone = True
         try:
             found = self._redo_all()
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except KptrainError:
+            raise
+        except Exception as error:  # lines of another version do whatever they happen to say
             raise CheckpointError(
                 f"{self._journal.path}: must be a journal of this version, but cannot be done "
                 f"again ({type(error).__name__}: {error}); go on with the version that began it"
@@ -222,12 +224,15 @@ class SearchState:
         found = False
         while (event := self._journal.next_written()) is not None:
             found = True
-            self.clock.set(event["at"])
+            self.clock.set(_number(event["at"]))
             self._redo(event)
         return found
 
     def _redo(self, event: Event) -> None:
-        number = event.get("trial", -1)
+        number = event.get("trial", 0)
+        known = len(self.record.trials) + (event["event"] == "begin")
+        if "trial" in event and (type(number) is not int or not 0 <= number < known):
+            raise ValueError(f"trial {number!r}")
         match event["event"]:
             case "begin":
                 known = event["settings"]
@@ -237,12 +242,12 @@ class SearchState:
             case "again":
                 self._go_on(number)
             case "start":
-                self.start(number, event["gpu"])
+                self.start(number, _number(event["gpu"]))
             case "epoch":
                 report = EpochReport(**event["report"])
                 self.report(number, report, event["host"], event["device"])
             case "fail":
-                self.fail(number, event["error"], event["cause"], event["gpu"])
+                self.fail(number, event["error"], event["cause"], _number(event["gpu"]))
             case "interrupt":
                 self.interrupt(event["why"])
             case "close":
@@ -341,6 +346,13 @@ class SearchState:
 
     def _tell(self, number: int, what: str) -> None:
         self._news.append((self.record.trials[number], what))
+
+
+def _number(value: Any) -> float:
+    """Raises: ValueError if it is none."""
+    if not isinstance(value, int | float):
+        raise ValueError(f"{value!r} is no number")
+    return value
 
 
 def _kind(error: str) -> str:
