@@ -64,7 +64,7 @@ def search_state(
         searcher.learn(trial.settings, trial.curve, trial.ending)
     last = max_epochs(space, base)
     asha = Asha(rungs(space.asha, last), space.asha.reduction, early_rung(space.asha, last))
-    return _state(space, base, record, searcher, space, asha, journal)
+    return _state(space, base, record, searcher, space, asha, journal, ends_if_alike=True)
 
 
 def confirmation_state(space: Space, base: TrainConfig, confirmation: Confirmation) -> SearchState:
@@ -72,7 +72,9 @@ def confirmation_state(space: Space, base: TrainConfig, confirmation: Confirmati
     points = confirmation.points()
     budget = Budget(trials=len(points))
     journal = confirmation.journal()
-    return _state(space, base, confirmation, Listed(points), budget, Asha((), 2), journal)
+    asha = Asha((), 2)
+    source = Listed(points)  # of which the first have the same settings, and may fail alike
+    return _state(space, base, confirmation, source, budget, asha, journal, ends_if_alike=False)
 
 
 def _state(
@@ -83,12 +85,16 @@ def _state(
     budget: Budget,
     asha: Asha,
     journal: Journal,
+    *,
+    ends_if_alike: bool,
 ) -> SearchState:
     def configure(number: int, settings: Mapping[str, Any]) -> TrainConfig:
         return change(base, settings, f"{space.path}: trial {number}")
 
     spending = Spending(budget, space.asha.grace_epochs, Clock())
-    state = SearchState(record, source, asha, spending, configure, journal)
+    state = SearchState(
+        record, source, asha, spending, configure, journal, ends_if_alike=ends_if_alike
+    )
     if state.redo():
         state.resume(budget)
     return state
@@ -220,7 +226,7 @@ class _Run:
         if self.state.interrupted and not self._asked():
             raise TrainingError(
                 f"{self.state.record.run_dir}: must have trials that can be trained, but "
-                f"{self.state.interrupted}; mend the cause, then go on with --resume"
+                f"{self.state.interrupted}; mend the cause, then begin it anew"
             )
 
     def tell(self) -> None:

@@ -51,8 +51,9 @@ def promote(
 ) -> Path:
     """Fill the winner's folder; returns it. `confirmed` is what a confirmation knows better."""
     checkpoint = winner.run_dir / BEST
-    best = search.folder / "best"
-    best.mkdir(exist_ok=True)
+    best = search.folder / ".best.tmp"
+    shutil.rmtree(best, ignore_errors=True)  # of a command that was killed
+    best.mkdir()
     save_config(winner.config, best / "config.yaml")
     save_curve(winner.curve, best)
     shutil.copyfile(checkpoint, best / BEST)
@@ -60,7 +61,9 @@ def promote(
     provenance = json.dumps(told, indent=2)
     (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
     draw_predictions(winner.config, best / BEST, best / PICTURE)
-    return best
+    promoted = search.folder / "best"
+    shutil.rmtree(promoted, ignore_errors=True)  # an earlier one
+    return best.rename(promoted)
 
 
 def _provenance(winner: TrialRecord, search: Search) -> dict[str, Any]:

@@ -44,8 +44,11 @@ class SearchState:
         spending: Spending,
         configure: Callable[[int, Mapping[str, Any]], TrainConfig],
         journal: Journal,
+        *,
+        ends_if_alike: bool = True,
     ) -> None:
-        """configure: all settings of a trial, by its number and what is varied."""
+        """configure: all settings of a trial, by its number and what is varied; ends_if_alike:
+        whether the search ends when the first trials all fail for the same reason."""
         self.record = record
         self.asha = asha
         self.spending = spending
@@ -60,6 +63,7 @@ class SearchState:
         self._source = source
         self._configure = configure
         self._journal = journal
+        self._ends_if_alike = ends_if_alike
         self._is_redone = False
         self._is_closed = False
         self._again: list[int] = []
@@ -140,7 +144,7 @@ class SearchState:
         if not goes_on:
             self.asha.forget(number)
             self._end(trial, "failed", error + self._tries(number, cause, gpu))
-            if self._failed_alike():
+            if self._ends_if_alike and self._failed_alike():
                 self.interrupted = f"the first {ALIKE} trials failed alike: {error}"
             return
         if cause == "memory":

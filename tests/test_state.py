@@ -278,6 +278,15 @@ def test_when_the_first_trials_fail_alike_the_search_ends_and_can_be_gone_on_wit
     assert again.next_trial(lambda: "id") == 3
 
 
+def test_trainings_of_a_confirmation_may_fail_alike(tmp_path: Path) -> None:
+    state = opened(tmp_path)
+    state._ends_if_alike = False
+    for number in range(4):
+        assert state.next_trial(lambda: "id") == number
+        state.fail(number, "the same", "own", 0.0)
+    assert not state.interrupted
+
+
 def test_first_trials_that_fail_each_in_its_own_way_do_not_end_the_search(tmp_path: Path) -> None:
     assert not fail_first(tmp_path, ["one thing", "one thing", "another"]).interrupted
 
