@@ -21,6 +21,7 @@ from search.journal import JOURNAL, read_events
 
 pytestmark = pytest.mark.slow
 
+WANDB_KEY = "0123456789abcdef0123" * 2
 TIMES = ("seconds", "images_per_second", "peak_memory_bytes")
 ONE_AT_A_TIME = {"resources": {"cpu": os.cpu_count()}}
 THREE_NODES = """
@@ -58,11 +59,11 @@ def start(folder: Path, *arguments: object) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_for(out: Path, count: int) -> None:
-    """Until a search has journaled so many epochs."""
+def wait_for(out: Path, count: int, event: str = "epoch") -> None:
+    """Until a search has journaled so many events."""
     for _ in range(600):
         path = out / JOURNAL
-        if path.exists() and sum(e["event"] == "epoch" for e in read_events(path)) >= count:
+        if path.exists() and sum(e["event"] == event for e in read_events(path)) >= count:
             return
         time.sleep(0.05)
     raise AssertionError((out.parent / "log").read_text())
@@ -84,25 +85,49 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def test_killed_twice_it_ends_as_if_it_had_not_been_number_for_number(
-    whole: Path, tmp_path: Path
+def test_killed_twice_it_ends_as_if_it_had_not_been_and_leaves_nothing_behind(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    short = Path(tempfile.mkdtemp(prefix="k", dir="/tmp"))  # as sockets want it
+    monkeypatch.setenv("RAY_TMPDIR", str(short))
+    monkeypatch.setenv("WANDB_API_KEY", WANDB_KEY)
+    ray = short / f"kptrain-{os.getuid()}"
     space, out = write_space(tmp_path, **ONE_AT_A_TIME), tmp_path / "out"
     first = start(tmp_path, space, "--data", "embedded", "--out", "out")
     wait_for(out, 2)
     first.kill()
     first.wait()
+    wait_until_gone(ray)
     second = start(tmp_path, "--resume", "out")
-    wait_for(out, 4)
+    wait_for(out, 3)
+    at_once = run("search.run", "--resume", "out", cwd=tmp_path)
+    assert at_once.returncode == 2
+    assert f"must not be in use, but process {second.pid} on " in at_once.stderr
     os.killpg(second.pid, signal.SIGKILL)  # whatever of Ray is in its group, too
     second.wait()
+    wait_until_gone(ray)
+    assert list(ray.iterdir())
+    written = [path for folder in (short, tmp_path) for path in folder.rglob("*") if path.is_file()]
+    assert [path for path in written if WANDB_KEY.encode() in path.read_bytes()] == []
     said = resume(out)
+    assert list(ray.iterdir()) == []
+    shutil.rmtree(short)
     assert "Traceback" not in (tmp_path / "log").read_text() + said
     assert table(out) == table(whole)
     told = [e for e in read_events(out / JOURNAL) if e["event"] == "epoch"]
     assert len(told) == len(rows(out))
     winner, same = (json.loads((o / "best/provenance.json").read_text()) for o in (out, whole))
     assert [winner[k] for k in ("trial", "value")] == [same[k] for k in ("trial", "value")]
+
+
+def wait_until_gone(folder: Path) -> None:
+    """Until no process of a Ray in the folder is left."""
+    for _ in range(100):
+        found = subprocess.run(["pgrep", "-f", str(folder)], check=False, capture_output=True)
+        if not found.stdout:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"processes of Ray remain: {found.stdout.decode()}")
 
 
 def test_a_finished_search_is_told_again_without_ray_and_extended_without_rerunning_any(
@@ -152,30 +177,17 @@ def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
     assert table(out) == table(whole)
 
 
-def test_a_second_ctrl_c_ends_at_once_and_loses_nothing(tmp_path: Path) -> None:
-    base = SMALL | {"data": {"image_size": [64, 64]}, "train": {"epochs": 3}}
-    space, out = write_space(tmp_path, base=base, trials=2), tmp_path / "out"
+def test_a_second_signal_ends_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+    base = SMALL | {"data": {"image_size": [256, 256]}, "train": {"epochs": 3}}
+    space, out = write_space(tmp_path, base=base, trials=1), tmp_path / "out"
     search = start(tmp_path, space, "--data", "embedded", "--out", "out")
-    wait_for(out, 1)
-    for _ in range(2):
-        search.send_signal(signal.SIGINT)
-        time.sleep(0.05)
+    wait_for(out, 1, "start")  # of an epoch of many seconds
+    search.send_signal(signal.SIGINT)
+    search.send_signal(signal.SIGTERM)  # two of the same may reach it as one
     assert search.wait(30) == 130
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert said.endswith("Interrupted at once. Go on with python -m search.run --resume out\n")
-
-
-def test_one_search_at_a_time_has_a_folder(tmp_path: Path) -> None:
-    base = SMALL | {"train": {"epochs": 500}}
-    space = write_space(tmp_path, base=base, trials=2, asha={"grace_epochs": 500})
-    search = start(tmp_path, space, "--data", "embedded", "--out", "out")
-    wait_for(tmp_path / "out", 1)
-    done = run("search.run", "--resume", "out", cwd=tmp_path)
-    assert done.returncode == 2
-    assert f"must not be in use, but process {search.pid} on " in done.stderr
-    os.killpg(search.pid, signal.SIGKILL)
-    search.wait()
 
 
 @contextmanager
@@ -210,33 +222,6 @@ def test_a_node_that_dies_costs_its_trials_at_most_their_epoch(tmp_path: Path) -
     assert len(re.findall(r"goes on after epoch \d+: the trial's process died", said)) == 1
     assert [int(row["epoch"]) for row in rows(out)] == 3 * list(range(1, 13))
     assert {row["state"] for row in rows(out)} == {"completed"}
-
-
-def test_neither_processes_nor_folders_of_ray_nor_credentials_remain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    short = Path(tempfile.mkdtemp(prefix="k", dir="/tmp"))
-    monkeypatch.setenv("RAY_TMPDIR", str(short))
-    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef" * 2 + "01234567")
-    space = write_space(tmp_path, trials=2)
-    search = start(tmp_path, space, "--data", "embedded", "--out", "killed")
-    wait_for(tmp_path / "killed", 1)
-    search.kill()
-    search.wait()
-    left = short / f"kptrain-{os.getuid()}"
-    assert list(left.iterdir())
-    secret = b"0123456789abcdef01234567"
-    written = [path for folder in (short, tmp_path) for path in folder.rglob("*") if path.is_file()]
-    assert [path for path in written if secret in path.read_bytes()] == []
-    for _ in range(100):
-        if not subprocess.run(["pgrep", "-f", str(left)], check=False, capture_output=True).stdout:
-            break
-        time.sleep(0.2)
-    else:
-        raise AssertionError("processes of Ray remain")
-    resume(tmp_path / "killed")
-    assert list(left.iterdir()) == []
-    shutil.rmtree(short)
 
 
 def test_two_searches_at_once_build_one_pack(
