@@ -53,7 +53,7 @@ def main() -> None:
             for way, cpu in ways.items():
                 out = Path(folder) / f"{turn}-{cpu}"
                 said = run_search(_space(Path(folder), cpu), out, "--data", EMBEDDED)
-                ready = said.at("Results")
+                ready = said.at("Dashboard")
                 searched[way].append(said.last(f"{TRIALS}/{TRIALS} trials ended") - ready)
                 starts.append(ready - said.at("Starting Ray"))
                 first_steps.append(first_step(said, out) - said.at("Starting Ray"))

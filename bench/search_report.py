@@ -108,7 +108,8 @@ def draw(axes: Axes, rows: dict[Key, np.ndarray], family: str, half: str) -> Non
         ylim=(0, None),
         xlim=(0, BUDGET),
     )
-    axes.legend(frameon=False)
+    if family == "taskset":  # where there is room for it
+        axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
 
 

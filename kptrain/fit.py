@@ -13,6 +13,7 @@ CPU the resumed run equals the uninterrupted one bit for bit.
 import math
 import time
 from collections.abc import Generator, Iterable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -39,11 +40,17 @@ def fit(
     run_dir: Path,
     *,
     resume: bool = False,
+    known: int | None = None,
     until: int | None = None,
+    wait: float = 0.0,
     progress: bool = False,
 ) -> Generator[EpochReport, None, None]:
     """Train, validate and save, epoch by epoch; with `until` only up to that epoch, from where
     another call goes on.
+
+    A run that is resumed yields what it trains. With `known` epochs it yields those after them:
+    what is saved of them as it was, and what has to be trained again for them not a second time.
+    `wait` seconds for another process that holds `run_dir`.
 
     Writes into `run_dir`: `config.yaml`, `metrics.csv`, `timing.csv`, the best checkpoint by
     `checkpoint.metric`, and the state to resume from. Sets for the whole process torch's number of
@@ -56,9 +63,12 @@ def fit(
     if config.train.threads is not None:
         torch.set_num_threads(config.train.threads)
     device = find_device(config)
-    with only_user_of(run_dir):
+    with only_user_of(run_dir, wait):
         last = min(config.train.epochs, until or config.train.epochs)
-        yield from _fit(config, run_dir, device, resume, last, progress)
+        with closing(_fit(config, run_dir, device, resume, known, last, progress)) as reports:
+            for report in reports:
+                if known is None or known < report.epoch <= last:
+                    yield report
 
 
 def _fit(
@@ -66,6 +76,7 @@ def _fit(
     run_dir: Path,
     device: torch.device,
     resume: bool,
+    known: int | None,
     last: int,
     progress: bool,
 ) -> Generator[EpochReport, None, None]:
@@ -78,6 +89,7 @@ def _fit(
     if state is not None:
         restore(training, state, config, data, run_dir)
     save_config(config, run_dir / CONFIG)
+    yield from () if known is None else list(training.curve)
     with in_background() as write:
         for epoch in range(len(training.curve) + 1, last + 1):
             with explained(config):

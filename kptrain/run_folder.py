@@ -5,39 +5,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from kptrain.checkpoint import BEST, RESUME, load_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
+from kptrain.locks import HeldError, held
 from kptrain.resolve import flatten, setting_infos, settings_of
 from kptrain.strict_yaml import read_yaml
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
-"""Held while a training runs; stays in the folder, empty."""
+"""Held while a training runs, or a search; stays in the folder, empty."""
 STATE = ("weights", "optimizer", "schedule", "curve", "settings", "data")
 """What the state to resume from holds."""
 
 
 @contextmanager
-def only_user_of(run_dir: Path) -> Iterator[None]:
-    """Make the folder and hold it.
+def only_user_of(run_dir: Path, wait: float = 0.0) -> Iterator[None]:
+    """Make the folder and hold it; `wait` seconds for another that does.
 
     Raises: CheckpointError if another holds it, or it is a file.
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise CheckpointError(f"{run_dir}: must be a folder, but is a file; choose another")
     run_dir.mkdir(parents=True, exist_ok=True)
-    # A generator may be closed by another thread than the one that began it.
-    lock = FileLock(run_dir / LOCK, timeout=0, thread_local=False)
     try:
-        with lock:
+        with held(run_dir / LOCK, wait):
             yield
-    except Timeout:
+    except HeldError as error:
         raise CheckpointError(
-            f"{run_dir}: must not be in use, but another process trains there; wait for it, or "
-            f"choose another folder with --out"
+            f"{run_dir}: must not be in use, but {error} uses it; wait for it, or choose another "
+            f"folder with --out"
         ) from None
 
 

@@ -111,6 +111,11 @@ class Asha:
         out, self._out = self._out, []
         return out
 
+    def close(self) -> None:
+        """No trial that waits will go on."""
+        for rung in self._rungs:
+            rung.waiting.clear()
+
     def forget(self, number: int) -> None:
         """A trial failed: another one may go on in its place."""
         for rung in self._rungs:

@@ -2,13 +2,12 @@
 
 An epoch is promised before it is trained, and its grace epochs are promised to a trial when it
 begins. So no more epochs are trained than the budget has, however many trials run at once, and no
-trial begins that could not be judged. Hours run from when the first trial's process is there; a
-trial under way when they are over ends with its current epoch.
+trial begins that could not be judged. Hours run from when the first trial's process is there, and
+not while no command runs; a trial under way when they are over ends with its current epoch.
 """
 
 import math
 import time
-from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
@@ -42,38 +41,46 @@ def describe_budget(budget: Budget) -> list[str]:
     return [count_of(value, unit) for unit, value in parts.items() if value is not None]
 
 
+class Clock:
+    """Seconds for which a search has run, over all its commands; stands still within an event."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self._began = time.monotonic()  # which no correction of the time of day moves
+
+    def tick(self) -> None:
+        self.now = round(time.monotonic() - self._began, 3)
+
+    def set(self, seconds: float) -> None:
+        """Go on from there."""
+        self.now, self._began = seconds, time.monotonic() - seconds
+
+
 class Spending:
     """What is left of a budget while trials run; told of every begin, start, epoch and end."""
 
-    def __init__(
-        self, budget: Budget, grace_epochs: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """`clock` gives seconds since any moment."""
+    def __init__(self, budget: Budget, grace_epochs: int, clock: Clock) -> None:
         self.budget = budget
+        self.clock = clock
         self._grace_epochs = grace_epochs
-        self._clock = clock
         self._started: float | None = None
         self._num_begun = 0
         self._trained = 0
-        self._promised: dict[int, int] = {}
+        self.promised: dict[int, int] = {}
+        """Epochs that are kept for a trial, by its number; none while it waits at a rung."""
         self._held: dict[int, tuple[float, float]] = {}
         self._gpu_seconds = 0.0  # of trials that have ended
-        self.stopped: dict[int, str] = {}
-        """Why a trial was told to stop, by its number."""
 
     def may_begin(self) -> bool:
         """Whether there is room for one trial more."""
         trials = self.budget.trials
-        return (trials is None or self._num_begun < trials) and self.may_retry()
+        has_room = trials is None or self._num_begun < trials
+        return has_room and not self._time_is_up() and self._epochs_free() >= self._grace_epochs
 
-    def may_retry(self) -> bool:
-        """Whether a trial that has failed may be tried again, which is no trial more."""
-        return not self._time_is_up() and self._epochs_free() >= self._grace_epochs
-
-    def begin(self, number: int, again: bool = False) -> None:
+    def begin(self, number: int) -> None:
         """A trial is to run: it is promised its grace epochs."""
-        self._num_begun += not again
-        self._promised[number] = self._grace_epochs
+        self._num_begun += 1
+        self.promised[number] = self._grace_epochs
 
     def may_take_up(self) -> bool:
         """Whether there is room for an epoch of a trial that waited."""
@@ -81,33 +88,35 @@ class Spending:
 
     def take_up(self, number: int) -> None:
         """A trial that waited goes on: it is promised an epoch."""
-        self._promised[number] = 1
+        self.promised[number] = 1
 
     def start(self, number: int, gpu: float) -> None:
         """A trial's process is there, and holds a share of a GPU from now on."""
-        now = self._clock()
+        now = self.clock.now
         self._started = now if self._started is None else self._started
         self._held[number] = (gpu, now)
 
-    def may_go_on(self, number: int) -> bool:
-        """A trial has trained an epoch; whether it may train the next one."""
+    def spend_epoch(self, number: int) -> str:
+        """A trial has trained an epoch; why it may not train the next one, empty if it may."""
         self._trained += 1
-        self._promised[number] -= 1
+        self.promised[number] -= 1
         reason = self._time_is_up()
-        if not reason and not self._promised[number]:
+        if not reason and not self.promised[number]:
             if self._epochs_free() < 1:
                 reason = _spent(self.budget.epochs, "epoch")
             else:
-                self._promised[number] = 1
-        if reason:
-            self.stopped[number] = reason
-        return not reason
+                self.promised[number] = 1
+        return reason
+
+    def release(self, number: int) -> None:
+        """A trial's process is gone; the epochs that the trial was promised are still its own."""
+        gpu, since = self._held.pop(number, (0.0, 0.0))
+        self._gpu_seconds += gpu * (self.clock.now - since)
 
     def end(self, number: int) -> None:
         """A trial lets go of what it holds and of the epochs that it was promised."""
-        self._promised.pop(number, None)
-        gpu, since = self._held.pop(number, (0.0, 0.0))
-        self._gpu_seconds += gpu * (self._clock() - since)
+        self.promised.pop(number, None)
+        self.release(number)
 
     def left(self) -> list[str]:
         """What remains of each part but the trials: `0:31:10 of 2 hours left`."""
@@ -117,7 +126,7 @@ class Spending:
                 f"{clock_of(self.seconds_left())} of {count_of(budget.hours, 'hour')} left"
             )
         if budget.gpu_hours is not None:
-            seconds = max(3600 * budget.gpu_hours - self._seconds_on_gpus(), 0.0)
+            seconds = max(3600 * budget.gpu_hours - self.gpu_seconds(), 0.0)
             parts.append(f"{clock_of(seconds)} of {count_of(budget.gpu_hours, 'GPU hour')} left")
         if budget.epochs is not None:
             parts.append(f"{self.epochs_left():g} of {count_of(budget.epochs, 'epoch')} left")
@@ -127,7 +136,7 @@ class Spending:
         """Of wall clock; infinite if `hours` are not given, 0 from when they are over."""
         if self.budget.hours is None:
             return math.inf
-        gone = 0.0 if self._started is None else self._clock() - self._started
+        gone = 0.0 if self._started is None else self.clock.now - self._started
         return max(3600 * self.budget.hours - gone, 0.0)
 
     def epochs_left(self) -> float:
@@ -136,10 +145,11 @@ class Spending:
 
     def _epochs_free(self) -> float:
         """Epochs neither trained nor promised."""
-        return self.epochs_left() - sum(self._promised.values())
+        return self.epochs_left() - sum(self.promised.values())
 
-    def _seconds_on_gpus(self) -> float:
-        now = self._clock()
+    def gpu_seconds(self) -> float:
+        """Shares times seconds for which they were held so far."""
+        now = self.clock.now
         return self._gpu_seconds + sum(gpu * (now - since) for gpu, since in self._held.values())
 
     def _time_is_up(self) -> str:
@@ -147,7 +157,7 @@ class Spending:
         if self.seconds_left() <= 0:
             return _spent(self.budget.hours, "hour")
         gpu_hours = self.budget.gpu_hours
-        if gpu_hours is not None and self._seconds_on_gpus() >= 3600 * gpu_hours:
+        if gpu_hours is not None and self.gpu_seconds() >= 3600 * gpu_hours:
             return _spent(gpu_hours, "GPU hour")
         return ""
 

@@ -2,24 +2,31 @@
 
 import logging
 import os
-import signal
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import ray
 
 from kptrain.errors import SettingsError
+from kptrain.locks import HeldError, held
 from kptrain.pack import cache_dir
+from search.gpus import claim_gpus, visible_gpus
 from search.plan import concurrent_trials
+from search.signals import end_at_once
 
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints even at verbose=0
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is ours
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # else one starts after the other; suggest() bounds them
 }
+LOOPBACK = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
 
 
 @contextmanager
@@ -33,20 +40,72 @@ def ray_session(address: str | None) -> Iterator[str]:
     # was, each node of a cluster has its own.
     given = os.environ.get("KPTRAIN_CACHE")
     places = {"env_vars": {"KPTRAIN_CACHE": str(cache_dir())}} if given else {}
-    own = {} if address else {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
     # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
     ray._private.worker.print_to_stdstream = _print_nothing
-    try:
-        context = ray.init(address=address or "local", runtime_env=places, **quiet, **own)
-    except (ValueError, RuntimeError, ConnectionError) as error:
-        raise _bad_address(address, " ".join(str(error).split())[:200]) from None
-    # A trial's failure is logged there as an error, with every layer; the record has its cause.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    try:
-        yield context.dashboard_url or ""
-    finally:
-        ray.shutdown()
+    with nullcontext() if address else _own_folder() as folder:
+        own = {} if address else LOOPBACK | {"_temp_dir": str(folder)}
+        try:
+            context = ray.init(address=address or "local", runtime_env=places, **quiet, **own)
+        except (ValueError, RuntimeError, ConnectionError) as error:
+            raise _bad_address(address, " ".join(str(error).split())[:200]) from None
+        end_at_once()  # Ray has an answer of its own to SIGTERM
+        # A trial's failure is logged there as an error, with every layer; the record has its cause.
+        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+        try:
+            yield context.dashboard_url or ""
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_folder() -> Iterator[Path]:
+    """A folder for Ray's sockets and logs, removed at the end; and those of killed searches are."""
+    # Where Ray itself puts them: TMPDIR may be too long a name for a socket.
+    own = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"kptrain-{os.getuid()}"  # noqa: S108  (0700)
+    own.mkdir(mode=0o700, exist_ok=True)
+    for folder in own.iterdir():
+        if folder.is_dir():
+            with suppress(HeldError), held(_lock_of(folder)):
+                _remove(folder)
+    folder = own / f"{os.getpid()}-{uuid4().hex[:4]}"
+    with held(_lock_of(folder)):
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            _remove(folder)
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _remove(folder: Path) -> None:
+    """With its lock; a process of Ray's that is about to end may still write there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    _lock_of(folder).unlink(missing_ok=True)
+
+
+class RayOnDemand(ExitStack):
+    """A session that starts when it is first needed, and is shut down at the end."""
+
+    def __init__(self, address: str | None, *, uses_gpus: bool) -> None:
+        super().__init__()
+        self._address = address
+        self._claimed = visible_gpus() if uses_gpus and address is None else []
+        self._is_started = False
+
+    def start(self) -> None:
+        """Start it, unless it runs, and say where its dashboard is."""
+        if self._is_started:
+            return
+        self.enter_context(claim_gpus(self._claimed))
+        print("Starting Ray ...", flush=True)
+        dashboard = self.enter_context(ray_session(self._address))
+        self._is_started = True
+        if dashboard:
+            print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)", flush=True)
 
 
 def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:
@@ -78,16 +137,6 @@ def _bad_address(address: str | None, reason: str) -> SettingsError:
 def has_gpu() -> bool:
     """Whether the cluster that we are connected to has a GPU."""
     return bool(ray.cluster_resources().get("GPU"))
-
-
-@contextmanager
-def own_ctrl_c() -> Iterator[None]:
-    """Tune leaves its answer to Ctrl-C behind, which would swallow the next one."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def capacity(cpu: int, gpu: float) -> int:

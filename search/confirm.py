@@ -5,14 +5,17 @@ not seen, the same for all settings, and the one with the best mean is promoted.
 """
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 from kptrain.config import TrainConfig
-from search.record import UNDER_WAY, Record, TrialRecord
+from search.journal import JOURNAL, Journal, read_events
+from search.record import Record, TrialRecord
 from search.space import Confirm, Space
 from search.standing import Standing
 
+ENDED = ("completed", "failed")
 SEEDS_BELOW = 10**6
 """Fresh seeds are short, as they name folders."""
 
@@ -48,7 +51,6 @@ class Confirmation(Record):
 
     def __init__(self, search: Record, how: Confirm, seeds: list[int]) -> None:
         super().__init__(search.run_dir / "confirm", search.metric)
-        self.run_dir.mkdir()
         self.search = search
         self.title = f"{search.run_dir.name}-confirm"
         self.seeds = seeds
@@ -58,11 +60,25 @@ class Confirmation(Record):
 
     def describe(self) -> str:
         """Who is trained again, with which seeds."""
-        numbers = ", ".join(str(trial.number) for trial in self.settings)
+        numbers = ", ".join(map(str, self._numbers()))
         return (
             f"Confirm   trials {numbers}, in full with each of the seeds "
             f"{', '.join(map(str, self.seeds))}"
         )
+
+    def journal(self) -> Journal:
+        """Its journal, behind the first line; one of other trials or seeds is begun anew."""
+        first = {"at": 0.0, "event": "confirm", "trials": self._numbers(), "seeds": self.seeds}
+        path = self.run_dir / JOURNAL
+        if path.exists() and read_events(path)[:1] != [first]:
+            shutil.rmtree(self.run_dir)
+        self.run_dir.mkdir(exist_ok=True)
+        journal = Journal(path)
+        journal.write(first)
+        return journal
+
+    def _numbers(self) -> list[int]:
+        return [trial.number for trial in self.settings]
 
     def points(self) -> list[dict[str, Any]]:
         """What differs from the base, of each training."""
@@ -78,7 +94,7 @@ class Confirmation(Record):
 
     def num_done(self) -> int:
         """Trainings that have come to their end."""
-        return sum(trial.state in ("completed", "failed") for trial in self.trials)
+        return sum(trial.state in ENDED for trial in self.trials)
 
     def standings(self) -> list[Standing]:
         """Of each setting what its trainings came to; the best mean first, without one last."""
@@ -98,8 +114,6 @@ class Confirmation(Record):
 
     def _kept(self) -> list[TrialRecord]:
         """The best training of each setting that can still win."""
-        if any(made.state == "interrupted" for made in self.trials):
-            return []  # the search's own winner is promoted
         standings = self.standings()
         done = [standing for standing in standings if self._is_done(standing)]
         in_play = [standing for standing in standings if standing not in done[1:]]
@@ -107,4 +121,4 @@ class Confirmation(Record):
 
     def _is_done(self, standing: Standing) -> bool:
         made = standing.trainings
-        return len(made) == len(self.seeds) and all(t.state not in UNDER_WAY for t in made)
+        return len(made) == len(self.seeds) and all(t.state in ENDED for t in made)

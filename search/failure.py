@@ -7,7 +7,15 @@ import ray
 from ray import cloudpickle
 from ray.tune.experiment import Trial
 
-from kptrain.errors import KptrainError, TrainingError
+from kptrain.errors import KptrainError, OutOfMemoryError, TrainingError
+from search.state import Cause
+
+DIED = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.OutOfMemoryError,  # of Ray, which kills a process when a node's memory is full
+)
 
 
 def cause_of(trial: Trial) -> BaseException:
@@ -21,8 +29,16 @@ def cause_of(trial: Trial) -> BaseException:
     return error
 
 
+def kind_of(error: BaseException) -> Cause:
+    """Whether another attempt may help: with more memory, or in another process."""
+    if isinstance(error, OutOfMemoryError):
+        return "memory"
+    is_lost = isinstance(error, DIED) and not _failed_at_start(str(error))
+    return "lost" if is_lost else "own"
+
+
 def in_one_line(error: BaseException) -> str:
-    if isinstance(error, ray.exceptions.ActorDiedError):
+    if isinstance(error, DIED):
         return _cause_of_death(str(error))
     name = "" if isinstance(error, KptrainError) else f"{type(error).__name__}: "
     return " ".join(f"{name}{error}".split())[:500]
@@ -30,7 +46,11 @@ def in_one_line(error: BaseException) -> str:
 
 def _cause_of_death(text: str) -> str:
     """Why a trial's process is gone: an error of its start, or one from outside."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    if "creation task" in plain:
+    if _failed_at_start(text):
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
         return plain.strip().rpartition("\n")[2].strip()[:500]
     return "the trial's process died: killed, out of memory, or lost with its node"
+
+
+def _failed_at_start(text: str) -> bool:
+    return "creation task" in text

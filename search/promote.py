@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,8 +23,8 @@ from kptrain.curve import save_curve
 from kptrain.errors import CheckpointError
 from kptrain.pack import open_pack
 from kptrain.picture import PICTURE, draw_predictions
-from search.record import Record, TrialRecord
-from search.space import Space
+from search.opening import Search
+from search.record import TrialRecord
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pycocotools", "numpy", "pillow", "pydantic")
 
@@ -47,41 +47,38 @@ def as_saved(winner: TrialRecord, metric: Metric) -> TrialRecord:
 
 
 def promote(
-    winner: TrialRecord,
-    record: Record,
-    space: Space,
-    warm_from: Sequence[Path] = (),
-    confirmed: Mapping[str, Any] | None = None,
+    winner: TrialRecord, search: Search, confirmed: Mapping[str, Any] | None = None
 ) -> Path:
-    """Fill the winner's folder; returns it. `warm_from` are the searches that this one knew,
-    `confirmed` is what a confirmation knows better."""
+    """Fill the winner's folder; returns it. `confirmed` is what a confirmation knows better."""
     checkpoint = winner.run_dir / BEST
-    best = record.run_dir / "best"
-    best.mkdir(exist_ok=True)
+    best = search.folder / ".best.tmp"
+    shutil.rmtree(best, ignore_errors=True)  # of a command that was killed
+    best.mkdir()
     save_config(winner.config, best / "config.yaml")
     save_curve(winner.curve, best)
     shutil.copyfile(checkpoint, best / BEST)
-    told = _provenance(winner, record, space, warm_from) | dict(confirmed or {})
+    told = _provenance(winner, search) | dict(confirmed or {})
     provenance = json.dumps(told, indent=2)
     (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
     draw_predictions(winner.config, best / BEST, best / PICTURE)
-    return best
+    promoted = search.folder / "best"
+    shutil.rmtree(promoted, ignore_errors=True)  # an earlier one
+    return best.rename(promoted)
 
 
-def _provenance(
-    winner: TrialRecord, record: Record, space: Space, warm_from: Sequence[Path]
-) -> dict[str, Any]:
+def _provenance(winner: TrialRecord, search: Search) -> dict[str, Any]:
+    space = search.space
     return {
         "trial": winner.number,
         "state": winner.state,
-        "metric": record.metric,
-        "value": winner.best(record.metric),
+        "metric": space.metric,
+        "value": winner.best(space.metric),
         "settings": winner.settings,
         "space_file": str(space.path),
         "space_sha256": space.sha256,
         "space_text": space.text,
         "search_seed": space.seed,
-        "warm_from": [str(folder.absolute()) for folder in warm_from],
+        "warm_from": search.warm_from,
         "training_seed": winner.config.train.seed,
         "data": _data(winner.config),
         "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
@@ -90,8 +87,8 @@ def _provenance(
         "device": winner.device,
         "host": winner.host,
         "platform": platform.platform(),
-        "started": _utc(record.started),
-        "ended": _utc(time.time()),
+        "started": search.started,
+        "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "confirmed": None,
     }
 
@@ -116,7 +113,3 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

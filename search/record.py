@@ -1,7 +1,7 @@
 """What happened in a search: every trial's settings, curve and end, kept in `trials.csv`."""
 
 import csv
-import shutil
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -60,7 +60,7 @@ class TrialRecord:
 
 
 class Record:
-    """All trials of a search. Every change is on disk before the method returns."""
+    """All trials of a search; `save` writes its table, `sweep` removes checkpoints."""
 
     def __init__(self, run_dir: Path, metric: Metric, keep: int = 1) -> None:
         self.run_dir = run_dir
@@ -68,7 +68,7 @@ class Record:
         self.metric = metric
         self._keep = keep
         self.trials: list[TrialRecord] = []
-        self.started = time.time()
+        self._saved = -math.inf
 
     def add(self, settings: Mapping[str, Any], config: TrainConfig) -> TrialRecord:
         """A new trial, with its number and its folder."""
@@ -76,7 +76,6 @@ class Record:
         label, run_dir = self._name(number)
         trial = TrialRecord(number, dict(settings), config, run_dir, label)
         self.trials.append(trial)
-        self._write()
         return trial
 
     def _name(self, number: int) -> tuple[str, Path]:
@@ -86,34 +85,26 @@ class Record:
     def start(self, number: int) -> None:
         """A trial's process is there, and has let go of the trial that it ran before."""
         self.trials[number].state = "running"
-        self._write()
-        self.sweep()
 
     def report(self, number: int, report: EpochReport, host: str, device: str) -> None:
         """An epoch of a trial has finished."""
         trial = self.trials[number]
         trial.state, trial.host, trial.device = "running", host, device
         trial.curve.append(report)
-        self._write()
 
-    def restart(self, number: int) -> None:
-        """A trial failed and is to be tried once more, from the beginning."""
+    def wait(self, number: int) -> None:
+        """A trial is to go on, as soon as there is a process for it."""
         trial = self.trials[number]
-        trial.state, trial.curve = "waiting", []
-        shutil.rmtree(trial.run_dir, ignore_errors=True)
-        self._write()
+        trial.state, trial.error = "waiting", ""
 
     def pause(self, number: int) -> None:
         """A trial waits at a rung; its checkpoints stay."""
         self.trials[number].state = "paused"
-        self._write()
 
     def end(self, number: int, state: State, error: str = "") -> None:
         """A trial has ended."""
         trial = self.trials[number]
         trial.state, trial.error = state, error
-        self._write()
-        self.sweep()
 
     def sweep(self) -> None:
         """Remove checkpoints that can no longer win.
@@ -122,7 +113,7 @@ class Record:
         """
         kept = self._kept()
         for trial in self.trials:
-            if trial.state not in UNDER_WAY:
+            if trial.state not in (*UNDER_WAY, "interrupted"):  # these may go on
                 names = (RESUME,) if trial in kept else (RESUME, BEST)
                 for path in (trial.run_dir / name for name in names):
                     path.unlink(missing_ok=True)
@@ -130,18 +121,18 @@ class Record:
 
     def _kept(self) -> list[TrialRecord]:
         """The trials whose best checkpoint stays."""
-        return self.ranking()[: self._keep]
+        return [trial for trial in self.ranking() if trial.state != "paused"][: self._keep]
 
     def leader(self) -> TrialRecord | None:
-        """The best trial that completed; while none has, the best that was stopped or interrupted.
+        """The best trial that completed; while none has, the best of the others that do not run.
 
         Only a completed trial can be repeated as a whole, so it goes before another one.
         """
         return next(iter(self.ranking()), None)
 
     def ranking(self) -> list[TrialRecord]:
-        """The trials that ended with an epoch or more, the leader first."""
-        states: list[State] = ["completed", "stopped", "interrupted"]
+        """The trials that have an epoch or more and do not run, the leader first."""
+        states: list[State] = ["completed", "stopped", "interrupted", "paused"]
         ended = [trial for trial in self.trials if trial.state in states and trial.curve]
         return sorted(ended, key=lambda trial: (trial.state != "completed", self._rank(trial)))
 
@@ -162,8 +153,12 @@ class Record:
         assert value is not None
         return -value if best_is_max(self.metric) else value
 
-    def _write(self) -> None:
-        """One row an epoch; a trial without an epoch has one row too."""
+    def save(self, at_most_every: float = 0.0) -> None:
+        """Write the table, unless it was written less than so many seconds ago: one row an epoch; a
+        trial without an epoch has one row too."""
+        if not self.trials or time.monotonic() - self._saved < at_most_every:
+            return
+        self._saved = time.monotonic()
         settings = list(settings_of(self.trials[0].config))
         temporary = self.run_dir / ".trials.csv.tmp"
         with temporary.open("w", newline="") as file:

@@ -46,7 +46,8 @@ def _against_defaults(winner: TrialRecord, record: Record) -> str:
     if winner.number == defaults.number:
         return "nothing that was tried is better"
     if value is None or best is None:
-        return f"failed: {defaults.error}"
+        told = f"failed: {defaults.error}" if defaults.error else f"{defaults.state}"
+        return f"{told}, before the first epoch" if defaults.state != "failed" else told
     share = f" ({abs(best - value) / abs(value):.1%})" if value else ""
     ended = f"trial 0, {defaults.state} after epoch {epochs}"
     is_better = best > value if best_is_max(record.metric) else best < value

@@ -1,6 +1,7 @@
 """The command `python -m search.run`: from a space file to the best training."""
 
 import argparse
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -8,18 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 from kptrain.config import TrainConfig
 from kptrain.errors import KptrainError, SettingsError, TrainingError
+from kptrain.layout import SplitName
 from kptrain.resolve import banner, change, parse_assignments
 from search.budget import Budget, count_of
+from search.signals import end_at_once
 from search.space import Space, read_space, resolve_space, with_budget
+
+SPLITS: tuple[SplitName, ...] = ("train", "val")
 
 if TYPE_CHECKING:
     from search.confirm import Confirmation
     from search.importance import Importance
+    from search.opening import Search
     from search.record import Record
-    from search.warm import PastSearch
+    from search.state import SearchState
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C ended, as shells have it."""
+"""The exit code of a command that Ctrl-C or SIGTERM ended, as shells have it for the first."""
 
 # Torch, Optuna and Ray take seconds to import: a slip in the space file is answered before.
 
@@ -30,7 +36,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         description="Search the settings of a keypoint training: Ray Tune runs the trials, Optuna "
         "proposes them, ASHA stops the hopeless ones. The best one is put into OUT/best.",
     )
-    parser.add_argument("space", type=Path, metavar="SPACE.yaml", help="what to search")
+    parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="DIR",
+        help="go on with the search in this folder, whatever ended it; with --trials and its like "
+        "beyond its budget",
+    )
     parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
     parser.add_argument(
         "--set",
@@ -67,9 +80,12 @@ def _add_budget(parser: argparse.ArgumentParser) -> None:
 
 def read_search(arguments: argparse.Namespace) -> tuple[Space, TrainConfig]:
     """The space and the settings of its first trial, checked before anything slow begins."""
-    budget = {part: getattr(arguments, part) for part in Budget.model_fields}
-    given = {part: value for part, value in budget.items() if value is not None}
-    space = with_budget(read_space(arguments.space), given)
+    if arguments.space is None:
+        raise SettingsError(
+            "SPACE.yaml: must be given, but is not; name a space file such as "
+            "spaces/lr_sched.yaml, or a search to go on with by --resume DIR"
+        )
+    space = with_budget(read_space(arguments.space), _budget(arguments))
     said: dict[str, Any] = parse_assignments(arguments.set)
     if arguments.data is not None:
         if "data.root" in said:
@@ -81,10 +97,19 @@ def read_search(arguments: argparse.Namespace) -> tuple[Space, TrainConfig]:
     return space, base
 
 
+def _budget(arguments: argparse.Namespace) -> dict[str, float]:
+    """The parts that are given."""
+    parts = {part: getattr(arguments, part) for part in Budget.model_fields}
+    return {part: value for part, value in parts.items() if value is not None}
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
+    end_at_once()
+    parsed = parse_arguments(arguments)
     try:
-        return _search(parse_arguments(arguments))
+        search = _resumed(parsed) if parsed.resume else _begun(parsed)
+        return 0 if search is None else _run(search, parsed.address)
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -93,16 +118,55 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
 
 
-def _search(arguments: argparse.Namespace) -> int:
+def _begun(arguments: argparse.Namespace) -> "Search | None":
+    """A new search, in a folder of its own; None if only its plan was asked for."""
     space, base = read_search(arguments)
+    from search.opening import begin_search  # noqa: PLC0415  (see above)
+    from search.warm import read_past_searches  # noqa: PLC0415  (see above)
+
+    if ":/" in str(arguments.out):
+        raise SettingsError(
+            f"--out: must be a path, but got {arguments.out}; on a cluster, one that all nodes "
+            f"share and have mounted"
+        )
+    out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
+    if out.exists():
+        raise SettingsError(
+            f"--out: must be a folder that does not exist yet, but {out} does; choose another, or "
+            f"go on with the search in it by --resume {shlex.quote(str(out))}"
+        )
+    space = _planned(space, base, arguments.address)
+    past = read_past_searches(arguments.warm_from, space, base)
+    for search in past:
+        print(f"Warm      {search}")
+    return None if arguments.plan else begin_search(out, space, base, past)
+
+
+def _resumed(arguments: argparse.Namespace) -> "Search | None":
+    """The search in a folder, likewise."""
+    given = {"--set": arguments.set, "--warm-from": arguments.warm_from, "--out": arguments.out}
+    for option, value in given.items():
+        if value:
+            raise SettingsError(
+                f"{option}: must not come with --resume, as the search goes on with what it began "
+                f"with; leave it out, or begin another search"
+            )
+    from search.opening import open_search, with_space  # noqa: PLC0415  (see above)
+
+    search = open_search(arguments.resume, arguments.space, _budget(arguments), arguments.data)
+    space = _planned(search.space, search.base, arguments.address)
+    return None if arguments.plan else with_space(search, space)
+
+
+def _planned(space: Space, base: TrainConfig, address: str | None) -> Space:
+    """Say what the search will do, and check all that can be checked before.
+
+    Returns the space with the share of a GPU that fits.
+    """
     import torch  # noqa: PLC0415  (see above)
 
     from search.plan import check_files, check_machine, describe_plan, fit_gpu  # noqa: PLC0415  (see above)
-    from search.warm import read_past_searches  # noqa: PLC0415  (see above)
 
-    out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
-    if out.exists():
-        raise SettingsError(f"--out: must be a folder that does not exist yet, but {out} does")
     print(banner(base))
     num_gpus = torch.cuda.device_count()
     if space.resources.gpu == "auto" and num_gpus and base.train.device != "cpu":
@@ -110,92 +174,104 @@ def _search(arguments: argparse.Namespace) -> int:
         print(told)
     print(describe_plan(space, base, num_gpus))
     check_files(space, base)
-    if arguments.address is None:
+    if address is None:
         check_machine(space, base)
-    past = read_past_searches(arguments.warm_from, space, base)
-    for search in past:
-        print(f"Warm      {search}")
-    if arguments.plan:
-        return 0
-    if arguments.address is not None:
+    else:
         from search.cluster import check_address  # noqa: PLC0415  (see above)
 
-        check_address(arguments.address)
-    out.mkdir(parents=True)
-    (out / "space.yaml").write_text(space.text, encoding="utf-8")
-    return _run(space, base, out, arguments.address, past)
+        check_address(address)
+    return space
 
 
-def _run(
-    space: Space, base: TrainConfig, out: Path, address: str | None, past: list["PastSearch"]
-) -> int:
+def _run(search: "Search", address: str | None) -> int:
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
-    from search.cluster import ray_session  # noqa: PLC0415  (see above)
-    from search.driver import run_trials  # noqa: PLC0415  (see above)
+    from search.driver import search_state  # noqa: PLC0415  (see above)
+    from search.opening import journal_of  # noqa: PLC0415  (see above)
+    from search.record import Record  # noqa: PLC0415  (see above)
+
+    packs = {name: open_pack(search.base.data, name, sys.stdout.isatty()) for name in SPLITS}
+    for pack in packs.values():  # made once, before the first trial
+        print(pack.summary)
+    fingerprints = {name: pack.fingerprint for name, pack in packs.items()}
+    space, base = search.space, search.base
+    with journal_of(search, fingerprints) as journal:
+        record = Record(search.folder, space.metric, space.keep)
+        state = search_state(space, base, record, search.past, journal)
+        try:
+            is_whole, confirmation = _run_all(search, state, address)
+        except KeyboardInterrupt:
+            record.save()
+            print(f"Interrupted at once. {how_to_go_on(_as_given(search.folder))}")
+            return INTERRUPTED
+        record.sweep()  # all processes are gone by now
+        return _conclude(search, record, confirmation, is_whole)
+
+
+def _run_all(
+    search: "Search", state: "SearchState", address: str | None
+) -> tuple[bool, "Confirmation | None"]:
+    """Run what is left of the search, then of its confirmation; whether the search is at its end,
+    and the confirmation if there is one."""
+    from search.cluster import RayOnDemand  # noqa: PLC0415  (see above)
+    from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
+    from search.driver import confirmation_state, run_trials  # noqa: PLC0415  (see above)
+
+    space, base = search.space, search.base
+    print(f"Results   {_as_given(search.folder) / 'trials.csv'}", flush=True)
+    with RayOnDemand(address, uses_gpus=base.train.device != "cpu") as ray:
+        if state.has_work():
+            ray.start()
+            run_trials(space, base, state)
+        if state.interrupted or space.confirm is None or state.record.leader() is None:
+            return not state.interrupted, None
+        seeds = fresh_seeds(space, base, space.confirm.seeds)
+        confirmation = Confirmation(state.record, space.confirm, seeds)
+        print(confirmation.describe(), flush=True)
+        confirming = confirmation_state(space, base, confirmation)
+        if confirming.has_work():
+            ray.start()
+            run_trials(space, base, confirming)
+    return True, confirmation
+
+
+def _conclude(
+    search: "Search",
+    record: "Record",
+    confirmation: "Confirmation | None",
+    is_whole: bool,
+) -> int:
+    """Promote the best and say what the search came to; returns the exit code."""
     from search.importance import importance, save_importance  # noqa: PLC0415  (see above)
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
-    from search.record import Record  # noqa: PLC0415  (see above)
     from search.report import describe_result  # noqa: PLC0415  (see above)
 
-    for name in ("train", "val"):  # once, before the first trial
-        print(open_pack(base.data, name, progress=sys.stdout.isatty()).summary)
-    # Trials run in another working directory, so every path is absolute.
-    record = Record(out.absolute(), space.metric, space.keep)
-    print("Starting Ray ...", flush=True)
-    with ray_session(address) as dashboard:
-        if dashboard:
-            print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)")
-        print(f"Results   {out / 'trials.csv'}", flush=True)
-        is_whole = run_trials(space, base, record, past)
-        confirmation = _confirm(space, base, record) if is_whole else None
-    record.sweep()  # all processes are gone by now
+    out, space = _as_given(search.folder), search.space
     winner = record.leader()
-    done = sum(trial.state != "interrupted" for trial in record.trials)
+    done = sum(trial.state in ("completed", "stopped", "failed") for trial in record.trials)
     counted = (
         count_of(done, "trial") if space.trials is None else f"{done} of {space.trials} trials"
     )
     if winner is None and not is_whole:
-        print(f"Interrupted after {counted}; none had finished an epoch.")
+        print(f"Interrupted after {counted}; none had finished an epoch. {how_to_go_on(out)}")
         return INTERRUPTED
     if winner is None:
-        raise TrainingError(_why_none_won(record.trials[0].error, out))
+        raise TrainingError(_why_none_won(record, out))
     mattered = importance(record, space.axes)
     save_importance(mattered, out)
-    warm_from = [search.folder for search in past]
-    if confirmation is not None and _promote_confirmed(
-        confirmation, space, warm_from, mattered, out
-    ):
+    if confirmation is not None and _promote_confirmed(confirmation, search, mattered, out):
         return 0
     winner = as_saved(winner, record.metric)
-    promote(winner, record, space, warm_from)
+    promote(winner, search)
     print(describe_result(winner, record, mattered, out))
     if not is_whole:
         unsure = "" if space.confirm is None else " The best is not confirmed."
-        print(f"Interrupted after {counted}.{unsure}")
+        print(f"Interrupted after {counted}.{unsure} {how_to_go_on(out)}")
         return INTERRUPTED
-    return 0 if confirmation is None else _say_not_confirmed(confirmation)
-
-
-def _confirm(space: Space, base: TrainConfig, record: "Record") -> "Confirmation | None":
-    """Train the best few again, where the space says so and there are any."""
-    from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
-    from search.driver import run_confirmation  # noqa: PLC0415  (see above)
-
-    if space.confirm is None or record.leader() is None:
-        return None
-    seeds = fresh_seeds(space, base, space.confirm.seeds)
-    confirmation = Confirmation(record, space.confirm, seeds)
-    print(confirmation.describe(), flush=True)
-    run_confirmation(space, base, confirmation)
-    return confirmation
+    return 0 if confirmation is None else _say_not_confirmed(confirmation, out)
 
 
 def _promote_confirmed(
-    confirmation: "Confirmation",
-    space: Space,
-    warm_from: list[Path],
-    mattered: "Importance",
-    out: Path,
+    confirmation: "Confirmation", search: "Search", mattered: "Importance", out: Path
 ) -> bool:
     """Promote the best by its mean and say so; False if the confirmation came to nothing."""
     from search.confirm_report import (  # noqa: PLC0415  (see above)
@@ -211,24 +287,35 @@ def _promote_confirmed(
         return False
     save_confirmation(confirmation, out)
     winner = as_saved(winner, confirmation.metric)
-    promote(winner, confirmation.search, space, warm_from, provenance_of(confirmation))
+    promote(winner, search, provenance_of(confirmation))
     print(describe_confirmation(confirmation, mattered, out))
     return True
 
 
-def _say_not_confirmed(confirmation: "Confirmation") -> int:
+def _say_not_confirmed(confirmation: "Confirmation", out: Path) -> int:
     """Why the search's own winner was promoted; returns the exit code."""
     if confirmation.is_whole():
         print(f"Not confirmed: every training failed; the first: {confirmation.trials[0].error}")
         return 0
     print(
         f"Not confirmed: interrupted after {confirmation.num_done()} of "
-        f"{len(confirmation.points())} trainings; the best is the search's own."
+        f"{len(confirmation.points())} trainings; the best is the search's own. {how_to_go_on(out)}"
     )
     return INTERRUPTED
 
 
-def _why_none_won(error: str, out: Path) -> str:
+def how_to_go_on(out: Path) -> str:
+    return f"Go on with python -m search.run --resume {shlex.quote(str(out))}"
+
+
+def _as_given(folder: Path) -> Path:
+    """As a user who stands here would write it."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
+def _why_none_won(record: "Record", out: Path) -> str:
+    error = next((trial.error for trial in record.trials if trial.error), "no trial was begun")
     return f"{out}: at least one trial must finish an epoch, but none did; the first: {error}"
 
 

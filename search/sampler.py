@@ -27,8 +27,6 @@ from search.domains import Choice, Range
 from search.gaussian_process import GaussianProcess
 from search.unit_cube import Points, UnitCube
 
-FAILED = "failed"
-"""The attribute of a trial whose training failed; Optuna has one state for that and for Ctrl-C."""
 NUM_RANDOM = 6
 """Trials with a value before the process is asked."""
 MOST_FITTED = 100
@@ -163,7 +161,7 @@ def _at_rungs(
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
     found: list[dict[int, float]] = [{} for _ in rungs]
     for trial in told:
-        if FAILED in trial.user_attrs:
+        if trial.state == TrialState.FAIL:
             found[0][trial.number] = math.inf
             continue
         values = trial.intermediate_values

@@ -2,7 +2,7 @@
 
 Knows nothing of Ray: it is asked for a trial's settings, told every epoch's value, and told how
 the trial ended. A trial that was stopped early is told to Optuna as pruned at its last epoch,
-never as a finished result.
+never as a finished result; one that was interrupted is not told as ended, as it may go on.
 """
 
 import json
@@ -24,15 +24,14 @@ from optuna.trial import Trial, TrialState, create_trial
 from kptrain.config import TrainConfig, best_is_max
 from kptrain.resolve import settings_of
 from search.domains import Choice, Range
-from search.sampler import FAILED, RungSampler
+from search.sampler import RungSampler
 from search.space import SamplerName, Space, early_rung, max_epochs, rungs
 
-Ending = Literal["completed", "stopped", "failed", "interrupted"]
+Ending = Literal["completed", "stopped", "failed"]
 STATES: dict[Ending, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
-    "interrupted": TrialState.FAIL,
 }
 
 
@@ -62,7 +61,6 @@ class Searcher:
             direction="maximize" if maximise else "minimize",
         )
         self._trials: dict[int, Trial] = {}
-        self._epochs: dict[int, int] = {}
         self._best: dict[int, float] = {}
         self._better = max if maximise else min
         self._worst = -math.inf if maximise else math.inf
@@ -97,8 +95,23 @@ class Searcher:
         )
         self._study.add_trial(trial)
 
-    def propose(self, number: int) -> dict[str, Any]:
-        """The settings of a trial, by dotted path. Numbers are asked for in order, once each."""
+    def propose(self, number: int, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """The settings of a trial, by dotted path. Numbers are asked for in order, once each.
+
+        known: what was proposed when this was asked before, in a search that goes on. It is
+        proposed again, also where another machine's arithmetic leads elsewhere.
+        """
+        proposed = self._propose(number)
+        if known is None or proposed == known or number not in self._trials:
+            return proposed
+        # Without a value, so nothing is learnt from it.
+        self._study.tell(self._trials.pop(number), state=TrialState.PRUNED)
+        labels = {path: _label_on(axis, known[path]) for path, axis in self._axes.items()}
+        self._study.enqueue_trial(labels)
+        self._trials[number] = self._study.ask(self._distributions)
+        return dict(known)
+
+    def _propose(self, number: int) -> dict[str, Any]:
         if number < len(self._first):
             point = self._first[number]
             if not all(self._axes[path].contains(value) for path, value in point.items()):
@@ -109,22 +122,19 @@ class Searcher:
         return {path: _value(self._axes[path], trial.params[path]) for path in self._axes}
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Tell the metric's value after an epoch; a trial that is tried again repeats some.
+        """Tell the metric's value after an epoch.
 
         Optuna is told the best so far: a trial is worth its best epoch, whose checkpoint is kept.
         """
-        if number in self._trials and epoch > self._epochs.get(number, 0):
+        if number in self._trials:
             known = self._best.get(number, self._worst)
             best = self._best[number] = self._better(self._finite(value), known)
             self._trials[number].report(best, epoch)
-            self._epochs[number] = epoch
 
     def finish(self, number: int, ending: Ending, best: float | None) -> None:
         """Tell how a trial ended, and its best value if it completed."""
         if number in self._trials:
             value = best if ending == "completed" else None
-            if ending == "failed":
-                self._trials[number].set_user_attr(FAILED, True)
             self._study.tell(self._trials.pop(number), value, STATES[ending])
 
     def _finite(self, value: float) -> float:

@@ -1,7 +1,7 @@
 """The search on the terminal: a live table, or one line an event where there is no terminal."""
 
 import math
-import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -10,21 +10,22 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from kptrain.curve import EpochReport
-from search.budget import Spending, clock_of, count_of
-from search.record import UNDER_WAY, Record, TrialRecord
+from search.budget import clock_of, count_of
+from search.record import UNDER_WAY, TrialRecord
 from search.searcher import axis_values
+from search.state import SearchState
 
 SHOWN = 12
 """Rows of the live table: all that run, then the latest that ended."""
 
 
 class Terminal:
-    """Shows a record; told of each event after it was recorded."""
+    """Shows a search, after each of its events."""
 
-    def __init__(self, record: Record, spending: Spending, max_epochs: int) -> None:
-        self._record = record
-        self._spending = spending
+    def __init__(self, state: SearchState, max_epochs: int) -> None:
+        self._record = state.record
+        self._spending = state.spending
+        self._clock = state.clock
         self._max_epochs = max_epochs
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False)
@@ -42,34 +43,31 @@ class Terminal:
     ) -> None:
         self._live.stop()
 
-    def started(self, trial: TrialRecord) -> None:
-        if self._console.is_terminal:  # a log file has a line when there is something to tell
-            self._show(trial, "started")
-
-    def reported(self, trial: TrialRecord, report: EpochReport) -> None:
-        value = getattr(report, self._record.metric)
-        epochs = trial.config.train.epochs
-        self._show(trial, f"epoch {report.epoch:>2}/{epochs}  {self._record.metric} {value:.6f}")
-
-    def restarted(self, trial: TrialRecord, why: str) -> None:
-        self._show(trial, f"out of memory, starts anew ({why})")
-
-    def paused(self, trial: TrialRecord) -> None:
-        self._show(trial, f"waits after epoch {len(trial.curve)}")
-
-    def ended(self, trial: TrialRecord) -> None:
-        best = trial.best(self._record.metric)
-        value = f"  best {self._record.metric} {best:.6f}" if best is not None else ""
-        error = f"  {trial.error}" if trial.error else ""
-        self._show(trial, f"{trial.state} after epoch {len(trial.curve)}{value}{error}")
-
-    def _show(self, trial: TrialRecord, event: str) -> None:
+    def show(self, news: Sequence[tuple[TrialRecord, str]]) -> None:
+        """Trials, and what happened to each."""
         if self._console.is_terminal:
-            self._live.update(self._table(), refresh=True)
+            if news:
+                self._live.update(self._table(), refresh=True)
             return
-        elapsed = clock_of(time.time() - self._record.started)
-        title = f"trial {trial.label:>2}  {axis_values(trial.settings)}"
-        print(f"{elapsed}  {title}  {event}  | {self._summary()}", flush=True)
+        for trial, event in news:
+            if event != "started":  # a log file has a line when there is something to tell
+                title = f"trial {trial.label:>2}  {axis_values(trial.settings)}"
+                told = f"{clock_of(self._clock.now)}  {title}  {self._told(trial, event)}"
+                print(f"{told}  | {self._summary()}", flush=True)
+
+    def _told(self, trial: TrialRecord, event: str) -> str:
+        best, metric = trial.best(self._record.metric), self._record.metric
+        epoch = len(trial.curve)
+        if event == "epoch":
+            value = trial.values(metric)[-1]
+            return f"epoch {epoch:>2}/{trial.config.train.epochs}  {metric} {value:.6f}"
+        if event == "paused":
+            return f"waits after epoch {epoch}"
+        if event != "ended":
+            return event
+        value_told = f"  best {metric} {best:.6f}" if best is not None else ""
+        error = f"  {trial.error}" if trial.error else ""
+        return f"{trial.state} after epoch {epoch}{value_told}{error}"
 
     def _table(self) -> Group:
         metric = self._record.metric
@@ -110,7 +108,7 @@ class Terminal:
         done = self._record.num_epochs()
         if not done:
             return ["at most ? left"]
-        seconds = epochs * (time.time() - self._record.started) / done
+        seconds = epochs * self._clock.now / done
         return [f"at most {clock_of(min(seconds, self._spending.seconds_left()))} left"]
 
     def _epochs_left(self) -> float:

@@ -11,20 +11,23 @@ from ray import tune
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device, release_memory
-from kptrain.errors import KptrainError
+from kptrain.errors import DataError, KptrainError
 from kptrain.fit import fit
+from kptrain.run_folder import CONFIG
 from kptrain.wandb_log import log_to_wandb
 
 OWN_SHARE = 0.95
 """Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
+PATIENCE = 60.0
+"""Seconds for a process that still holds the trial's folder, as its search or node just died."""
 
 
 class KeypointTrial(tune.Trainable):
     """A training that Ray may stop after any epoch; then the next one, in the same process.
 
     Its config: `settings` (all of a TrainConfig), `run_dir`, `title`, `search`, `wandb_id`, `cpu`
-    (cores) and `gpu` (the share of one); `epoch`, after which it goes on (0: it begins); `rungs`,
-    the epochs after which it is put down, whole on disk, as another process may take it up.
+    (cores) and `gpu` (the share of one); `epoch`, the last one that the search knows; `rungs`, the
+    epochs after which it is put down, whole on disk, as another process may take it up.
     """
 
     @classmethod
@@ -52,13 +55,23 @@ class KeypointTrial(tune.Trainable):
         self._own = config
         self._train_config = TrainConfig.model_validate(config["settings"])
         self._device = describe_device(self._train_config)
-        self._take_up(config["epoch"])
+        try:
+            self._take_up(config["epoch"])
+        except DataError as error:
+            raise DataError(f"{error} (on {platform.node()})") from None
 
     def _take_up(self, epoch: int) -> None:
-        """Open the training after an epoch, up to its next rung."""
+        """Open the training after an epoch, up to its next rung, from whatever is safe of it."""
         run_dir = Path(self._own["run_dir"])
         self._until = next((rung for rung in self._own["rungs"] if rung > epoch), None)
-        reports = fit(self._train_config, run_dir, resume=epoch > 0, until=self._until)
+        reports = fit(
+            self._train_config,
+            run_dir,
+            resume=(run_dir / CONFIG).exists(),
+            known=epoch,
+            until=self._until,
+            wait=PATIENCE,
+        )
         self._reports: Generator[EpochReport, None, None] | None = log_to_wandb(
             reports,
             self._train_config,

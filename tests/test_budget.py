@@ -5,35 +5,52 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from search.budget import Budget, Spending, describe_budget
-
-
-class Clock:
-    """Seconds, as far as a test has let them pass."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from search.budget import Budget, Clock, Spending, describe_budget
 
 
 def test_as_many_trials_begin_as_the_budget_has() -> None:
-    spending = Spending(Budget(trials=2), grace_epochs=3)
+    spending = Spending(Budget(trials=2), 3, Clock())
     for number in range(2):
         assert spending.may_begin()
         spending.begin(number)
     assert not spending.may_begin()
-    assert spending.may_go_on(0)
+    assert spending.spend_epoch(0) == ""
 
 
-def test_a_trial_that_is_tried_again_is_no_trial_more() -> None:
-    spending = Spending(Budget(trials=2), grace_epochs=3)
+def test_a_trial_whose_process_is_gone_keeps_its_epochs_and_is_no_trial_more() -> None:
+    spending = Spending(Budget(trials=2, epochs=6), 3, Clock())
     spending.begin(0)
-    spending.end(0)
-    assert spending.may_retry()
-    spending.begin(0, again=True)
+    assert spending.spend_epoch(0) == ""
+    spending.release(0)
+    assert spending.promised == {0: 2}
     assert spending.may_begin()
+    spending.begin(1)
+    assert not spending.may_take_up()  # what is left belongs to the two
+    assert not spending.may_begin()
+    assert [spending.spend_epoch(0) for _ in range(2)] == ["", "the budget of 6 epochs was spent"]
+
+
+def test_a_share_of_a_gpu_is_held_until_the_process_is_gone() -> None:
+    clock = Clock()
+    spending = Spending(Budget(gpu_hours=1), 1, clock)
+    spending.begin(0)
+    spending.start(0, 0.5)
+    clock.now += 1200
+    spending.release(0)
+    clock.now += 1200
+    spending.start(0, 1.0)
+    clock.now += 600
+    assert spending.left() == ["0:40:00 of 1 GPU hour left"]
+    spending.end(0)
+    assert spending.left() == ["0:40:00 of 1 GPU hour left"]
+
+
+def test_a_clock_stands_still_until_it_is_asked_to_tick_and_goes_on_where_it_is_set() -> None:
+    clock = Clock()
+    clock.set(7200.0)
+    assert clock.now == 7200
+    clock.tick()
+    assert 7200 <= clock.now < 7201
 
 
 def test_hours_run_from_the_start_of_the_first_trial_and_stop_all_that_run() -> None:
@@ -44,13 +61,12 @@ def test_hours_run_from_the_start_of_the_first_trial_and_stop_all_that_run() -> 
     spending.start(0, gpu=0.0)
     clock.now += 7199
     assert spending.left() == ["0:00:01 of 2 hours left"]
-    assert spending.may_go_on(0)
+    assert spending.spend_epoch(0) == ""
     assert spending.may_begin()
     clock.now += 1
-    assert not spending.may_go_on(0)
+    assert spending.spend_epoch(0) == "the budget of 2 hours was spent"
     assert not spending.may_begin()
-    assert not spending.may_retry()
-    assert spending.stopped == {0: "the budget of 2 hours was spent"}
+    assert not spending.may_take_up()
     clock.now += 60
     assert spending.left() == ["0:00:00 of 2 hours left"]
 
@@ -72,14 +88,13 @@ def test_gpu_hours_are_shares_times_the_time_that_they_are_held() -> None:
     spending.begin(2)
     spending.start(2, 1.0)
     clock.now += 1199
-    assert spending.may_go_on(2)
+    assert spending.spend_epoch(2) == ""
     clock.now += 1
-    assert not spending.may_go_on(2)
-    assert spending.stopped == {2: "the budget of 1 GPU hour was spent"}
+    assert spending.spend_epoch(2) == "the budget of 1 GPU hour was spent"
 
 
 def test_a_trial_begins_only_if_the_epochs_that_every_trial_gets_are_left() -> None:
-    spending = Spending(Budget(epochs=7), grace_epochs=3)
+    spending = Spending(Budget(epochs=7), 3, Clock())
     for number in range(2):
         assert spending.may_begin()
         spending.begin(number)
@@ -87,10 +102,10 @@ def test_a_trial_begins_only_if_the_epochs_that_every_trial_gets_are_left() -> N
 
 
 def test_epochs_that_a_stopped_trial_did_not_use_go_to_the_next() -> None:
-    spending = Spending(Budget(epochs=6), grace_epochs=3)
+    spending = Spending(Budget(epochs=6), 3, Clock())
     for number in range(2):
         spending.begin(number)
-    assert spending.may_go_on(0)
+    assert spending.spend_epoch(0) == ""
     assert not spending.may_begin()
     spending.end(0)  # failed after one of its three
     assert spending.left() == ["5 of 6 epochs left"]
@@ -100,13 +115,12 @@ def test_epochs_that_a_stopped_trial_did_not_use_go_to_the_next() -> None:
 
 
 def test_the_last_epoch_of_a_budget_stops_each_trial_with_the_reason() -> None:
-    spending = Spending(Budget(epochs=3), grace_epochs=1)
+    spending = Spending(Budget(epochs=3), 1, Clock())
     for number in range(2):
         spending.begin(number)
-    assert spending.may_go_on(0)  # the third epoch
-    assert not spending.may_go_on(1)
-    assert not spending.may_go_on(0)
-    assert set(spending.stopped.values()) == {"the budget of 3 epochs was spent"}
+    assert spending.spend_epoch(0) == ""  # the third epoch
+    assert spending.spend_epoch(1) == "the budget of 3 epochs was spent"
+    assert spending.spend_epoch(0) == "the budget of 3 epochs was spent"
     assert spending.left() == ["0 of 3 epochs left"]
 
 
@@ -121,7 +135,7 @@ def test_however_many_run_at_once_no_more_epochs_are_trained_and_every_trial_get
     epochs: int, grace: int, at_once: int, lengths: list[int], order: random.Random
 ) -> None:
     """Trials end after their length in epochs; those under way report in any order."""
-    spending = Spending(Budget(epochs=epochs), grace)
+    spending = Spending(Budget(epochs=epochs), grace, Clock())
     trained: dict[int, int] = {}
     running: list[int] = []
     while True:
@@ -133,8 +147,8 @@ def test_however_many_run_at_once_no_more_epochs_are_trained_and_every_trial_get
             break
         number = order.choice(running)
         trained[number] += 1
-        may_go_on = spending.may_go_on(number)
-        if trained[number] == lengths[number] or not may_go_on:
+        spent = spending.spend_epoch(number)
+        if trained[number] == lengths[number] or spent:
             assert trained[number] >= min(grace, lengths[number])
             running.remove(number)
             spending.end(number)
@@ -152,15 +166,15 @@ def test_a_budget_is_spelled_by_the_parts_that_are_given() -> None:
 
 
 def test_a_trial_that_waited_is_taken_up_while_an_epoch_is_left() -> None:
-    spending = Spending(Budget(epochs=6), grace_epochs=2)
+    spending = Spending(Budget(epochs=6), 2, Clock())
     for number in (0, 1):
         spending.begin(number)
         for _ in range(2):
-            spending.may_go_on(number)
+            spending.spend_epoch(number)
         spending.end(number)  # it waits at a rung
     assert spending.may_take_up()
     spending.take_up(0)
-    assert spending.may_go_on(0)
-    assert not spending.may_go_on(0)
+    assert spending.spend_epoch(0) == ""
+    assert spending.spend_epoch(0) == "the budget of 6 epochs was spent"
     spending.end(0)
     assert not spending.may_take_up()

@@ -18,6 +18,7 @@ from kptrain.resolve import change
 from search.confirm import Confirmation, candidates, fresh_seeds
 from search.confirm_report import describe_confirmation, provenance_of, save_confirmation
 from search.interval import STUDENT_T, interval
+from search.journal import JOURNAL
 from search.plan import describe_plan, disk_bound
 from search.record import Record
 from search.space import Confirm, resolve_space
@@ -43,6 +44,7 @@ def searched(folder: Path, metric: Metric = "val_loss") -> Record:
     add(record, [0.2], "stopped", lr=0.003)
     add(record, [0.45, 0.4, 0.4], "completed", lr=0.004)
     add(record, [], "failed", lr=9.0)
+    record.sweep()
     return record
 
 
@@ -59,12 +61,14 @@ def train(confirmation: Confirmation, values: Sequence[float | None]) -> None:
             confirmation.report(number, epoch(1, value), "host", "cpu")
         error = "it broke" if value is None else ""
         confirmation.end(number, "failed" if value is None else "completed", error)
+    confirmation.sweep()
 
 
 def confirmed(
     folder: Path, values: Sequence[float | None], top: int = 2, metric: Metric = "val_loss"
 ) -> Confirmation:
     confirmation = Confirmation(searched(folder, metric), Confirm(top=top, seeds=3), SEEDS)
+    confirmation.journal()
     train(confirmation, values)
     return confirmation
 
@@ -121,6 +125,7 @@ def test_every_setting_gets_the_same_seeds_and_a_folder_of_its_own(tmp_path: Pat
         Path("confirm") / name for name in ("001-11", "001-12", "001-13", "003-11")
     ]
     assert confirmation.is_whole()
+    confirmation.save()
     with (tmp_path / "confirm" / "trials.csv").open(newline="") as file:
         assert [row["train.seed"] for row in csv.DictReader(file)] == ["11", "12", "13"] * 3
 
@@ -189,14 +194,29 @@ def test_the_searchs_own_winner_keeps_its_checkpoint_during_the_confirmation(
     assert (tmp_path / "trials" / "001" / BEST).exists()
 
 
-def test_an_interrupted_confirmation_leaves_no_checkpoint(tmp_path: Path) -> None:
-    confirmation = confirmed(tmp_path, [0.3, 0.2])
-    point = confirmation.points()[2]
-    confirmation.add(point, change(TrainConfig(), point, "test"))
-    confirmation.end(2, "interrupted")
-    assert checkpoints(confirmation) == []
+def test_an_interrupted_confirmation_keeps_what_it_goes_on_with(tmp_path: Path) -> None:
+    confirmation = confirmed(tmp_path, [0.3, 0.2, 0.3, 0.6, 0.7, 0.8])
+    train(confirmation, [0.4])
+    confirmation.end(6, "interrupted")
+    confirmation.sweep()
+    assert checkpoints(confirmation) == ["000-11", "001-12"]
     assert not confirmation.is_whole()
-    assert confirmation.num_done() == 2
+    assert confirmation.num_done() == 6
+
+
+def test_a_confirmation_of_the_same_trials_and_seeds_goes_on_and_another_begins_anew(
+    tmp_path: Path,
+) -> None:
+    search = searched(tmp_path)
+    event = {"at": 0.0, "event": "interrupt", "why": "SIGINT"}
+    Confirmation(search, Confirm(top=2, seeds=3), SEEDS).journal().write(event)
+    same = Confirmation(search, Confirm(top=2, seeds=3), SEEDS)
+    assert same.journal().next_written() == event
+    (same.run_dir / "001-11").mkdir()
+    add(search, [0.2, 0.1, 0.1], "completed", lr=0.005)  # the search went on, and found better
+    other = Confirmation(search, Confirm(top=2, seeds=3), SEEDS)
+    assert other.journal().next_written() is None
+    assert [path.name for path in other.run_dir.iterdir()] == [JOURNAL]
 
 
 # -- what is said

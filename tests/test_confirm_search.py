@@ -118,13 +118,15 @@ def test_one_checkpoint_of_the_confirmation_is_left(search: dict[str, Any]) -> N
     assert left.parent.name.startswith(f"{int(search['table'][0]['trial']):03d}-")
 
 
-def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner(tmp_path: Path) -> None:
-    base = SMALL | {"train": {"epochs": 20}}
+def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_is_gone_on_with(
+    tmp_path: Path,
+) -> None:
+    base = SMALL | {"train": {"epochs": 12}}
     space = write_space(tmp_path, base=base, trials=2, confirm={"top": 1, "seeds": 2})
     pressed: list[int] = []
 
     def press_ctrl_c(search: int, line: str) -> None:
-        if not pressed and re.search(r"seed=\d+  epoch  3/20", line):
+        if not pressed and re.search(r"seed=\d+  epoch  3/12", line):
             pressed.append(search)
             os.kill(search, signal.SIGINT)
 
@@ -140,8 +142,19 @@ def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner(tmp_path
     best = min(completed, key=lambda row: float(row["val_loss"]))
     assert (provenance["trial"], provenance["confirmed"]) == (int(best["trial"]), None)
     assert provenance["training_seed"] == 0
-    assert not list((tmp_path / "out" / "confirm").rglob("*.p*t*"))
     assert not (tmp_path / "out" / "confirm.csv").exists()
+    begun = rows(tmp_path / "out" / "confirm")
+    again = run("search.run", "--resume", "out", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    ended = rows(tmp_path / "out" / "confirm")
+    assert {row["state"] for row in ended} == {"completed"}
+    values, before = (
+        [row["val_loss"] for row in table if row["trial"] == "0"] for table in (ended, begun)
+    )
+    assert values[: len(before)] == before
+    provenance = json.loads((tmp_path / "out" / "best" / "provenance.json").read_text())
+    assert provenance["confirmed"] is not None
+    assert len(list((tmp_path / "out" / "confirm").rglob("*.p*t*"))) == 1
 
 
 def test_a_training_that_fails_only_when_it_is_confirmed_is_named(tmp_path: Path) -> None:
@@ -152,7 +165,7 @@ def test_a_training_that_fails_only_when_it_is_confirmed_is_named(tmp_path: Path
     def block(_: int, line: str) -> None:
         if found := re.match(r"Confirm   trials (\d+).* seeds (\d+), ", line):
             folder = tmp_path / "out" / "confirm" / f"{int(found[1]):03d}-{found[2]}"
-            folder.mkdir()
+            folder.mkdir(parents=True)
             (folder / "metrics.csv").touch()
             blocked.append(folder)
 

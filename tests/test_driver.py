@@ -1,13 +1,25 @@
-"""What the driver makes of Ray's texts."""
+"""What the driver makes of Ray's errors."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from search.asha import Asha
-from search.budget import Spending
-from search.driver import Listed, _Proposals
-from search.failure import _cause_of_death
+import pytest
+from ray import cloudpickle
+from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
+from ray.exceptions import OutOfMemoryError as NodeIsFullError
+from test_record import epoch
+
+from kptrain.errors import DataError, OutOfMemoryError
+from search.driver import _Run, search_state
+from search.failure import _cause_of_death, in_one_line, kind_of
+from search.journal import Journal
 from search.record import Record
 from search.space import read_space, resolve_space
+from search.state import Cause
+from search.terminal import Terminal
+
+FULL = OutOfMemoryError("the GPU: must have memory for a batch, but has not; lower the batch size")
 
 
 def test_the_cause_of_an_actor_that_did_not_start_is_its_last_line() -> None:
@@ -24,18 +36,160 @@ def test_a_process_that_is_gone_is_said_to_be_so() -> None:
     assert _cause_of_death(text).startswith("the trial's process died")
 
 
-def test_a_trial_out_of_memory_is_not_tried_again_once_the_budget_is_spent(tmp_path: Path) -> None:
-    path = tmp_path / "space.yaml"
-    path.write_text("space: {optim.lr: {low: 1e-4, high: 1e-2}}\nepochs: 9\n")
-    space = read_space(path)
-    base = resolve_space(space, {"data.root": "embedded"})
-    spending = Spending(space, space.asha.grace_epochs)
-    proposals = _Proposals(
-        space, base, Record(tmp_path, "val_loss"), 0.25, Listed([]), spending, Asha([3], 3)
-    )
-    for number in (0, 1):  # four epochs each
-        spending.begin(number)
-    assert not proposals.try_again(0)
-    spending.end(0)
-    assert proposals.try_again(0)
-    assert not spending.may_begin()
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (FULL, "memory"),
+        (ActorDiedError(), "lost"),
+        (NodeDiedError("the node is gone"), "lost"),
+        (NodeIsFullError("the node is full"), "lost"),  # which process Ray kills then is chance
+        (ActorDiedError(RayTaskError("x", "x.py\nRuntimeError: no CUDA", RuntimeError())), "own"),
+        (DataError("no such file"), "own"),
+        (ZeroDivisionError(), "own"),
+    ],
+)
+def test_another_try_helps_with_more_memory_or_where_a_process_died(
+    error: BaseException, kind: Cause
+) -> None:
+    assert kind_of(error) == kind
+
+
+class Tune:
+    """What Tune does to a search, which goes on if there is one in the folder."""
+
+    def __init__(self, folder: Path, budget: str = "trials: 1") -> None:
+        self._folder = folder
+        path = folder / "space.yaml"
+        path.write_text(
+            f"space: {{optim.lr: {{low: 1e-4, high: 1e-2}}}}\n{budget}\nbase: {{train.epochs: 8}}\n"
+        )
+        space = read_space(path)
+        base = resolve_space(space, {"data.root": "embedded"})
+        record = Record(folder, "val_loss")
+        self.state = search_state(space, base, record, [], Journal(folder / "journal.jsonl"))
+        self._run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
+        self._num_asked = 0
+        self._trial = SimpleNamespace(trial_id="", config={}, pickled_error_file="")
+
+    def ask(self) -> dict[str, Any] | str | None:
+        """What runs next."""
+        self._num_asked += 1
+        return self._run.propose(str(self._num_asked))
+
+    def start(self) -> dict[str, Any]:
+        """The next trial, running; its config."""
+        config = self.ask()
+        assert isinstance(config, dict)
+        self._trial.trial_id, self._trial.config = str(self._num_asked), config
+        self._run.start(self._trial)
+        return config
+
+    def report(self, *epochs: int) -> bool:
+        """Of the trial that was started last; whether it goes on after the last of them."""
+        goes_on = True
+        for number in epochs:
+            told = {**vars(epoch(number, 0.5)), "node_host": "host", "device": "cpu"}
+            goes_on = self._run.report(self._trial.trial_id, told)
+        return goes_on
+
+    def fail(self, error: BaseException) -> None:
+        """The trial, as Tune tells it."""
+        path = self._folder / "error.pkl"  # where Ray keeps it
+        path.write_bytes(cloudpickle.dumps(error))
+        self._trial.pickled_error_file = str(path)
+        self._run.fail(self._trial)
+
+    def end(self) -> None:
+        self._run.end()
+
+
+@pytest.fixture
+def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
+    monkeypatch.setattr("search.driver.capacity", lambda *_: 1)
+    return Tune(tmp_path)
+
+
+def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
+    tune: Tune, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = tune.start()
+    assert tune.report(1)
+    tune.fail(FULL)
+    again = tune.start()
+    assert again == first | {"epoch": 1, "gpu": 0.5}
+    assert "goes on after epoch 1: the GPU: must have memory" in capsys.readouterr().out
+    assert tune.report(2)
+    tune.fail(FULL)
+    [trial] = tune.state.record.trials
+    assert (trial.state, trial.values("val_loss")) == ("failed", [0.5, 0.5])
+    assert trial.error == f"{FULL} (tried with 0.25 and 0.5 of a GPU)"
+
+
+def test_a_trial_whose_process_died_goes_on_with_the_share_that_it_had(tune: Tune) -> None:
+    first = tune.start()
+    assert tune.report(1)
+    tune.fail(ActorDiedError())
+    assert tune.start() == first | {"epoch": 1}
+
+
+def test_a_trial_out_of_memory_still_has_the_epochs_that_it_was_promised_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.driver.capacity", lambda *_: 1)
+    tune = Tune(tmp_path, "epochs: 4")  # as many as each trial is promised
+    tune.start()
+    assert tune.report(1)
+    tune.fail(FULL)
+    assert not tune.state.spending.may_begin()
+    tune.start()
+    assert tune.report(2, 3)
+    assert not tune.report(4)
+    assert not tune.state.spending.may_take_up()
+
+
+def test_a_trials_own_error_ends_it_in_one_line(tune: Tune) -> None:
+    tune.start()
+    tune.fail(ValueError("no\nnumber"))
+    [trial] = tune.state.record.trials
+    assert (trial.state, trial.error) == ("failed", "ValueError: no number")
+    assert in_one_line(FULL) == str(FULL)
+
+
+def test_what_waits_at_a_rung_is_work_also_for_a_search_that_had_ended_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.driver.capacity", lambda *_: 1)
+    first = Tune(tmp_path, "trials: 1")
+    first.start()
+    assert not first.report(1, 2, 3, 4)  # it waits, until nothing else is left
+    first.start()
+    assert not first.report(5, 6, 7, 8)
+    assert first.ask() == "FINISHED"
+    first.end()
+    assert not Tune(tmp_path, "trials: 1").state.has_work()
+    more = Tune(tmp_path, "trials: 2")
+    more.start()
+    assert more.report(1, 2, 3)
+    more.state.interrupt("SIGINT")
+    assert not more.report(4)
+    assert more.ask() == "FINISHED"
+    last = Tune(tmp_path, "trials: 2")
+    assert [trial.state for trial in last.state.record.trials] == ["completed", "paused"]
+    assert last.state.has_work()
+    assert last.ask() == "FINISHED"
+    last.end()
+    assert [trial.state for trial in last.state.record.trials] == ["completed", "stopped"]
+
+
+def test_a_trial_that_was_interrupted_goes_on_once_another_leaves_it_epochs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.driver.capacity", lambda *_: 2)
+    before = Tune(tmp_path, "epochs: 8")
+    numbers = [before.start()["number"] for _ in range(2)]
+    before.state.interrupt("SIGINT")
+    assert not before.report(1)  # the second; the first was under way when all was killed
+    after = Tune(tmp_path, "epochs: 5")
+    assert [after.start()["number"], after.ask()] == [numbers[0], None]
+    after.fail(ValueError("no number"))
+    assert after.start()["number"] == numbers[1]

@@ -41,6 +41,7 @@ def test_the_table_has_every_trial_setting_epoch_state_and_error(tmp_path: Path)
     first = add(record, [0.5, 0.4, 0.3], "completed")
     add(record, [0.9], "stopped", lr=0.1)
     add(record, [], "failed", lr=9.0)
+    record.save()
     with (tmp_path / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["trial"], row["epoch"], row["state"]) for row in rows] == [
@@ -55,6 +56,19 @@ def test_the_table_has_every_trial_setting_epoch_state_and_error(tmp_path: Path)
     assert [float(row["val_loss"]) for row in rows[:4]] == [0.5, 0.4, 0.3, 0.9]
     assert rows[4]["error"] == "it broke"
     assert not list(tmp_path.glob(".*"))
+
+
+def test_the_table_is_written_no_more_often_than_asked_for(tmp_path: Path) -> None:
+    record = Record(tmp_path, "val_loss")
+    record.save()  # before the first trial there is nothing to tell
+    assert list(tmp_path.iterdir()) == []
+    add(record, [0.5], "stopped")
+    record.save(at_most_every=3600)
+    add(record, [0.4], "stopped")
+    record.save(at_most_every=3600)
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 2
+    record.save()
+    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize(("metric", "best"), [("val_loss", 1), ("val_ap", 2)])
@@ -86,8 +100,9 @@ def test_only_the_leaders_checkpoint_stays_on_the_disk(tmp_path: Path) -> None:
     for values in ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2], [0.9, 0.9, 0.9]):
         add(record, values, "completed")
     add(record, [0.1], "failed")
+    record.sweep()
     kept = [path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()]
-    assert sorted(map(str, kept)) == ["trials.csv", f"trials/001/{BEST}"]
+    assert sorted(map(str, kept)) == [f"trials/001/{BEST}"]
 
 
 @pytest.mark.parametrize(
@@ -102,39 +117,51 @@ def test_the_best_ones_that_are_to_be_kept_stay_completed_ones_before_stopped_on
     for values in ([0.15], [0.1]):
         add(record, values, "stopped")
     add(record, [0.01], "failed")
+    record.sweep()
     left = [trial.number for trial in record.trials if (trial.run_dir / BEST).exists()]
     assert left == sorted(kept)
     assert not list(tmp_path.rglob(RESUME))
 
 
-def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_start(tmp_path: Path) -> None:
+def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_sweep(tmp_path: Path) -> None:
     record = Record(tmp_path, "val_loss")
     add(record, [0.2, 0.2, 0.2], "completed")
     late = add(record, [0.5], "stopped")
+    record.sweep()
+    assert list(late.run_dir.iterdir()) == []
     for name in (BEST, RESUME, f".{BEST}.tmp", f".{RESUME}.tmp"):  # killed while it wrote
         (late.run_dir / name).write_bytes(b"x")
-    record.start(record.add({}, TrainConfig()).number)
+    record.sweep()
     assert list(late.run_dir.iterdir()) == []
 
 
-def test_a_trial_that_is_tried_again_begins_without_curve_and_files(tmp_path: Path) -> None:
+def test_a_trial_that_is_to_go_on_keeps_its_curve_and_its_files(tmp_path: Path) -> None:
     record = Record(tmp_path, "val_loss")
-    trial = record.add({}, TrainConfig())
-    trial.run_dir.mkdir(parents=True)
-    (trial.run_dir / RESUME).write_bytes(b"x")
-    record.report(0, epoch(1, 0.5), "host", "cpu")
-    record.restart(0)
-    assert (trial.state, trial.curve, trial.run_dir.exists()) == ("waiting", [], False)
-    assert len((tmp_path / "trials.csv").read_text().splitlines()) == 2
+    trial = add(record, [0.5], "interrupted")
+    trial.error = "the budget of 1 epoch was spent"
+    record.wait(0)
+    assert (trial.state, trial.error, trial.values("val_loss")) == ("waiting", "", [0.5])
+    record.sweep()
+    assert (trial.run_dir / RESUME).exists()
 
 
-def test_a_running_trial_keeps_all_it_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("state", ["waiting", "running", "paused", "interrupted"])
+def test_a_trial_that_may_go_on_keeps_all_it_has(tmp_path: Path, state: State) -> None:
     record = Record(tmp_path, "val_loss")
-    running = record.add({}, TrainConfig())
-    running.run_dir.mkdir(parents=True)
-    (running.run_dir / RESUME).write_bytes(b"x")
     add(record, [0.5, 0.4, 0.3], "completed")
-    assert (running.run_dir / RESUME).exists()
+    open_end = add(record, [0.9], state)
+    record.sweep()
+    assert {path.name for path in open_end.run_dir.iterdir()} == {BEST, RESUME}
+
+
+def test_a_trial_that_waits_at_a_rung_takes_no_ended_ones_place_on_the_disk(
+    tmp_path: Path,
+) -> None:
+    record = Record(tmp_path, "val_loss")
+    stopped, paused = add(record, [0.5], "stopped"), add(record, [0.4], "paused")
+    record.sweep()
+    assert [path.name for path in stopped.run_dir.iterdir()] == [BEST]
+    assert record.leader() is paused
 
 
 def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -211,9 +212,40 @@ def test_resuming_needs_no_file_of_the_first_weights(
 def test_a_folder_in_which_another_trains_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     with closing(fit(config, tmp_path)) as reports:
         next(reports)
-        with pytest.raises(CheckpointError, match="must not be in use, but another process"):
+        with pytest.raises(
+            CheckpointError, match=f"must not be in use, but process {os.getpid()} on .* uses it"
+        ):
             run(config, tmp_path, resume=True)
     assert len(run(config, tmp_path, resume=True)) == 2
+
+
+def test_who_waits_goes_on_as_soon_as_the_other_lets_go(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    reports = fit(config, tmp_path)
+    next(reports)
+    other = Timer(0.3, reports.close)
+    other.start()
+    assert [report.epoch for report in run(config, tmp_path, resume=True, wait=60.0)] == [2, 3]
+    other.join()
+
+
+@pytest.mark.parametrize(
+    ("safe", "known", "told"), [(2, 0, [1, 2, 3]), (2, 1, [2, 3]), (3, 1, [2, 3]), (1, 2, [3])]
+)
+def test_who_knows_the_first_epochs_is_told_the_others_once_each_saved_or_not(
+    config: TrainConfig,
+    uninterrupted: Path,
+    tmp_path: Path,
+    safe: int,
+    known: int,
+    told: list[int],
+) -> None:
+    before = run(config, tmp_path, until=safe)
+    after = run(config, tmp_path, resume=True, known=known)
+    assert [report.epoch for report in after] == told
+    assert after[: safe - known] == before[known:]  # those were saved, times included
+    assert_equal_runs(tmp_path, uninterrupted)
 
 
 def test_resuming_elsewhere_is_allowed(config: TrainConfig, uninterrupted: Path) -> None:

@@ -93,7 +93,36 @@ def test_an_existing_folder_is_never_written_into(
     space = tmp_path / "space.yaml"
     space.write_text(LR + "trials: 3\n")
     assert main([str(space), "--out", str(tmp_path / "out")]) == 2
-    assert "must be a folder that does not exist yet" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "must be a folder that does not exist yet" in error
+    assert f"go on with the search in it by --resume {tmp_path / 'out'}\n" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "SPACE.yaml: must be given, but is not; name a space file such as"),
+        (["--resume", "x", "--set", "optim.lr=1"], "--set: must not come with --resume, as"),
+        (["--resume", "x", "--out", "y"], "--out: must not come with --resume, as"),
+        (["--resume", "x", "--warm-from", "y"], "--warm-from: must not come with --resume, as"),
+        (["--resume", "x"], "x/journal.jsonl: must be the journal of a search, but cannot be read"),
+        (["space.yaml", "--out", "s3://bucket/x"], "--out: must be a path, but got s3:/bucket/x"),
+    ],
+)
+def test_what_is_neither_a_new_search_nor_one_to_go_on_with_is_one_line_and_exit_code_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("space.yaml").write_text(LR + "trials: 3\n")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {said}")
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
 
 
 def test_the_plan_starts_neither_ray_nor_a_folder(tmp_path: Path) -> None:
@@ -111,15 +140,24 @@ def test_the_plan_starts_neither_ray_nor_a_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_slip_is_answered_before_torch_ray_and_optuna_are_imported(tmp_path: Path) -> None:
-    (tmp_path / "space.yaml").write_text(LR)  # a budget is missing
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["space.yaml"], "must have a budget, one or more of trials, hours, gpu_hours, epochs"),
+        (["--resume", "x", "--out", "y"], "--out: must not come with --resume"),
+    ],
+)
+def test_a_slip_is_answered_before_torch_ray_and_optuna_are_imported(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    (tmp_path / "space.yaml").write_text(LR)
     check = (
-        "import sys; from search.run import main; code = main(['space.yaml']); "
+        f"import sys; from search.run import main; code = main({arguments}); "
         "assert not {'torch', 'ray', 'optuna'} & sys.modules.keys(); sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", check], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
-    assert "must have a budget, one or more of trials, hours, gpu_hours, epochs" in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,5 +1,6 @@
 """What is proposed, in which order, and what Optuna is told."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,34 @@ def test_a_failed_trial_is_told_as_failed_and_a_completed_one_with_its_best(
     assert failed.state == TrialState.FAIL
     assert completed.state == TrialState.COMPLETE
     assert completed.value == 0.4
+
+
+def test_what_is_proposed_again_to_a_search_that_goes_on_leads_to_the_same_proposals(
+    tmp_path: Path,
+) -> None:
+    first = proposals(Searcher.of(*make(tmp_path, BOTH)), 13)
+    again = Searcher.of(*make(tmp_path, BOTH))
+    for number, settings in enumerate(first[:12]):
+        assert again.propose(number, json.loads(json.dumps(settings))) == settings
+        again.report(number, 8, settings["optim.lr"])
+        again.finish(number, "completed", settings["optim.lr"])
+    assert len(again.study.trials) == 12
+    assert again.propose(12) == first[12]
+
+
+def test_where_another_machine_would_propose_otherwise_what_was_tried_stands(
+    tmp_path: Path,
+) -> None:
+    searcher = Searcher.of(*make(tmp_path, BOTH))
+    searcher.propose(0)
+    known = {"optim.lr": 2e-3, "train.batch_size": 32}
+    assert searcher.propose(1, known) == known
+    searcher.report(1, 8, 0.5)
+    searcher.finish(1, "completed", 0.5)
+    _, unused, tried = searcher.study.trials
+    assert (unused.state, unused.intermediate_values) == (TrialState.PRUNED, {})
+    assert (tried.state, tried.value, tried.params) == (TrialState.COMPLETE, 0.5, known)
+    assert searcher.propose(2) != known
 
 
 def test_an_ap_is_maximised_and_a_loss_minimised(tmp_path: Path) -> None:

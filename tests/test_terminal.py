@@ -1,37 +1,63 @@
 """The search on the terminal: a table where there is one, plain lines elsewhere."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from rich.ansi import AnsiDecoder
+from test_record import epoch
 
 from kptrain.config import TrainConfig
-from kptrain.curve import EpochReport
 from kptrain.resolve import change
-from search.budget import Budget, Spending
+from search.asha import Asha
+from search.budget import Budget, Clock, Spending
+from search.driver import Listed
+from search.journal import Journal
 from search.record import Record
+from search.state import SearchState
 from search.terminal import Terminal
 
 CLEAR_LINE = "\x1b[2K"
 """What a live table sends before it is drawn anew."""
 
 
-def show_a_search(run_dir: Path, budget: Budget) -> None:
-    """One trial ends early, the next has reported once, the third waits."""
-    record = Record(run_dir, "val_loss")
+class Still(Clock):
+    """No time passes but what a test sets."""
+
+    def tick(self) -> None:
+        """Nothing."""
+
+
+def three_trials(run_dir: Path, budget: Budget, rungs: Sequence[int] = ()) -> SearchState:
+    """A search whose trials have three epochs; it has run for 100 seconds, its first two trials
+    for none, and the third waits for its process."""
     base = change(TrainConfig(), {"train.epochs": 3}, "test")
-    spending = Spending(budget, grace_epochs=1, clock=lambda: 100.0)
-    spending.start(0, gpu=0.5)
-    with Terminal(record, spending, max_epochs=3) as terminal:
-        first, second, _ = (record.add({"optim.lr": lr}, base) for lr in (1e-3, 1e-2, 1e-4))
-        for trial, loss in ((first, 0.5), (second, 0.25)):
-            report = EpochReport(1, loss, loss, loss, loss, 0.001, 1.5, 20.0, 1000, True)
-            record.report(trial.number, report, "host", "cpu")
-            spending.begin(trial.number)
-            spending.may_go_on(trial.number)
-            terminal.reported(trial, report)
-        record.end(first.number, "stopped")
-        terminal.ended(first)
+    clock = Still()
+    clock.set(100.0)
+    state = SearchState(
+        Record(run_dir, "val_loss"),
+        Listed([{"optim.lr": lr} for lr in (1e-3, 1e-2, 1e-4)]),
+        Asha(rungs, 3),
+        Spending(budget, 1, clock),
+        lambda _, settings: change(base, settings, "test"),
+        Journal(run_dir / "journal.jsonl"),
+    )
+    for _ in range(3):
+        state.next_trial(lambda: "an id")
+    for number in range(2):
+        state.start(number, gpu=0.5)
+    return state
+
+
+def show_a_search(run_dir: Path, budget: Budget) -> None:
+    """One trial fails early, the next has reported once, the third waits."""
+    state = three_trials(run_dir, budget)
+    with Terminal(state, max_epochs=3) as terminal:
+        for number, loss in ((0, 0.5), (1, 0.25)):
+            state.report(number, epoch(1, loss), "host", "cpu")
+            terminal.show(state.pop_news())
+        state.fail(0, "it broke", "own", gpu=0.5)
+        terminal.show(state.pop_news())
 
 
 def test_a_log_file_has_a_line_an_event_without_control_characters(
@@ -43,7 +69,22 @@ def test_a_log_file_has_a_line_an_event_without_control_characters(
     assert all(line.isprintable() for line in lines)
     assert "trial  1  lr=0.01  epoch  1/3  val_loss 0.250000" in lines[1]
     assert "0/4 trials ended, best val_loss 0.250000" in lines[1]
-    assert "trial  0  lr=0.001  stopped after epoch 1  best val_loss 0.500000" in lines[2]
+    assert "trial  0  lr=0.001  failed after epoch 1  best val_loss 0.500000  it broke" in lines[2]
+
+
+def test_a_trial_that_waits_at_a_rung_or_goes_on_in_another_process_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = three_trials(tmp_path, Budget(trials=4), rungs=[1])
+    with Terminal(state, max_epochs=3) as terminal:
+        state.report(0, epoch(1, 0.5), "host", "cpu")
+        state.fail(1, "its process died", "lost", gpu=0.5)
+        terminal.show(state.pop_news())
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert "trial  0  lr=0.001  epoch  1/3  val_loss 0.500000  | 0/4 trials ended" in lines[0]
+    assert "trial  0  lr=0.001  waits after epoch 1  | 0/4 trials ended" in lines[1]
+    assert "trial  1  lr=0.01  goes on after epoch 0: its process died  |" in lines[2]
 
 
 def test_a_terminal_has_the_summary_on_one_line_above_a_row_a_trial(
@@ -54,13 +95,13 @@ def test_a_terminal_has_the_summary_on_one_line_above_a_row_a_trial(
     show_a_search(tmp_path, Budget(trials=4))
     last = capsys.readouterr().out.split(CLEAR_LINE)[-1]
     rows = [" ".join(line.plain.split()) for line in AnsiDecoder().decode(last)]
-    assert rows[0].startswith("1/4 trials ended, best val_loss 0.250000, at most ")
-    assert rows[0].endswith(" left")
+    # Two epochs took 100 seconds; of the twelve that four trials have, the failed one left out two.
+    assert rows[0] == "1/4 trials ended, best val_loss 0.250000, at most 0:06:40 left"
     assert rows[1:5] == [
         "trial settings epoch val_loss state",
         "1 lr=0.01 1/3 0.250000 running",
         "2 lr=0.0001 0/3 waiting",
-        "0 lr=0.001 1/3 0.500000 stopped",
+        "0 lr=0.001 1/3 0.500000 failed: it broke",
     ]
 
 
@@ -70,7 +111,7 @@ def test_what_remains_of_each_part_of_the_budget_is_shown(
     show_a_search(tmp_path, Budget(trials=40, hours=2, gpu_hours=1, epochs=900))
     last = capsys.readouterr().out.splitlines()[-1]
     assert "1/40 trials ended, best val_loss 0.250000, 2:00:00 of 2 hours left, " in last
-    assert "1:00:00 of 1 GPU hour left, 898 of 900 epochs left, at most 0:" in last
+    assert "1:00:00 of 1 GPU hour left, 898 of 900 epochs left, at most 1:36:40 left" in last
 
 
 def test_without_a_bound_on_epochs_only_the_hours_left_are_told(

@@ -48,6 +48,7 @@ class Earlier:
         for index, value in enumerate(values, 1):
             self.record.report(number, epoch(index, value), "host", "cpu")
         self.record.end(number, state, "it broke" if state == "failed" else "")
+        self.record.save()
         return config
 
     def promote(self, config: TrainConfig) -> None:

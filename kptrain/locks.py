@@ -1,0 +1,55 @@
+"""Locks between processes, which say who holds them.
+
+The system frees a lock when its process ends, however it ends; so none is left behind.
+"""
+
+import contextlib
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+
+class HeldError(Exception):
+    """A lock is held; the message says by whom."""
+
+
+@contextmanager
+def held(path: Path, wait: float = 0.0, mode: int = 0o644) -> Iterator[None]:
+    """Hold the lock `path`, with who holds it beside it; `wait` seconds for another to let go.
+
+    Raises: HeldError.
+    """
+    holder = path.with_name(f"{path.name}.holder")
+    # A generator may be closed by another thread than the one that began it.
+    lock = FileLock(path, timeout=wait, thread_local=False, mode=mode)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise HeldError(_holder(holder)) from None
+    try:
+        with contextlib.suppress(OSError):  # of another user: the lock itself is held
+            told = {"pid": os.getpid(), "host": platform.node(), "since": _now()}
+            holder.write_text(json.dumps(told))
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            holder.unlink(missing_ok=True)
+        lock.release()
+
+
+def _holder(path: Path) -> str:
+    try:
+        told = json.loads(path.read_text())
+        return f"process {told['pid']} on {told['host']}, since {told['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

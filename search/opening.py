@@ -1,0 +1,189 @@
+"""The folder of a search: made whole with what the search begins with, and opened to go on."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kptrain.config import TrainConfig
+from kptrain.errors import CheckpointError, SettingsError
+from kptrain.layout import SplitName
+from kptrain.locks import HeldError, held
+from kptrain.resolve import change, flatten, resolve, settings_of
+from search.budget import Budget
+from search.journal import JOURNAL, Event, Journal, read_events
+from search.space import Space, read_space, with_budget
+from search.warm import PastSearch, PastTrial
+
+FORMAT = 1
+SPACE_FILE = "space.yaml"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search is begun with; all that comes of it follows from that and from its trials."""
+
+    folder: Path
+    space: Space
+    """With the budget that holds now."""
+    base: TrainConfig
+    """The settings of trial 0."""
+    past: tuple[PastTrial, ...]
+    """Trials of earlier searches that it learns from."""
+    first: Event
+    """The first line of its journal."""
+    fingerprints: Mapping[SplitName, str] | None = None
+    """Of the data of its trials, by split; None as long as it is not known."""
+
+    @property
+    def warm_from(self) -> list[str]:
+        return list(self.first["warm_from"])
+
+    @property
+    def started(self) -> str:
+        """When, in UTC."""
+        return str(self.first["started"])
+
+
+def begin_search(
+    folder: Path, space: Space, base: TrainConfig, past: Sequence[PastSearch]
+) -> Search:
+    """Make the folder; as it gets its name at last, it is there with all this, or not at all."""
+    trials = tuple(trial for search in past for trial in search.trials)
+    first = {
+        "at": 0.0,
+        "event": "search",
+        "format": FORMAT,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "space": space.text,
+        "budget": _parts(space),
+        "base": settings_of(base),
+        "warm_from": [str(search.folder.absolute()) for search in past],
+        "past": [asdict(trial) for trial in trials],
+    }
+    hidden = folder.with_name(f".{folder.name}.tmp")
+    if hidden.exists():  # of a command that was killed
+        shutil.rmtree(hidden)
+    hidden.mkdir(parents=True)
+    (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
+    Journal(hidden / JOURNAL).write(first)
+    hidden.rename(folder)
+    _sync(folder.parent)
+    return Search(folder.absolute(), space, base, trials, first)
+
+
+def open_search(
+    folder: Path, given: Path | None, budget: Mapping[str, float], data: str | None
+) -> Search:
+    """What a search was begun with. `given`: a space file that the command names; `budget`: the
+    parts of a budget that it changes; `data`: where the data lie now.
+
+    Raises: CheckpointError, SettingsError.
+    """
+    events = read_events(folder / JOURNAL)
+    if not events:
+        raise CheckpointError(
+            f"{folder / JOURNAL}: must have a whole first line, but has not; begin the search "
+            f"anew, with another --out"
+        )
+    first = events[0]
+    if first.get("event") != "search" or first.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{folder / JOURNAL}:1: must be the journal of a search, of format {FORMAT}, but is "
+            f"{first.get('event')!r} of {first.get('format')!r}; go on with the version that "
+            f"began it"
+        )
+    for path in (folder / SPACE_FILE, *([] if given is None else [given])):
+        _check_same_space(path, first["space"])
+    budgets = [first["budget"], *(e["budget"] for e in events if e["event"] == "resume")]
+    space = read_space(folder / SPACE_FILE)
+    space = with_budget(space.model_copy(update=budgets[-1]), budget)
+    base = resolve(_as_python(first["base"]), str(folder / JOURNAL))
+    if data is not None:
+        base = change(base, {"data.root": data}, "--data")
+    past = tuple(
+        PastTrial(one["settings"], [(e, v) for e, v in one["curve"]], one["ending"])
+        for one in first["past"]
+    )
+    fingerprints = next((e["fingerprints"] for e in events if e["event"] == "data"), None)
+    return Search(folder.absolute(), space, base, past, first, fingerprints)
+
+
+@contextmanager
+def journal_of(search: Search, fingerprints: Mapping[SplitName, str]) -> Iterator[Journal]:
+    """Hold the folder, and open the journal behind its first lines.
+
+    Raises: CheckpointError if another search holds the folder, or its data were others.
+    """
+    if search.fingerprints is not None and search.fingerprints != dict(fingerprints):
+        raise CheckpointError(
+            f"{search.folder}: must go on with the data that it began with, but "
+            f"{search.base.data.root} holds other data; name the first with --data"
+        )
+    try:
+        with held(search.folder / LOCK):
+            journal = Journal(search.folder / JOURNAL)
+            journal.write(search.first)
+            journal.write({"at": 0.0, "event": "data", "fingerprints": dict(fingerprints)})
+            yield journal
+    except HeldError as error:
+        raise CheckpointError(
+            f"{search.folder}: must not be in use, but {error} searches there; wait for it, or "
+            f"end it"
+        ) from None
+
+
+def with_space(search: Search, space: Space) -> Search:
+    """With what this machine decides, such as the share of a GPU."""
+    return replace(search, space=space)
+
+
+def _parts(space: Space) -> dict[str, Any]:
+    return space.model_dump(include=set(Budget.model_fields))
+
+
+def _as_python(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings as a yaml file would give them."""
+    return dict(json.loads(json.dumps(settings)))
+
+
+def _check_same_space(path: Path, began_with: str) -> None:
+    """Raises: SettingsError naming all that differs."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text == began_with:
+            return
+        now = flatten(yaml.safe_load(text) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+        raise SettingsError(
+            f"{path}: must be the space file that the search began with, but cannot be read so "
+            f"({' '.join(str(error).split())[:200]}); put it back, or leave it out"
+        ) from None
+    then = flatten(yaml.safe_load(began_with))
+    differing = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    told = "; ".join(
+        f"{name} was {then.get(name, 'not given')}, now {now.get(name, 'not given')}"
+        for name in differing
+    )
+    if differing:
+        raise SettingsError(
+            f"{path}: must say what it said when the search began, but {told}; put it back, or "
+            f"begin another search (a budget is changed by --trials and its like)"
+        )
+
+
+def _sync(folder: Path) -> None:
+    """So that a new name in it is on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,40 @@
+"""Ctrl-C, and SIGTERM, which schedulers of clusters send: the first one asks, the next one ends."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_at_once() -> None:
+    """From now on either signal raises KeyboardInterrupt."""
+    for number in SIGNALS:
+        signal.signal(number, _end)
+
+
+@contextmanager
+def ask_first() -> Iterator[Callable[[], str]]:
+    """The first signal is kept, and the next one raises KeyboardInterrupt; yields what tells its
+    name, empty while there was none."""
+    asked = ""
+
+    def ask(number: int, _: FrameType | None) -> None:
+        nonlocal asked
+        asked = signal.Signals(number).name
+        # Not printed: Python may be in the midst of that.
+        os.write(2, b"Trials end after their current epoch; once more ends them at once.\n")
+        end_at_once()
+
+    before = {number: signal.signal(number, ask) for number in SIGNALS}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,106 @@
+"""The journal: whole lines only, on the disk, and never two histories."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kptrain.errors import CheckpointError
+from search.journal import Event, Journal, read_events
+
+EVENTS: list[Event] = [
+    {"at": 0.0, "event": "begin", "trial": 0, "settings": {"optim.lr": 0.1 + 0.2}},
+    {"at": 1.5, "event": "epoch", "trial": 0, "report": {"val_loss": 1e-17, "is_best": True}},
+    {"at": 2.25, "event": "fail", "trial": 0, "error": 'ä "quoted"\nline', "out": [1, 2]},
+]
+
+
+def written(path: Path, events: list[Event] = EVENTS) -> Path:
+    journal = Journal(path)
+    for event in events:
+        journal.write(event)
+    return path
+
+
+def test_what_was_written_is_read_and_lines_are_json(tmp_path: Path) -> None:
+    path = written(tmp_path / "journal")
+    assert read_events(path) == EVENTS
+    assert [json.loads(line)["at"] for line in path.read_text().splitlines()] == [0.0, 1.5, 2.25]
+
+
+def test_cut_at_every_byte_it_holds_the_whole_lines_and_goes_on_behind_them(
+    tmp_path: Path,
+) -> None:
+    whole = written(tmp_path / "journal").read_bytes()
+    ends = [0, *(at + 1 for at, byte in enumerate(whole) if byte == ord("\n"))]
+    path = tmp_path / "cut"
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        num_whole = sum(end <= size for end in ends) - 1
+        assert read_events(path) == EVENTS[:num_whole]
+        written(path)  # does the first lines again, and writes the others
+        assert path.read_bytes() == whole
+
+
+@settings(max_examples=60, deadline=None)
+@given(at=st.integers(0), bit=st.integers(0, 7))
+def test_a_flipped_bit_drops_the_last_line_or_is_named_by_its_line(
+    tmp_path_factory: pytest.TempPathFactory, at: int, bit: int
+) -> None:
+    path = written(tmp_path_factory.mktemp("flipped") / "journal")
+    content = bytearray(path.read_bytes())
+    content[at % len(content)] ^= 1 << bit
+    path.write_bytes(content)
+    line = 1 + path.read_bytes()[: at % len(content)].count(b"\n")
+    if line == 3:
+        assert read_events(path) == EVENTS[:2]
+        return
+    with pytest.raises(CheckpointError) as refused:
+        read_events(path)
+    assert f"{path}:{line}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"trial": 1}, "trial was 0 and now is 1"),
+        ({"settings": {"optim.lr": 0.3}}, "settings was {'optim.lr': 0.30000000000000004} and now"),
+        ({"more": 1}, "more was None and now is 1"),
+    ],
+)
+def test_what_does_not_come_out_again_is_refused_with_the_difference(
+    tmp_path: Path, change: dict[str, Any], told: str
+) -> None:
+    path = written(tmp_path / "journal")
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError) as refused:
+        Journal(path).write(EVENTS[0] | change)
+    assert f"{path}:1: must come out again as it was written, but {told}" in str(refused.value)
+    assert path.read_bytes() == before
+
+
+def test_a_full_disk_is_told_and_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "journal", EVENTS[:2])
+    journal = Journal(path)
+    for event in EVENTS[:2]:
+        journal.write(event)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(CheckpointError, match="No space left on device; make room, then go on"):
+            journal.write(EVENTS[2])
+    journal.write(EVENTS[2])  # there is room again
+    assert read_events(path) == EVENTS
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="must be the journal of a search"):
+        read_events(tmp_path / "journal")
