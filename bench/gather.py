@@ -19,7 +19,8 @@ from PIL import Image
 from bench.measure import in_turns, parse_arguments, rates, ratio, record, show, spread
 from kptrain.batches import Slot
 from kptrain.coco import read_split
-from kptrain.pack import Pack, data_folder, open_pack
+from kptrain.pack import data_folder, open_pack
+from kptrain.pack_files import Pack
 from kptrain.resolve import resolve
 
 BATCH = 64

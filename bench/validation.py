@@ -10,7 +10,7 @@ from pycocotools.cocoeval import COCOeval
 from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
 from kptrain.evaluate import average_precision, oks
 from kptrain.keypoints import NUM_JOINTS
-from kptrain.pack import Table
+from kptrain.pack_files import Table
 
 NUM_IMAGES, NUM_PERSONS = 2346, 6352
 """Of val2017 with a labelled keypoint. Source: COCO's person_keypoints_val2017.json."""

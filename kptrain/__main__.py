@@ -103,7 +103,7 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
-        say(open_pack(config.data, name, progress).summary)
+        say(open_pack(config.data, name, progress, check_images=True).summary)
     stream = fit(config, out, resume=arguments.resume, progress=progress)
     with closing(log_to_wandb(stream, config, out)) as reports:
         for report in reports:

@@ -17,7 +17,7 @@ from kptrain.augment import Augmentation
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.device import send
 from kptrain.heatmaps import encode
-from kptrain.pack import Pack
+from kptrain.pack_files import Pack
 
 # ImageNet's channel statistics. Source: torchvision's classification presets.
 MEAN = (0.485, 0.456, 0.406)

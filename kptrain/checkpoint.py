@@ -7,6 +7,7 @@ that inference needs. `resume.pt` holds what the next epoch needs besides the se
 import os
 import pickle
 import warnings
+import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
@@ -110,10 +111,22 @@ def _is_weight(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], torch.Tensor)
 
 
+def _check_sums(path: Path) -> None:
+    """Compare the archive's own checksums, which torch writes but does not read.
+
+    Raises: ValueError, or an error of zipfile.
+    """
+    if zipfile.is_zipfile(path):  # else of torch before 1.6, and without any
+        with zipfile.ZipFile(path) as archive:
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} does not have its checksum")
+
+
 def _load(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # guesses about what is damaged; it is refused anyway
+            _check_sums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: must be a checkpoint, but there is no such file") from None

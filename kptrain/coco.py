@@ -5,23 +5,28 @@ is the index of a pixel, a box is x, y, width, height of edges.
 """
 
 import json
-import math
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kptrain.annotations import (
+    NO_KEYPOINTS,
+    PERSON,
+    annotation_fault,
+    box_fault,
+    image_fault,
+    is_id,
+    is_labelled,
+    is_outline,
+    person_fault,
+)
 from kptrain.errors import DataError
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.layout import SplitName, locate
-
-PERSON = 1
-"""The category id of a person."""
-
-NO_KEYPOINTS = (0,) * 3 * NUM_JOINTS
+from kptrain.left_out import LeftOut
 
 
 @dataclass(frozen=True)
@@ -37,10 +42,11 @@ class Person:
 
 @dataclass(frozen=True)
 class Ignored:
-    """A crowd, or a person without labelled keypoints: nothing is learnt where it stands."""
+    """A crowd, or a person without labelled keypoints or with unsound ones: nothing is learnt
+    where it stands."""
 
     segmentation: Any
-    """COCO's polygons or RLE; empty where there is none that is well formed."""
+    """COCO's polygons or RLE; empty where there is none that can be drawn."""
     box_xywh: tuple[float, float, float, float]
 
 
@@ -63,47 +69,48 @@ class Split:
     name: SplitName
     images: tuple[CocoImage, ...]
     """By image id."""
-    left_out: dict[str, int]
-    """How many images and annotations were left out, by reason."""
+    left_out: LeftOut
 
     @property
     def num_persons(self) -> int:
         return sum(len(image.persons) for image in self.images)
 
 
-def read_split(root: Path, name: SplitName) -> Split:
+def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
     """Read a split below `root`, in either layout.
 
-    Raises: DataError if it is not there, is not COCO, or has no labelled person.
+    Raises: DataError if it is not there, is not COCO, or has no labelled person; where `strict`,
+    at the first record that is unsound.
     """
     annotation_file, image_folder = locate(root, name)
     content = _read_json(annotation_file)
     with os.scandir(image_folder) as entries:
         present = {entry.name for entry in entries if entry.is_file()}
-    reasons: Counter[str] = Counter()
-    records = _sound_records(content["images"], reasons)
-    persons, ignored = _sort_annotations(content["annotations"], records, reasons)
+    left_out = LeftOut(strict)
+    records = _sound_records(content["images"], annotation_file, left_out)
+    annotations = _sound_annotations(content["annotations"], annotation_file, left_out)
+    persons, ignored = _sort_annotations(annotations, records, annotation_file, left_out)
     images = []
     for image_id, record in sorted(records.items()):
         if image_id not in persons:
-            reasons["images without a labelled keypoint"] += 1
+            left_out.count("images without a labelled keypoint")
         elif record["file_name"] not in present:
-            reasons["images whose file is missing"] += 1
+            left_out.add("images whose file is missing", record["file_name"], image_folder)
         else:
             images.append(_image(record, image_folder, persons, ignored))
     if not images:
         raise DataError(
             f"{annotation_file}: must hold a person with a labelled keypoint whose image lies in "
             f"{image_folder}, but of {len(content['images'])} images none has one "
-            f"({counts(reasons)}); check that annotations and images belong together"
+            f"({left_out}); check that annotations and images belong together"
         )
-    return Split(name, tuple(images), dict(reasons))
+    return Split(name, tuple(images), left_out)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: must be readable JSON, but {error}; fetch it again") from None
     for key in ("images", "annotations"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
@@ -112,111 +119,85 @@ def _read_json(path: Path) -> dict[str, Any]:
     return sound
 
 
-def _sound_records(records: list[Any], reasons: Counter[str]) -> dict[int, dict[str, Any]]:
+def _sound_records(records: list[Any], file: Path, left_out: LeftOut) -> dict[int, dict[str, Any]]:
     """The images by their id, as listed."""
     sound: dict[int, dict[str, Any]] = {}
-    for record in records:
-        if not _is_sound_record(record):
-            reasons["images without an id, a file name or a size"] += 1
+    for index, record in enumerate(records):
+        if reason := image_fault(record):
+            left_out.add(reason, f"images[{index}]", file)
         elif record["id"] in sound:
-            reasons["images listed twice"] += 1
+            left_out.add("images listed twice", f"image {record['id']}", file)
         else:
             sound[record["id"]] = record
     return sound
 
 
-def _is_sound_record(record: Any) -> bool:
-    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
-        return False
-    size: list[Any] = [record.get("height"), record.get("width")]
-    return isinstance(record.get("id"), int) and _are_numbers(size, 2) and min(size) >= 1
-
-
-def _are_numbers(values: Any, count: int) -> bool:
-    try:
-        return len(values) == count and all(map(math.isfinite, values))
-    except (TypeError, OverflowError):  # of no length, of no numbers, of endless integers
-        return False
+def _sound_annotations(
+    annotations: list[Any], file: Path, left_out: LeftOut
+) -> dict[int, dict[str, Any]]:
+    """The annotations of persons by their id, as listed."""
+    sound: dict[int, dict[str, Any]] = {}
+    for index, annotation in enumerate(annotations):
+        if reason := annotation_fault(annotation):
+            left_out.add(reason, f"annotations[{index}]", file)
+        elif annotation.get("category_id") != PERSON:
+            left_out.count("annotations that are not of a person")
+        elif annotation["id"] in sound:
+            left_out.add("annotations listed twice", f"annotation {annotation['id']}", file)
+        else:
+            sound[annotation["id"]] = annotation
+    return sound
 
 
 def _sort_annotations(
-    annotations: list[Any], records: dict[int, dict[str, Any]], reasons: Counter[str]
+    annotations: dict[int, dict[str, Any]],
+    records: dict[int, dict[str, Any]],
+    file: Path,
+    left_out: LeftOut,
 ) -> tuple[dict[int, list[Person]], dict[int, list[Ignored]]]:
     persons: dict[int, list[Person]] = {}
     ignored: dict[int, list[Ignored]] = {}
-    for annotation in annotations:
-        found = _fault(annotation, records) or _sort_annotation(annotation)
-        if isinstance(found, Person):
-            persons.setdefault(annotation["image_id"], []).append(found)
-        elif isinstance(found, Ignored):
-            ignored.setdefault(annotation["image_id"], []).append(found)
-            crowd = annotation.get("iscrowd")
-            whom = "crowds" if crowd else "persons without a labelled keypoint"
-            reasons[f"{whom} (masked)"] += 1
-            if annotation.get("segmentation") and not found.segmentation:
-                reasons["malformed outlines (box masked)"] += 1
+    for number, annotation in annotations.items():
+        which = f"annotation {number}"
+        image_id = annotation.get("image_id")
+        record = records.get(image_id) if is_id(image_id) else None
+        if record is None:
+            left_out.add("annotations of an image that is not listed", which, file)
+            continue
+        size = _size(record)
+        if reason := box_fault(annotation, size):
+            left_out.add(reason, which, file)
+            continue
+        reason = person_fault(annotation, size)
+        if annotation.get("iscrowd"):
+            left_out.count("crowds (masked)")
+        elif reason:
+            left_out.add(f"{reason} (masked)", which, file)
+        elif not is_labelled(annotation.get("keypoints") or NO_KEYPOINTS):
+            left_out.count("persons without a labelled keypoint (masked)")
         else:
-            reasons[found] += 1
+            persons.setdefault(record["id"], []).append(_person(annotation))
+            continue
+        outline = annotation.get("segmentation") or []
+        if not is_outline(outline, size):
+            left_out.add("malformed outlines (box masked)", which, file)
+            outline = []
+        ignored.setdefault(record["id"], []).append(Ignored(outline, _box(annotation)))
     return persons, ignored
 
 
-def _fault(annotation: Any, records: dict[int, dict[str, Any]]) -> str | None:
-    """Why an annotation cannot be read, if so."""
-    if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int):
-        return "annotations without an id"
-    if annotation.get("category_id") != PERSON:
-        return "annotations that are not of a person"
-    image_id = annotation.get("image_id")
-    if not isinstance(image_id, int) or image_id not in records:
-        return "annotations of an image that is not listed"
-    if not _is_box(annotation.get("bbox"), records[image_id]):
-        return "annotations with a malformed box"
-    if not _are_numbers(annotation.get("keypoints") or NO_KEYPOINTS, 3 * NUM_JOINTS):
-        return "annotations with malformed keypoints"
-    return None
+def _person(annotation: dict[str, Any]) -> Person:
+    keypoints = np.array(annotation["keypoints"], dtype=np.float64).reshape(NUM_JOINTS, 3)
+    return Person(annotation["id"], keypoints, _box(annotation), float(annotation["area"]))
 
 
-def _is_box(box: Any, record: dict[str, Any]) -> bool:
-    """Whether it is x, y, width, height, and not far outside of its image: a crop must fit into
-    memory."""
-    if not _are_numbers(box, 4):
-        return False
-    (x, y, width, height), (w, h) = box, (record["width"], record["height"])
-    return bool(-w <= x <= x + width <= 2 * w and -h <= y <= y + height <= 2 * h)
-
-
-def _sort_annotation(annotation: dict[str, Any]) -> Person | Ignored | str:
-    """A person to learn, a region to ignore, or the reason why the person is left out."""
+def _box(annotation: dict[str, Any]) -> tuple[float, float, float, float]:
     x, y, width, height = map(float, annotation["bbox"])
-    box: tuple[float, float, float, float] = (x, y, width, height)
-    area: Any = annotation.get("area")
-    numbers = annotation.get("keypoints") or NO_KEYPOINTS
-    keypoints = np.array(numbers, dtype=np.float64).reshape(NUM_JOINTS, 3)
-    if annotation.get("iscrowd") or not (keypoints[:, 2] > 0).any():
-        outline = annotation.get("segmentation")
-        return Ignored(outline if _is_outline(outline) else [], box)
-    if min(width, height) <= 0:
-        return "persons with an empty box"
-    if not _are_numbers([area], 1) or area <= 0:
-        return "persons without an area"
-    return Person(int(annotation["id"]), keypoints, box, float(area))
+    return x, y, width, height
 
 
-def _is_outline(outline: Any) -> bool:
-    """Whether it is polygons of at least three points each, or an RLE."""
-    if isinstance(outline, dict):
-        runs = outline.get("counts")
-        sound = isinstance(runs, str) or (isinstance(runs, list) and all(map(_is_run, runs)))
-        return sound and _are_numbers(outline.get("size"), 2)
-    return isinstance(outline, list) and all(map(_is_polygon, outline))
-
-
-def _is_run(count: Any) -> bool:
-    return isinstance(count, int) and count >= 0
-
-
-def _is_polygon(polygon: Any) -> bool:
-    return isinstance(polygon, list) and len(polygon) >= 6 and _are_numbers(polygon, len(polygon))
+def _size(record: dict[str, Any]) -> tuple[int, int]:
+    return int(record["height"]), int(record["width"])
 
 
 def _image(
@@ -226,21 +207,15 @@ def _image(
     ignored: dict[int, list[Ignored]],
 ) -> CocoImage:
     return CocoImage(
-        id=int(record["id"]),
+        id=record["id"],
         path=folder / record["file_name"],
-        size=(int(record["height"]), int(record["width"])),
+        size=_size(record),
         persons=tuple(sorted(persons[record["id"]], key=lambda person: person.id)),
         ignored=tuple(ignored.get(record["id"], ())),
     )
 
 
-def counts(reasons: dict[str, int]) -> str:
-    """What was left out, in words."""
-    found = ", ".join(f"{count:,} {reason}" for reason, count in sorted(reasons.items()))
-    return found or "nothing was left out"
-
-
-def describe(name: str, num_images: int, num_persons: int, left_out: dict[str, int]) -> str:
+def describe(name: str, num_images: int, num_persons: int, left_out: LeftOut) -> str:
     """One line: what was found and what was left out, and why."""
     found = f"{name}: {num_images:,} images with {num_persons:,} labelled persons"
-    return f"{found}; left out: {counts(left_out)}" if left_out else found
+    return f"{found}; left out: {left_out}" if +left_out.counts else found

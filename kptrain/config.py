@@ -70,6 +70,9 @@ class DataSettings(Settings):
     """Most samples to train on, the first by image id. None: all."""
     limit_val: PositiveInt | None = setting(None, changes="data")
     """Most samples to validate on, the first by image id. None: all."""
+    strict: bool = setting(False, changes="place")
+    """Refuse data at the first image or annotation that is unsound. False: leave such out, with a
+    count and the first of each kind."""
 
 
 class AugmentSettings(Settings):

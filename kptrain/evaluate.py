@@ -16,7 +16,7 @@ from kptrain.config import OUTPUT_STRIDE
 from kptrain.device import send
 from kptrain.heatmaps import decode
 from kptrain.keypoints import OKS_SIGMAS
-from kptrain.pack import Pack, Table
+from kptrain.pack_files import Pack, Table
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)

@@ -29,7 +29,8 @@ from kptrain.curve import EpochReport
 from kptrain.device import explained, find_device, peak_memory
 from kptrain.errors import TrainingError
 from kptrain.evaluate import average_precision, find_peaks, in_original, oks
-from kptrain.pack import Pack, open_pack
+from kptrain.pack import open_pack
+from kptrain.pack_files import Pack
 from kptrain.run_folder import CONFIG, only_user_of, saved_state
 from kptrain.saving import copy_files, in_background, restore, write_files
 from kptrain.training import Training, predict, sample_losses, start_training, take_step

@@ -11,7 +11,8 @@ from kptrain.config import TrainConfig
 from kptrain.draw import Example, draw_examples
 from kptrain.evaluate import detect
 from kptrain.model import KeypointNet
-from kptrain.pack import Pack, open_pack
+from kptrain.pack import open_pack
+from kptrain.pack_files import Pack
 
 PICTURE = "predictions.png"
 NUM_EXAMPLES = 6

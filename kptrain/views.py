@@ -7,16 +7,14 @@ A map from the original to the input frame is scale and shift: `input = (origina
 + shift`; neither view rotates.
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pycocotools import mask as coco_mask
 
+from kptrain.annotations import draw_outline
 from kptrain.coco import CocoImage, Ignored, Person
 from kptrain.config import OUTPUT_STRIDE
-from kptrain.errors import DataError
 
 PERSON_MARGIN = 1.25
 """A person's crop is its box enlarged by this factor. Source: Xiao et al. 2018, section 3.2."""
@@ -88,10 +86,7 @@ def person_frame(person: Person, size: tuple[int, int]) -> Frame:
 
 
 def ignore_mask(image: CocoImage, size: tuple[int, int]) -> np.ndarray:
-    """(H/4, W/4) bool: heatmap pixels of the stretched image in which nothing is learnt.
-
-    Raises: DataError if an outline cannot be drawn, or was made for another size.
-    """
+    """(H/4, W/4) bool: heatmap pixels of the stretched image in which nothing is learnt."""
     height, width = size[0] // OUTPUT_STRIDE, size[1] // OUTPUT_STRIDE
     mask = np.zeros((height, width), dtype=bool)
     for region in image.ignored:
@@ -104,7 +99,7 @@ def ignore_mask(image: CocoImage, size: tuple[int, int]) -> np.ndarray:
 def _region(region: Ignored, image: CocoImage) -> np.ndarray:
     """(h, w) bool: the annotated outline, or the box less the boxes of labelled persons."""
     if region.segmentation:
-        return _outlined(region, image)
+        return np.asarray(draw_outline(region.segmentation, image.size), dtype=bool)
     height, width = image.size
     canvas = Image.new("1", (width, height))
     draw = ImageDraw.Draw(canvas)
@@ -113,27 +108,3 @@ def _region(region: Ignored, image: CocoImage) -> np.ndarray:
         # Pillow draws the last column and row too; at least one pixel of each.
         draw.rectangle((x, y, x + max(box_width - 1, 0), y + max(box_height - 1, 0)), fill=value)
     return np.asarray(canvas, dtype=bool)
-
-
-def _outlined(region: Ignored, image: CocoImage) -> np.ndarray:
-    code = region.segmentation
-    if isinstance(code, dict) and tuple(code["size"]) != image.size:
-        raise _bad_outline(region, image, f"it is of size {code['size']}")
-    try:
-        if isinstance(code, list):
-            code = coco_mask.merge(coco_mask.frPyObjects(code, *image.size))
-        elif isinstance(code["counts"], list):
-            code = coco_mask.frPyObjects(code, *image.size)
-        with warnings.catch_warnings():
-            # pycocotools is built on an array protocol that numpy wants renewed.
-            warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-            return np.asarray(coco_mask.decode(code), dtype=bool)
-    except (ValueError, OverflowError) as error:
-        raise _bad_outline(region, image, str(error)) from None
-
-
-def _bad_outline(region: Ignored, image: CocoImage, why: str) -> DataError:
-    return DataError(
-        f"{image.path}: the outline of the crowd or person at box {list(region.box_xywh)} must be "
-        f"drawable at the image's size {list(image.size)}, but {why}; correct its annotation"
-    )

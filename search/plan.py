@@ -245,7 +245,7 @@ def check_files(space: Space, base: TrainConfig) -> None:
         weights_file(config.model)
     if base.data.root != EMBEDDED:  # that one is drawn when it is needed
         for name in ("train", "val"):
-            read_split(data_folder(base.data), name)
+            read_split(data_folder(base.data), name, base.data.strict)
 
 
 def _with_each(space: Space, base: TrainConfig, paths: Iterable[str]) -> Iterator[TrainConfig]:

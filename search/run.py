@@ -189,7 +189,8 @@ def _run(search: "Search", address: str | None) -> int:
     from search.opening import journal_of  # noqa: PLC0415  (see above)
     from search.record import Record  # noqa: PLC0415  (see above)
 
-    packs = {name: open_pack(search.base.data, name, sys.stdout.isatty()) for name in SPLITS}
+    data, progress = search.base.data, sys.stdout.isatty()
+    packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
     for pack in packs.values():  # made once, before the first trial
         print(pack.summary)
     fingerprints = {name: pack.fingerprint for name, pack in packs.items()}

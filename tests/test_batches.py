@@ -11,7 +11,8 @@ from conftest import CocoWriter
 from kptrain.batches import Batch, batches, epoch_order, joint_weights, targets
 from kptrain.config import DataSettings, HeatmapSettings, LossSettings, TrainConfig
 from kptrain.heatmaps import decode
-from kptrain.pack import Pack, open_pack
+from kptrain.pack import open_pack
+from kptrain.pack_files import Pack
 
 View = Literal["image", "person"]
 SIZE = (64, 96)

@@ -149,6 +149,18 @@ def test_damaged_bytes_never_raise_anything_else(legacy: bool, tmp_path: Path) -
     assert num_refused > 50
 
 
+def test_a_bit_that_flipped_among_the_weights_is_noticed(saved: Path) -> None:
+    """Torch would load it: it writes checksums and reads none."""
+    content = bytearray(saved.read_bytes())
+    weights = load_checkpoint(saved)["weights"]
+    stored = next(iter(weights.values())).numpy().tobytes()
+    content[content.index(stored) + 1] ^= 1
+    saved.write_bytes(content)
+    torch.load(saved, weights_only=True)
+    with pytest.raises(CheckpointError, match="does not have its checksum"):
+        load_checkpoint(saved)
+
+
 @pytest.mark.parametrize("text", ["hello\n", "epoch,val_loss\n1,0.5\n", '{"weights": 1}', "<html>"])
 def test_a_text_file_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "text.pth"

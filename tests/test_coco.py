@@ -9,10 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import CocoWriter
+from hypothesis import given, settings
+from hypothesis.strategies import integers
+from pycocotools import mask as coco_mask
 
+from kptrain.annotations import draw_outline, is_outline
 from kptrain.coco import CocoImage, describe, read_split
 from kptrain.errors import DataError
 from kptrain.layout import SplitName, fingerprint
+from kptrain.left_out import LeftOut
 
 ANNOTATIONS = "annotations/person_keypoints_train2017.json"
 NAN = math.nan
@@ -94,7 +99,7 @@ def test_an_image_and_a_person_are_as_annotated(writer: CocoWriter) -> None:
     assert image.path == writer.root / "train2017" / "000000000007.jpg"
     assert (person.id, person.box_xywh, person.area) == (71, (1.5, 2.0, 30.25, 20.0), 321.5)
     assert np.array_equal(person.keypoints, joints)
-    assert (split.name, split.left_out, split.num_persons) == ("train", {}, 1)
+    assert (split.name, split.left_out, split.num_persons) == ("train", LeftOut(), 1)
 
 
 def test_images_and_persons_come_by_id_whatever_their_order_in_the_file(writer: CocoWriter) -> None:
@@ -115,7 +120,7 @@ def test_the_sample_of_coco_is_counted_as_it_is(
 ) -> None:
     found = read_split(coco_sample, split)
     assert (len(found.images), found.num_persons) == (images, persons)
-    assert found.left_out == {"crowds (masked)": crowds, UNLABELLED: unlabelled}
+    assert found.left_out.counts == {"crowds (masked)": crowds, UNLABELLED: unlabelled}
     assert sum(len(image.ignored) for image in found.images) == crowds + unlabelled
 
 
@@ -155,8 +160,9 @@ def test_annotations_without_their_image_folder_are_not_a_layout(writer: CocoWri
         (b'{"images": []}', "has no list 'annotations'"),
         (b'{"images": [], "annotations": {"1": 2}}', "has no list 'annotations'"),
         (b'{"images": null, "annotations": []}', "has no list 'images'"),
+        (b"[" * 100_000, "must be readable JSON"),
     ],
-    ids=["empty", "html", "bytes", "a list", "no annotations", "a mapping", "no images"],
+    ids=["empty", "html", "bytes", "a list", "no annotations", "a mapping", "no images", "deep"],
 )
 def test_a_file_that_is_not_cocos_json_is_named(
     writer: CocoWriter, text: bytes, message: str
@@ -198,36 +204,89 @@ def test_a_file_that_lists_nothing_is_named(writer: CocoWriter) -> None:
         read_split(writer.root, "train")
 
 
-MALFORMED: list[tuple[str, str, list[object]]] = [
-    ("annotations of an image that is not listed", "image_id", [GONE, None, [1], "1", 99]),
-    ("annotations without an id", "id", [GONE, None, "twelve"]),
-    ("annotations that are not of a person", "category_id", [GONE, None, 2, "person"]),
+JOINTS = [30.0, 30.0, 2.0] * 17
+UNREAD: list[tuple[str, str, list[object]]] = [
+    ("annotations of an image that is not listed", "image_id", [GONE, None, [1], "1", 99, True]),
+    ("annotations without an id", "id", [GONE, None, "twelve", -1, 2**63, 1.5, True]),
+    ("annotations listed twice", "id", [11]),
     ("annotations with a malformed box", "bbox", [GONE, None, 7, "text", [1, 2, 3]]),
     ("annotations with a malformed box", "bbox", [[1, 2, 3, "4"], [1, 2, None, 4]]),
     ("annotations with a malformed box", "bbox", [[1, NAN, 3, 4], [1, 2, math.inf, 4]]),
     ("annotations with a malformed box", "bbox", [[ENDLESS, 2, 3, 4], [1, 2, -3, 4]]),
     ("annotations with a malformed box", "bbox", [[1, 2, 50_000, 9], [1, 2, 9, 50_000]]),
     ("annotations with a malformed box", "bbox", [[-50_000, 2, 9, 9], [1, -50_000, 9, 9]]),
+]
+"""Of these not even the place is known."""
+MASKED: list[tuple[str, str, list[object]]] = [
     ("annotations with malformed keypoints", "keypoints", [[2] * 50, [2] * 54, [[2, 2, 2]] * 17]),
     ("annotations with malformed keypoints", "keypoints", [[2] * 50 + [NAN], [math.inf] * 51]),
     ("annotations with malformed keypoints", "keypoints", [[2] * 50 + ["2"], [ENDLESS] * 51]),
-    ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7]),
+    ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7, "a" * 51]),
+    ("annotations with malformed keypoints", "keypoints", [[2, 2, 3] * 17, [2, 2, -1] * 17]),
+    ("persons with a keypoint outside of their image", "keypoints", [[-1, 2, 2, *JOINTS[3:]]]),
+    ("persons with a keypoint outside of their image", "keypoints", [[*JOINTS[3:], 9, 97, 1]]),
+    ("persons with a keypoint outside of their image", "keypoints", [[*JOINTS[3:], 1e30, 9, 1]]),
     ("persons with an empty box", "bbox", [[20, 20, 0, 30], [20, 20, 30, 0]]),
     ("persons without an area", "area", [GONE, None, 0, -5.0, NAN, math.inf, "large"]),
 ]
 
 
-@pytest.mark.parametrize(
-    ("reason", "key", "value"),
-    [(reason, key, value) for reason, key, values in MALFORMED for value in values],
-)
-def test_a_malformed_annotation_is_left_out_and_counted(
+def each(
+    malformed: list[tuple[str, str, list[object]]],
+) -> list[tuple[str, str, object]]:
+    return [(reason, key, value) for reason, key, values in malformed for value in values]
+
+
+@pytest.mark.parametrize(("reason", "key", "value"), each(UNREAD))
+def test_an_annotation_that_cannot_be_read_is_left_out_and_counted(
     writer: CocoWriter, reason: str, key: str, value: object
 ) -> None:
     split = read_split(two_persons(writer, **{key: value}), "train")
-    assert split.left_out == {reason: 1}
+    assert split.left_out.counts == {reason: 1}
+    assert split.left_out.first[reason] in ("annotation 12", "annotation 11", "annotations[1]")
     assert ids(split.images) == {1: [11]}
     assert split.images[0].ignored == ()
+
+
+@pytest.mark.parametrize(("reason", "key", "value"), each(MASKED))
+def test_a_person_of_whom_the_place_alone_is_sound_is_masked_and_counted(
+    writer: CocoWriter, reason: str, key: str, value: object
+) -> None:
+    split = read_split(two_persons(writer, **{key: value}), "train")
+    assert split.left_out.counts == {f"{reason} (masked)": 1}
+    assert str(split.left_out) == f"1 {reason} (masked) (first: annotation 12)"
+    assert ids(split.images) == {1: [11]}
+    assert [region.segmentation for region in split.images[0].ignored] == [[]]
+
+
+@pytest.mark.parametrize(("reason", "key", "value"), [each(UNREAD)[0], each(MASKED)[0]])
+def test_strict_refuses_at_the_first_that_is_unsound(
+    writer: CocoWriter, reason: str, key: str, value: object
+) -> None:
+    root = two_persons(writer, **{key: value})
+    with pytest.raises(DataError) as error:
+        read_split(root, "train", strict=True)
+    assert str(error.value).startswith(f"{root / ANNOTATIONS}: must have no {reason}")
+    assert "has annotation 12; correct or remove it" in str(error.value)
+
+
+def test_strict_takes_what_coco_has_crowds_other_categories_and_unlabelled_persons(
+    writer: CocoWriter,
+) -> None:
+    writer.image("train", 2)
+    writer.person("train", 2, 21, iscrowd=1, keypoints=[0] * 51)
+    writer.person("train", 2, 22, keypoints=[0] * 51)
+    split = read_split(two_persons(writer, category_id=2), "train", strict=True)
+    assert sum(split.left_out.counts.values()) == 4
+    assert split.left_out.fault is None
+
+
+@pytest.mark.parametrize("category", [GONE, None, 2, "person"])
+def test_an_annotation_of_another_category_is_left_out_and_counted(
+    writer: CocoWriter, category: object
+) -> None:
+    split = read_split(two_persons(writer, category_id=category), "train")
+    assert split.left_out.counts == {"annotations that are not of a person": 1}
 
 
 @pytest.mark.parametrize("annotation", [None, "person", 12, [12]])
@@ -237,7 +296,7 @@ def test_an_annotation_that_is_no_mapping_is_left_out_and_counted(
     root = two_persons(writer)
     edit(root, lambda content: content["annotations"].append(annotation))
     split = read_split(root, "train")
-    assert split.left_out == {"annotations without an id": 1}
+    assert split.left_out.counts == {"annotations without an id": 1}
     assert ids(split.images) == {1: [11, 12]}
 
 
@@ -248,7 +307,7 @@ def test_a_person_without_a_labelled_keypoint_is_masked_and_counted(
     outline = [[1, 1, 20, 1, 20, 20]]
     changes = {"keypoints": keypoints, "segmentation": outline, "iscrowd": GONE, "area": GONE}
     split = read_split(two_persons(writer, **changes), "train")
-    assert split.left_out == {UNLABELLED: 1}
+    assert split.left_out.counts == {UNLABELLED: 1}
     assert ids(split.images) == {1: [11]}
     (ignored,) = split.images[0].ignored
     assert (ignored.segmentation, ignored.box_xywh) == (outline, (15.0, 15.0, 50.0, 60.0))
@@ -257,7 +316,7 @@ def test_a_person_without_a_labelled_keypoint_is_masked_and_counted(
 def test_a_crowd_is_masked_and_counted_even_with_keypoints(writer: CocoWriter) -> None:
     outline = {"size": [96, 128], "counts": [0, 96 * 128]}
     split = read_split(two_persons(writer, iscrowd=1, segmentation=outline), "train")
-    assert split.left_out == {"crowds (masked)": 1}
+    assert split.left_out.counts == {"crowds (masked)": 1}
     assert ids(split.images) == {1: [11]}
     assert split.images[0].ignored[0].segmentation == outline
 
@@ -278,13 +337,23 @@ def test_a_crowd_is_masked_and_counted_even_with_keypoints(writer: CocoWriter) -
         {"size": [96, 128], "counts": [0, -12288]},
         {"size": [96, 128], "counts": [0, "12288"]},
         {"size": [96, 128], "counts": 12288},
+        {"size": [9, 9], "counts": [0, 81]},
+        {"size": [8 * 10**9, 10**9], "counts": [0, 4]},
+        {"size": [96, 128], "counts": [0, 12289]},
+        {"size": [96, 128], "counts": [0, 2**40]},
+        {"size": [96, 128], "counts": "not run lengths"},
+        {"size": [96, 128], "counts": "o" * 1000},
+        {"size": [96, 128], "counts": ""},
+        {"size": [96, 128], "counts": "0P20"},
+        [[1e9, 2, 3, 4, 5, 6]],
+        [[1, 2, 3, 4, 5, 6, 7]],
     ],
 )
 def test_a_malformed_outline_is_counted_and_its_box_is_masked(
     writer: CocoWriter, outline: object
 ) -> None:
     split = read_split(two_persons(writer, iscrowd=1, segmentation=outline), "train")
-    assert split.left_out == {"crowds (masked)": 1, "malformed outlines (box masked)": 1}
+    assert split.left_out.counts == {"crowds (masked)": 1, "malformed outlines (box masked)": 1}
     assert split.images[0].ignored[0].segmentation == []
 
 
@@ -299,7 +368,7 @@ def test_images_without_a_labelled_keypoint_and_without_a_file_are_counted_apart
             path.unlink()
     split = read_split(writer.write(), "train")
     assert ids(split.images) == {1: [10], 2: [20]}
-    assert split.left_out == {
+    assert split.left_out.counts == {
         "images without a labelled keypoint": 3,
         "images whose file is missing": 1,
     }
@@ -323,7 +392,7 @@ def test_a_file_name_that_leaves_its_folder_counts_as_missing(
     edit(root, rename)
     split = read_split(root, "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out == {"images whose file is missing": 1}
+    assert split.left_out.counts == {"images whose file is missing": 1}
 
 
 def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> None:
@@ -334,7 +403,7 @@ def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> No
         path.mkdir() if number == 2 else path.symlink_to(writer.root / "moved.jpg")
     split = read_split(two_persons(writer), "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out == {"images whose file is missing": 2}
+    assert split.left_out.counts == {"images whose file is missing": 2}
 
 
 @pytest.mark.parametrize(
@@ -350,6 +419,9 @@ def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> No
         ("width", None),
         ("width", "128"),
         ("width", NAN),
+        ("width", 128.5),
+        ("id", True),
+        ("id", 2**63),
     ],
 )
 def test_an_image_without_id_name_or_size_is_left_out_and_counted(
@@ -361,7 +433,18 @@ def test_an_image_without_id_name_or_size_is_left_out_and_counted(
     edit(root, lambda content: content["images"].append(sound))
     split = read_split(root, "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out == {"images without an id, a file name or a size": 1}
+    assert split.left_out.counts == {"images without an id, a file name or a size": 1}
+
+
+@pytest.mark.parametrize("record", [None, "1.jpg", 12, [12]])
+def test_an_image_that_is_no_mapping_is_left_out_and_counted(
+    writer: CocoWriter, record: object
+) -> None:
+    root = two_persons(writer)
+    edit(root, lambda content: content["images"].insert(0, record))
+    assert str(read_split(root, "train").left_out) == (
+        "1 images without an id, a file name or a size (first: images[0])"
+    )
 
 
 def test_an_image_listed_twice_is_read_once_and_counted(writer: CocoWriter) -> None:
@@ -369,12 +452,45 @@ def test_an_image_listed_twice_is_read_once_and_counted(writer: CocoWriter) -> N
     edit(root, lambda content: content["images"].extend(content["images"]))
     split = read_split(root, "train")
     assert [image.id for image in split.images] == [1]
-    assert split.left_out == {"images listed twice": 1}
+    assert split.left_out.counts == {"images listed twice": 1}
 
 
 def test_a_description_says_what_was_found_and_what_was_left_out() -> None:
-    left_out = {"b": 2, "a": 1200}
-    assert describe("val", 2346, 6352, {}) == "val: 2,346 images with 6,352 labelled persons"
+    left_out = LeftOut()
+    assert describe("val", 2346, 6352, left_out) == "val: 2,346 images with 6,352 labelled persons"
+    for which in ("3", "4"):
+        left_out.add("b", which, Path("b.json"))
+    left_out.count("a", 1200)
+    left_out.count("c", 0)
     assert describe("val", 1, 2, left_out) == (
-        "val: 1 images with 2 labelled persons; left out: 1,200 a, 2 b"
+        "val: 1 images with 2 labelled persons; left out: 1,200 a, 2 b (first: 3)"
     )
+
+
+def test_an_image_that_is_annotated_as_larger_than_any_is_left_out_before_it_is_drawn(
+    writer: CocoWriter,
+) -> None:
+    root = two_persons(writer)
+    record = {"id": 2, "file_name": "000000000001.jpg", "height": 10**6, "width": 10**6}
+    edit(root, lambda content: content["images"].append(record))
+    assert str(read_split(root, "train").left_out) == (
+        "1 images too large to be real (first: images[1])"
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=integers(0, 2**32))
+def test_whatever_runs_an_outline_claims_it_is_drawn_or_refused(seed: int) -> None:
+    """pycocotools writes beyond its memory at runs that do not fit the size."""
+    draw = np.random.default_rng(seed)
+    size = (int(draw.integers(1, 40)), int(draw.integers(1, 40)))
+    mask = np.asfortranarray(draw.random(size) < draw.random(), dtype=np.uint8)
+    runs = coco_mask.encode(mask)["counts"].decode()
+    assert is_outline({"size": list(size), "counts": runs}, size)
+    assert np.array_equal(draw_outline({"size": list(size), "counts": runs}, size), mask)
+    spoiled = list(runs)
+    for _ in range(draw.integers(1, 4)):
+        spoiled[draw.integers(len(spoiled))] = chr(draw.integers(40, 120))
+    outline = {"size": list(size), "counts": "".join(spoiled[: draw.integers(1, 200)])}
+    if is_outline(outline, size):
+        assert draw_outline(outline, size).shape == size

@@ -16,7 +16,8 @@ from kptrain.batches import batches, targets
 from kptrain.config import TrainConfig
 from kptrain.evaluate import average_precision, detect, oks
 from kptrain.heatmaps import encode
-from kptrain.pack import Pack, open_pack
+from kptrain.pack import open_pack
+from kptrain.pack_files import Pack
 from kptrain.resolve import resolve
 
 CPU = torch.device("cpu")

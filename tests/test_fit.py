@@ -22,7 +22,8 @@ from kptrain.errors import CheckpointError, TrainingError, WeightsError
 from kptrain.fit import fit, validate
 from kptrain.layout import SplitName
 from kptrain.model import build_model
-from kptrain.pack import Pack, open_pack
+from kptrain.pack import open_pack
+from kptrain.pack_files import Pack
 from kptrain.resolve import change, setting_infos
 
 

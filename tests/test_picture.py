@@ -14,7 +14,8 @@ from kptrain.draw import Example
 from kptrain.errors import CheckpointError
 from kptrain.evaluate import detect
 from kptrain.model import build_model
-from kptrain.pack import Pack, open_pack
+from kptrain.pack import open_pack
+from kptrain.pack_files import Pack
 from kptrain.picture import NUM_EXAMPLES, PICTURE, draw_predictions
 from kptrain.resolve import resolve
 

@@ -13,7 +13,8 @@ from kptrain.config import TrainConfig
 from kptrain.evaluate import average_precision, detect, oks
 from kptrain.fit import fit
 from kptrain.loss import heatmap_loss
-from kptrain.pack import Pack, open_pack
+from kptrain.pack import open_pack
+from kptrain.pack_files import Pack
 from kptrain.resolve import resolve
 
 CPU = torch.device("cpu")

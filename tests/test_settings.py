@@ -30,6 +30,7 @@ OTHER_VALUES: dict[str, Any] = {
     "data.image_size": [256, 192],
     "data.limit_train": 7,
     "data.limit_val": 7,
+    "data.strict": True,
     "augment.flip": 0.5,
     "augment.rotation_deg": 30.0,
     "augment.scale": 0.3,

@@ -11,7 +11,6 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from kptrain.coco import CocoImage, Ignored, Person
-from kptrain.errors import DataError
 from kptrain.views import Frame, ignore_mask, image_frame, person_frame
 
 Box = tuple[float, float, float, float]
@@ -195,22 +194,3 @@ def test_a_box_that_leaves_the_image_or_is_empty_is_masked_where_it_can_be(box: 
     expected = rectangle(slice(max(y, 0), y + height), slice(max(x, 0), x + width), (32, 64))
     assert (mask != expected).sum() <= 8  # what is half covered may round to either side
     assert mask.any() == expected.any()
-
-
-@pytest.mark.parametrize(
-    "outline",
-    [
-        {"size": [64, 64], "counts": [0, 64 * 64]},
-        {"size": [8 * 10**9, 10**9], "counts": [0, 4]},
-        {"size": list(SIZE), "counts": [0, 128 * 256 + 1]},
-        {"size": list(SIZE), "counts": [0, 2**40]},
-        {"size": list(SIZE), "counts": "not run lengths"},
-    ],
-    ids=["of another size", "of a huge size", "too long", "endless", "text"],
-)
-def test_an_outline_that_cannot_be_drawn_is_named(outline: dict[str, Any]) -> None:
-    crowd = Ignored(outline, (10.0, 20.0, 30.0, 40.0))
-    with pytest.raises(DataError) as error:
-        ignore_mask(image(crowd), SIZE)
-    for part in ("1.jpg", "[10.0, 20.0, 30.0, 40.0]", "[128, 256]", "correct its annotation"):
-        assert part in str(error.value)

@@ -1,0 +1,147 @@
+"""The files of a pack: images decoded once, memory-mapped and shared by all trainings of a machine.
+
+Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), K joints,
+H x W input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
+`Table`, and `about.json`, its header: what was found, and the size and the checksums of the rest.
+"""
+
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
+BLOCK = 2**26
+"""Bytes that share a checksum."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All of a pack but its pixels. Samples are rows; persons of sample s are rows
+    `first[s]` to `first[s + 1]`."""
+
+    row: np.ndarray
+    """(S,) int64: where the sample's pixels are in `images`."""
+    first: np.ndarray
+    """(S + 1,) int64."""
+    scale: np.ndarray
+    """(S, 2) float64: input pixels per original pixel, along x and y."""
+    shift: np.ndarray
+    """(S, 2) float64: `input = (original + 0.5) * scale + shift`."""
+    joints: np.ndarray
+    """(M, K, 2) float32: x, y in the input."""
+    peak_box: np.ndarray
+    """(M, 4) float32: x0, y0, x1, y1 in the input; where the person's peaks are looked for."""
+    keypoints: np.ndarray
+    """(M, K, 3) float64: x, y, v in the original image."""
+    area: np.ndarray
+    """(M,) float64: the annotation's, in original pixels."""
+    person_id: np.ndarray
+    """(M,) int64: the annotation's id."""
+    image_id: np.ndarray
+    """(M,) int64."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One split, ready to be gathered into batches."""
+
+    images: np.ndarray
+    """(S or more, H, W, 3) uint8, memory-mapped, read-only."""
+    ignore: np.ndarray
+    """(S, H/4, W/4) bool, likewise: heatmap pixels in which nothing is learnt; in the person view
+    (S, 1, 1), as all is learnt."""
+    table: Table
+    fingerprint: str
+    summary: str
+    """One line: what was found and what was left out, and why."""
+
+    def __len__(self) -> int:
+        return len(self.table.row)
+
+
+class About(BaseModel):
+    """The header."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    summary: str
+    """One line: what was found and what was left out, and why."""
+    fault: str | None
+    """What `data.strict` has to say of the first that is unsound."""
+    sizes: dict[str, int]
+    """By file: bytes."""
+    checksums: dict[str, list[int]]
+    """By file: CRC-32 of each block."""
+
+
+def write_pack(
+    folder: Path, ignore: np.ndarray, table: Table, summary: str, fault: str | None
+) -> None:
+    """Write all but the images, which are there, and flush everything to the disk."""
+    np.save(folder / IGNORE, ignore)
+    np.savez(folder / TABLE, **vars(table))
+    paths = [folder / name for name in (IMAGES, IGNORE, TABLE)]
+    about = About(
+        summary=summary,
+        fault=fault,
+        sizes={path.name: path.stat().st_size for path in paths},
+        checksums={path.name: _checksums(path) for path in paths},
+    )
+    (folder / ABOUT).write_text(about.model_dump_json())
+    for path in (*paths, folder / ABOUT, folder):
+        flush(path)
+
+
+def flush(path: Path) -> None:
+    """Have the disk hold what was written to a file, or which names a folder holds."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def damage_of(folder: Path, check_images: bool) -> str | None:
+    """In what a pack is not as it was written, if so.
+
+    The images are as large as the memory of a machine; their checksums are looked at where asked
+    for, else their size.
+    """
+    try:
+        about = About.model_validate_json((folder / ABOUT).read_bytes())
+        sizes = {name: (folder / name).stat().st_size for name in (IMAGES, IGNORE, TABLE)}
+        checked = [name for name in sizes if name != IMAGES or check_images]
+        if sizes == about.sizes:
+            damaged = [n for n in checked if _checksums(folder / n) != about.checksums[n]]
+        else:
+            damaged = [name for name in sizes if sizes[name] != about.sizes.get(name)]
+    except (ValidationError, FileNotFoundError, NotADirectoryError, KeyError):
+        return f"{ABOUT} does not fit what is there"
+    return f"{damaged[0]} is not as it was written" if damaged else None
+
+
+def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:
+    """Open a pack that is not damaged; also what `data.strict` has to say of it."""
+    about = About.model_validate_json((folder / ABOUT).read_bytes())
+    with np.load(folder / TABLE) as arrays:
+        table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
+    images, ignore = (np.load(folder / name, mmap_mode="r") for name in (IMAGES, IGNORE))
+    return Pack(images, ignore, table, fingerprint, about.summary), about.fault
+
+
+def _checksums(path: Path) -> list[int]:
+    """CRC-32 of each block of a file."""
+    starts = range(0, path.stat().st_size, BLOCK)
+
+    def checksum(start: int) -> int:
+        with path.open("rb") as file:
+            file.seek(start)
+            return zlib.crc32(file.read(BLOCK))  # without holding the GIL
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(checksum, starts))

@@ -1,0 +1,42 @@
+"""Room on a disk, taken before it is filled."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kptrain.errors import DataError
+
+
+def reserve_images(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
+    """A file of zeros whose room on the disk is taken: to fill one with holes may kill us.
+
+    Raises: DataError if there is not room enough.
+    """
+    images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    num_bytes = path.stat().st_size
+    try:
+        _allocate(path, num_bytes)
+    except OSError as error:
+        free = shutil.disk_usage(path).free
+        raise DataError(
+            f"{path.parent.parent}: must have room for {shape[0]:,} decoded samples "
+            f"({num_bytes / 1e9:.3g} GB), but {error.strerror} ({free / 1e9:.3g} GB are free); "
+            f"make room, or name a folder on another disk with KPTRAIN_CACHE"
+        ) from None
+    return images
+
+
+def _allocate(path: Path, num_bytes: int) -> None:
+    """Raises: OSError if the disk is too small."""
+    try:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes)
+    except (AttributeError, OSError) as error:  # macOS and some file systems have no such call
+        if isinstance(error, OSError) and error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            raise
+        if shutil.disk_usage(path).free < num_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
