@@ -64,13 +64,10 @@ def open_pack(
     digest = pack_fingerprint(settings, name)
     folder = cache_dir() / "packs" / digest[:32]
     try:
-        if not _is_whole(folder, check_images):
+        if not folder.is_dir() or damage_of(folder, check_images):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
-                if not _is_whole(folder, check_images):  # nor has another process built it by now
-                    split = read_split(data_folder(settings), name, settings.strict)
-                    shutil.rmtree(folder, ignore_errors=True)
-                    build_pack(split, settings, folder, progress)
+                _build_where_needed(settings, name, folder, progress, check_images)
         pack, fault = read_pack(folder, digest)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -83,14 +80,18 @@ def open_pack(
     return pack
 
 
-def _is_whole(folder: Path, check_images: bool) -> bool:
-    """Whether there is a pack, as it was written. It is built without asking: nothing is lost."""
-    if not folder.is_dir():
-        return False
-    damage = damage_of(folder, check_images)
-    if damage:
+def _build_where_needed(
+    settings: DataSettings, name: SplitName, folder: Path, progress: bool, check_images: bool
+) -> None:
+    """Build a pack, unless another process has by now. Whoever calls holds the lock."""
+    if folder.is_dir():
+        damage = damage_of(folder, check_images)
+        if damage is None:
+            return
         _log.warning("%s: %s; it is built anew", folder, damage)
-    return damage is None
+        shutil.rmtree(folder)
+    split = read_split(data_folder(settings), name, settings.strict)
+    build_pack(split, settings, folder, progress)
 
 
 def pack_fingerprint(settings: DataSettings, name: SplitName) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kptrain.disk import flush
+
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
 BLOCK = 2**26
 """Bytes that share a checksum."""
@@ -95,15 +97,6 @@ def write_pack(
     (folder / ABOUT).write_text(about.model_dump_json())
     for path in (*paths, folder / ABOUT, folder):
         flush(path)
-
-
-def flush(path: Path) -> None:
-    """Have the disk hold what was written to a file, or which names a folder holds."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def damage_of(folder: Path, check_images: bool) -> str | None:

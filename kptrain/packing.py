@@ -22,11 +22,11 @@ from rich.progress import track
 from kptrain.coco import CocoImage, Person, Split, describe
 from kptrain.config import DataSettings
 from kptrain.decode import UnreadableImageError, decode_image
+from kptrain.disk import flush, reserve_images
 from kptrain.errors import DataError
 from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
-from kptrain.pack_files import IMAGES, Table, flush, write_pack
-from kptrain.room import reserve_images
+from kptrain.pack_files import IMAGES, Table, write_pack
 from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
 
 PROGRESS = "progress.json"

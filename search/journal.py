@@ -2,12 +2,13 @@
 
 A search is rebuilt by doing again what the journal says, through the same calls; while that lasts,
 a line is not written but compared with the one that is there. So what is rebuilt is what was. Each
-line ends with its own checksum. The last line may be torn, as its writer was killed: it was not
-acted on, and is dropped.
+line ends with the checksum of all up to it, so that none can be missing, doubled or moved. The last
+line may be torn, as its writer was killed: it was not acted on, and is dropped.
 """
 
 import json
 import os
+import re
 import zlib
 from collections import deque
 from collections.abc import Mapping
@@ -26,8 +27,10 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Raises: CheckpointError if what it holds is damaged elsewhere than in its last line."""
         self.path = path
-        lines, self._size = _whole_lines(path) if path.exists() else ([], 0)
+        lines = _whole_lines(path) if path.exists() else []
         self._written = deque(enumerate(lines, 1))
+        self._size = sum(map(len, lines))
+        self._sum = 0  # of all lines that were done again or written
 
     def next_written(self) -> Event | None:
         """What comes next of what is there; None once all of it has been done again."""
@@ -38,7 +41,7 @@ class Journal:
 
         Raises: CheckpointError if it is another, or the disk takes no more; what was there stays.
         """
-        line = _line(event)
+        line, total = _line(event, self._sum)
         if self._written:
             number, written = self._written.popleft()
             if written != line:
@@ -47,6 +50,7 @@ class Journal:
                     f"{_difference(_content(written), _content(line))}; go on with the versions "
                     f"that began the search"
                 )
+            self._sum = total
             return
         try:
             with self.path.open("r+b" if self.path.exists() else "xb") as file:
@@ -61,6 +65,7 @@ class Journal:
                 f"--resume (what was written before is whole)"
             ) from None
         self._size += len(line)
+        self._sum = total
 
 
 def read_events(path: Path) -> list[Event]:
@@ -68,39 +73,45 @@ def read_events(path: Path) -> list[Event]:
 
     Raises: CheckpointError, also if there is none.
     """
-    return [_content(line) for line in _whole_lines(path)[0]]
+    return [_content(line) for line in _whole_lines(path)]
 
 
-def _whole_lines(path: Path) -> tuple[list[bytes], int]:
-    """The lines, and their bytes together."""
+def _whole_lines(path: Path) -> list[bytes]:
     try:
-        lines = path.read_bytes().splitlines(keepends=True)
+        lines = re.findall(rb"[^\n]*\n|[^\n]+", path.read_bytes())
     except OSError as error:
         raise CheckpointError(
             f"{path}: must be the journal of a search, but cannot be read: {error.strerror}; name "
             f"the folder of a search"
         ) from None
-    if lines and not _is_whole(lines[-1]):
-        lines.pop()
+    so_far = 0
     for number, line in enumerate(lines, 1):
-        if not _is_whole(line):
+        known = _sum_behind(line, so_far)
+        if known is None and not line.endswith(b"\n"):
+            return lines[:-1]  # torn
+        if known is None:
             raise CheckpointError(
-                f"{path}:{number}: must end with the checksum of its content, but does not: the "
-                f"file is damaged; take a copy of it from before"
+                f"{path}:{number}: must end with the checksum of all up to there, but does not: a "
+                f"line is damaged, missing or doubled; take a copy of the file from before"
             )
-    return lines, sum(map(len, lines))
+        so_far = known
+    return lines
 
 
-def _line(event: Mapping[str, Any]) -> bytes:
+def _line(event: Mapping[str, Any], so_far: int) -> tuple[bytes, int]:
+    """A line, and the checksum of all lines up to it, with which it ends."""
     content = json.dumps(event)
-    return f'{content[:-1]}, "crc": "{zlib.crc32(content.encode()):08x}"}}\n'.encode()
+    total = zlib.crc32(content.encode(), so_far)
+    return f'{content[:-1]}, "crc": "{total:08x}"}}\n'.encode(), total
 
 
-def _is_whole(line: bytes) -> bool:
+def _sum_behind(line: bytes, so_far: int) -> int | None:
+    """The checksum of all lines up to a line; None if it is not whole, or does not belong there."""
     try:
-        return _line(_content(line)) == line
+        written, total = _line(_content(line), so_far)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
+        return None
+    return total if written == line else None
 
 
 def _content(line: bytes) -> Event:

@@ -1,7 +1,6 @@
 """The folder of a search: made whole with what the search begins with, and opened to go on."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any
 import yaml
 
 from kptrain.config import TrainConfig
+from kptrain.disk import flush
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.layout import SplitName
 from kptrain.locks import HeldError, held
@@ -76,7 +76,7 @@ def begin_search(
     (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
     Journal(hidden / JOURNAL).write(first)
     hidden.rename(folder)
-    _sync(folder.parent)
+    flush(folder.parent)  # the new name
     return Search(folder.absolute(), space, base, trials, first)
 
 
@@ -178,12 +178,3 @@ def _check_same_space(path: Path, began_with: str) -> None:
             f"{path}: must say what it said when the search began, but {told}; put it back, or "
             f"begin another search (a budget is changed by --trials and its like)"
         )
-
-
-def _sync(folder: Path) -> None:
-    """So that a new name in it is on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

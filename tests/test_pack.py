@@ -22,11 +22,11 @@ from kptrain import packing
 from kptrain.coco import CocoImage, read_split
 from kptrain.config import DataSettings
 from kptrain.decode import decode_image
+from kptrain.disk import reserve_images
 from kptrain.errors import DataError
 from kptrain.layout import SplitName
 from kptrain.pack import cache_dir, data_folder, open_pack
 from kptrain.pack_files import Pack
-from kptrain.room import reserve_images
 from kptrain.views import Frame, ignore_mask, image_frame, person_frame
 
 View = Literal["image", "person"]

@@ -1,4 +1,4 @@
-"""Room on a disk, taken before it is filled."""
+"""The disk: room that is taken before it is filled, and what is flushed to it."""
 
 import errno
 import os
@@ -40,3 +40,12 @@ def _allocate(path: Path, num_bytes: int) -> None:
             raise
         if shutil.disk_usage(path).free < num_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+
+
+def flush(path: Path) -> None:
+    """Have the disk hold what was written to a file, or which names a folder holds."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
