@@ -46,12 +46,15 @@ class Outcome:
     num_repeated: int
     """Epochs that the journal counts twice, or trials that were begun again after their end."""
     errors: list[str]
+    left: list[str]
+    """Processes, folders of Ray and shared memory that are still there after its end."""
 
 
 def main() -> None:
     arguments = parse_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        os.environ["RAY_TMPDIR"] = str(root)
         space = root / "space.yaml"
         space.write_text(SPACE.format(cpus=os.cpu_count()))
         first = [str(space), "--data", "embedded", "--out"]
@@ -67,22 +70,26 @@ def main() -> None:
     counts = ", ".join(f"{kills.count(victim)} of a {victim}" for victim in VICTIMS)
     equal = sum(outcome.is_equal for outcome in outcomes)
     repeated = sum(outcome.num_repeated for outcome in outcomes)
+    left = sum(len(outcome.left) for outcome in outcomes)
     errors = sum(len(outcome.errors) for outcome in outcomes)
     record(
         arguments,
         f"{len(outcomes)} searches, killed {len(kills)} times ({counts}): {equal} tables equal the "
-        f"uninterrupted one, {repeated} trials or epochs repeated, {errors} errors",
+        f"uninterrupted one, {repeated} trials or epochs repeated, {errors} errors, {left} processes, folders "
+        f"of Ray and files in shared memory left",
     )
 
 
 def _chaos(first: list[str], out: Path, whole: Path, seed: int, seconds: float) -> Outcome:
     draw = random.Random(seed)  # noqa: S311  (to be drawn again, not to be secret)
-    outcome = Outcome([], False, 0, [])
+    outcome = Outcome([], False, 0, [], [])
+    shared_before = _shared_memory()
     for number in range(draw.randint(1, MOST_KILLS)):
         victim = VICTIMS[(seed + number) % len(VICTIMS)]
         if _kill_within(_next(first, out), victim, draw.uniform(2, seconds)):
             outcome.kills.append(victim)
     done = _run(_next(first, out))
+    outcome.left = [*_left(out.parent), *sorted(_shared_memory() - shared_before)]
     if done.returncode:
         outcome.errors.append(done.stdout + done.stderr)
         return outcome
@@ -148,6 +155,21 @@ def _kill(pid: int) -> None:
         return
 
 
+def _left(root: Path) -> list[str]:
+    """Processes and folders of Ray's."""
+    folder = root / f"kptrain-{os.getuid()}"
+    for _ in range(50):  # processes take a moment to end
+        found = subprocess.run(["pgrep", "-f", str(folder)], capture_output=True, check=False)
+        if not found.stdout:
+            break
+        time.sleep(0.1)
+    return [*found.stdout.decode().split(), *(path.name for path in folder.iterdir())]
+
+
+def _shared_memory() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}  # noqa: S108  (Ray's and torch's)
+
+
 def _table(out: Path) -> list[dict[str, str]]:
     with (out / "trials.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k not in TIMES} for row in csv.DictReader(file)]
@@ -156,7 +178,7 @@ def _table(out: Path) -> list[dict[str, str]]:
 def _told(outcome: Outcome) -> str:
     killed = ", ".join(outcome.kills) or "nothing"
     end = "equal" if outcome.is_equal else "OTHER"
-    return f"killed: {killed}; table {end}; repeated {outcome.num_repeated} {outcome.errors or ''}"
+    return f"killed: {killed}; table {end}; repeated {outcome.num_repeated}; left {outcome.left} {outcome.errors or ''}"
 
 
 if __name__ == "__main__":

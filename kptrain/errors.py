@@ -14,7 +14,10 @@ it as it is and exit with 2; no traceback.
 
 
 class KptrainError(Exception):
-    """An error whose message is meant for the user."""
+    """An error whose message is meant for the user; a control character in it is spelt out."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
 
 
 class SettingsError(KptrainError):

@@ -11,7 +11,7 @@ from ray import tune
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device, release_memory
-from kptrain.errors import DataError, KptrainError
+from kptrain.errors import DataError, KptrainError, WeightsError
 from kptrain.fit import fit
 from kptrain.run_folder import CONFIG
 from kptrain.wandb_log import log_to_wandb
@@ -55,10 +55,7 @@ class KeypointTrial(tune.Trainable):
         self._own = config
         self._train_config = TrainConfig.model_validate(config["settings"])
         self._device = describe_device(self._train_config)
-        try:
-            self._take_up(config["epoch"])
-        except DataError as error:
-            raise DataError(f"{error} (on {platform.node()})") from None
+        self._take_up(config["epoch"])
 
     def _take_up(self, epoch: int) -> None:
         """Open the training after an epoch, up to its next rung, from whatever is safe of it."""
@@ -85,7 +82,10 @@ class KeypointTrial(tune.Trainable):
         if self._reports is None:
             self._take_up(self._epoch)
         assert self._reports is not None
-        report = next(self._reports)
+        try:
+            report = next(self._reports)
+        except (DataError, WeightsError) as error:  # another node may have what this one lacks
+            raise type(error)(f"{error} (on {platform.node()})") from None
         self._epoch = report.epoch
         done = report.epoch == self._train_config.train.epochs
         print(f"epoch {report.epoch}  val_loss {report.val_loss:.6f}", flush=True)

@@ -1,5 +1,6 @@
 """A trial's actor, in this process: one training after the other, and nothing left of the first."""
 
+import platform
 import weakref
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 from conftest import assert_equal_runs, changed, resume_state, rows
 
 from kptrain.config import TrainConfig
-from kptrain.errors import CheckpointError
+from kptrain.errors import CheckpointError, DataError, WeightsError
 from kptrain.model import KeypointNet, build_model
 from search.trial import KeypointTrial
 
@@ -53,6 +54,18 @@ def test_a_reset_frees_the_training_before_and_gives_the_next_the_same_curve_as_
     assert curve == (uninterrupted / "metrics.csv").read_bytes()
     trial.cleanup()
     assert len(rows(tmp_path / "0" / "metrics.csv")) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "error"),
+    [("data.root", "/nowhere", DataError), ("model.weights", "/no/weights.pth", WeightsError)],
+)
+def test_a_node_that_lacks_what_others_have_is_named(
+    config: TrainConfig, tmp_path: Path, path: str, given: str, error: type[Exception]
+) -> None:
+    lacking = trial_config(changed(config, path, given), tmp_path / "run", "lacking")
+    with pytest.raises(error, match=rf"must .* \(on {platform.node()}\)$"):
+        KeypointTrial(lacking).step()
 
 
 def test_a_trial_whose_last_files_cannot_be_written_does_not_harm_the_next(
