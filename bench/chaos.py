@@ -75,8 +75,8 @@ def main() -> None:
     record(
         arguments,
         f"{len(outcomes)} searches, killed {len(kills)} times ({counts}): {equal} tables equal the "
-        f"uninterrupted one, {repeated} trials or epochs repeated, {errors} errors, {left} processes, folders "
-        f"of Ray and files in shared memory left",
+        f"uninterrupted one, {repeated} trials or epochs repeated, {errors} errors, {left} "
+        f"processes, folders of Ray and files in shared memory left",
     )
 
 
@@ -178,7 +178,10 @@ def _table(out: Path) -> list[dict[str, str]]:
 def _told(outcome: Outcome) -> str:
     killed = ", ".join(outcome.kills) or "nothing"
     end = "equal" if outcome.is_equal else "OTHER"
-    return f"killed: {killed}; table {end}; repeated {outcome.num_repeated}; left {outcome.left} {outcome.errors or ''}"
+    left = f"left {outcome.left}" if outcome.left else "nothing left"
+    return (
+        f"killed: {killed}; table {end}; repeated {outcome.num_repeated}; {left} {outcome.errors}"
+    )
 
 
 if __name__ == "__main__":
