@@ -66,7 +66,6 @@ class Base:
     coco: Path
     config: Path
     run: Path
-    space: Path
     searched: Path
     results: dict[str, str]
     """What the undamaged training came to, and one from its weights, by folder."""
@@ -123,7 +122,7 @@ def _base(root: Path) -> Base:
         said = said or _summaries(out)
     table = (searched / "trials.csv").read_text()
     results = {folder: _results(root / folder) for folder in ("run", "from")}
-    return Base(root, coco, config, run, space, searched, results, table, said)
+    return Base(root, coco, config, run, searched, results, table, said)
 
 
 TRAIN, SEARCH = ["kptrain"], ["search.run"]
@@ -391,10 +390,10 @@ def _settings(base: Base, place: Path, draw: Draw) -> Command:
     return [*TRAIN, str(path), "--data", str(base.coco), "--out", str(place / "run")]
 
 
-def _space(base: Base, place: Path, draw: Draw) -> Command:
+def _space(_: Base, place: Path, draw: Draw) -> Command:
     path = place / "space.yaml"
     path.write_text(_text(_space_text(), draw))
-    return [*SEARCH, str(path), "--data", str(base.coco), "--out", str(place / "s"), "--plan"]
+    return [*SEARCH, str(path), "--data", "embedded", "--out", str(place / "s"), "--plan"]
 
 
 def _journal(base: Base, place: Path, draw: Draw) -> Command:

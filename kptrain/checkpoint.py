@@ -8,8 +8,9 @@ import os
 import pickle
 import warnings
 import zipfile
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -19,6 +20,7 @@ from kptrain.errors import CheckpointError
 BEST = "best_keypoint_model.pth"
 RESUME = "resume.pt"
 FORMAT = 1
+NO_KINDS: Mapping[str, type] = MappingProxyType({})
 
 
 def temporary_of(path: Path) -> Path:
@@ -73,10 +75,10 @@ def _is_statistic(key: str) -> bool:
     return key.endswith(("running_mean", "running_var", "num_batches_tracked"))
 
 
-def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any]:
-    """Read a checkpoint of this package onto the CPU.
+def load_checkpoint(path: Path, kinds: Mapping[str, type] = NO_KINDS) -> dict[str, Any]:
+    """Read a checkpoint of this package onto the CPU; `kinds`: what it must hold.
 
-    Raises: CheckpointError if it is missing, damaged, unsafe, of another format, or lacks a key.
+    Raises: CheckpointError if it is missing, damaged, unsafe, of another format or another kind.
     """
     content = _load(path)
     if content.get("format") != FORMAT:
@@ -84,9 +86,9 @@ def load_checkpoint(path: Path, keys: Collection[str] = ()) -> dict[str, Any]:
             f"{path}: must be a checkpoint of format {FORMAT}, but got {content.get('format')!r}; "
             f"use a file that this version wrote"
         )
-    if missing := [key for key in keys if key not in content]:
+    if missing := [key for key, kind in kinds.items() if not isinstance(content.get(key), kind)]:
         raise CheckpointError(
-            f"{path}: must hold {', '.join(keys)}, but {', '.join(missing)} is missing; it is a "
+            f"{path}: must hold {', '.join(kinds)}, but {', '.join(missing)} is missing; it is a "
             f"checkpoint of another kind"
         )
     return content

@@ -15,7 +15,14 @@ from kptrain.strict_yaml import read_yaml
 CONFIG = "config.yaml"
 LOCK = ".lock"
 """Held while a training runs, or a search; stays in the folder, empty."""
-STATE = ("weights", "optimizer", "schedule", "curve", "settings", "data")
+STATE: dict[str, type] = {
+    "weights": dict,
+    "optimizer": dict,
+    "schedule": dict,
+    "curve": list,
+    "settings": dict,
+    "data": str,
+}
 """What the state to resume from holds."""
 
 

@@ -83,14 +83,20 @@ def restore(
 ) -> None:
     """Go on from a saved state.
 
-    Raises: CheckpointError if it was trained on other data.
+    Raises: CheckpointError if it was trained on other data, or is not of this model.
     """
     if state["data"] != data:
         raise CheckpointError(
             f"{run_dir}: must go on with the data that it began with, but {config.data.root} holds "
             f"other data; name the first with --data, or choose another folder with --out"
         )
-    training.model.load_state_dict(state["weights"])
-    training.optimizer.load_state_dict(state["optimizer"])
-    training.schedule.load_state_dict(state["schedule"])
-    training.curve = [EpochReport(**row) for row in state["curve"]]
+    try:
+        training.model.load_state_dict(state["weights"])
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.schedule.load_state_dict(state["schedule"])
+        training.curve = [EpochReport(**row) for row in state["curve"]]
+    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+        raise CheckpointError(
+            f"{run_dir / RESUME}: must hold the state of this training, but {error}; begin it anew "
+            f"in another folder with --out"
+        ) from None

@@ -40,7 +40,7 @@ def as_saved(winner: TrialRecord, metric: Metric) -> TrialRecord:
             f"{checkpoint}: the winner's checkpoint must be readable here, but is not; on a "
             f"cluster --out must lie on a path that all nodes share"
         )
-    kept = load_checkpoint(checkpoint, ["metrics"])["metrics"]
+    kept = load_checkpoint(checkpoint, {"metrics": dict})["metrics"]
     if kept[metric] == winner.best(metric):
         return winner
     return replace(winner, curve=winner.curve[: kept["epoch"]])

@@ -1,6 +1,7 @@
 """Runs that go on: equal to uninterrupted ones, or refused with the reason."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from threading import Timer
 from typing import Any
 
 import pytest
+import torch
 from conftest import FEW, assert_equal_runs, changed, rows, run
 
 from kptrain import fit as fit_module
-from kptrain.checkpoint import BEST, RESUME, save_checkpoint
+from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.fit import fit
@@ -195,6 +197,31 @@ def test_resuming_from_a_checkpoint_of_another_kind_is_refused(
     (tmp_path / RESUME).write_bytes((uninterrupted / BEST).read_bytes())
     with pytest.raises(CheckpointError, match=r"but optimizer, schedule, .* is missing"):
         run(config, tmp_path, resume=True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": 7},
+        {"weights": {"head.bias": torch.ones(17)}},
+        {"optimizer": {}},
+        {"schedule": {"last_epoch": 1}, "curve": [{"epoch": 1}]},
+        {"curve": [7]},
+        {"curve": {"epoch": 1}},
+        {"settings": []},
+        {"data": None},
+    ],
+)
+def test_a_state_of_another_shape_is_refused_in_one_line(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    path = tmp_path / "run" / RESUME
+    save_checkpoint(load_checkpoint(path) | changes, path)
+    with pytest.raises(CheckpointError) as error:
+        run(config, tmp_path / "run", resume=True)
+    assert str(error.value).startswith(f"{path}: must hold")
+    assert "\n" not in str(error.value)
 
 
 def test_resuming_needs_no_file_of_the_first_weights(
