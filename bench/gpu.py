@@ -48,6 +48,7 @@ FULL = {
 SMALL = {"data.image_size": [64, 64], "data.limit_train": 32, "heatmap.sigma_px": 1.0}
 PASS = 4096
 """Images of a pass: so many that its begin and end do not count."""
+SMALL_PASS = 64
 PEAK_FLOPS, FLOP_PER_IMAGE, BANDWIDTH_BOUND = 989e12, 70.5e9, 4950
 
 
@@ -74,14 +75,15 @@ def main() -> None:
 def one_size(config: TrainConfig, arguments: argparse.Namespace) -> None:
     """The rates of one batch size."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    images = pass_images(arguments)
     kinds: dict[str, Callable[[], Callable[[], int]]] = {
         "synthetic": lambda: synthetic_step(config, device),
-        "pipeline": lambda: pipeline_pass(config, device),
+        "pipeline": lambda: pipeline_pass(config, device, images),
         "textbook": lambda: textbook_pass(config, device),
     }
     if not arguments.small:  # compiling takes a minute
         kinds["synthetic, compiled"] = lambda: synthetic_step(compiled(config), device)
-        kinds["pipeline, compiled"] = lambda: pipeline_pass(compiled(config), device)
+        kinds["pipeline, compiled"] = lambda: pipeline_pass(compiled(config), device, images)
     steps = {name: make() for name, make in kinds.items()}
     first: dict[str, float] = {}
     for name, step in steps.items():
@@ -137,14 +139,18 @@ def synthetic_step(config: TrainConfig, device: torch.device) -> Callable[[], in
     return step
 
 
-def pipeline_pass(config: TrainConfig, device: torch.device) -> Callable[[], int]:
+def pass_images(arguments: argparse.Namespace) -> int:
+    return SMALL_PASS if arguments.small else PASS
+
+
+def pipeline_pass(config: TrainConfig, device: torch.device, images: int) -> Callable[[], int]:
     """A pass over the pack, from the memory map to the step."""
     training = start_training(config, device, afresh=True)
     training.model.train()
     pack = open_pack(config.data, "train")
     generator = np.random.default_rng(0)
     size = config.train.batch_size
-    whole = max(PASS // size, 1) * size
+    whole = max(images // size, 1) * size
 
     def step() -> int:
         order = generator.integers(0, len(pack), whole)
@@ -198,7 +204,8 @@ def side_by_side(
             print(f"{at_once} at once with MPS: skipped, {why_not}")
             return
         try:
-            rates, memory = together(config, at_once, arguments.seconds * arguments.repetitions)
+            seconds, images = arguments.seconds * arguments.repetitions, pass_images(arguments)
+            rates, memory = together(config, at_once, seconds, images)
         except RuntimeError as error:
             print(error)
             return
@@ -210,11 +217,13 @@ def side_by_side(
         add_row(f"{at_once} trainings at once, batch {size}, {way}: {told}", device_name())
 
 
-def together(config: TrainConfig, at_once: int, seconds: float) -> tuple[list[float], list[int]]:
+def together(
+    config: TrainConfig, at_once: int, seconds: float, images: int
+) -> tuple[list[float], list[int]]:
     spawn = multiprocessing.get_context("spawn")
     barrier, found = spawn.Barrier(at_once), spawn.Queue()
     processes = [
-        spawn.Process(target=one_of_many, args=(config, seconds, barrier, found))
+        spawn.Process(target=one_of_many, args=(config, seconds, images, barrier, found))
         for _ in range(at_once)
     ]
     for process in processes:
@@ -228,11 +237,13 @@ def together(config: TrainConfig, at_once: int, seconds: float) -> tuple[list[fl
     return [rate for rate, _, _ in told], [memory for _, memory, _ in told]
 
 
-def one_of_many(config: TrainConfig, seconds: float, barrier: Barrier, found: Any) -> None:
+def one_of_many(
+    config: TrainConfig, seconds: float, images: int, barrier: Barrier, found: Any
+) -> None:
     torch.set_num_threads(1)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        step = pipeline_pass(config, device)
+        step = pipeline_pass(config, device, images)
         step()
         barrier.wait()
         rate = images_per_second(step, seconds)

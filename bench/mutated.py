@@ -9,6 +9,7 @@ What no reader can notice is no mutation here: a digit of a keypoint, a pixel of
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import sys
@@ -357,15 +358,18 @@ class _Malicious:
         return os._exit, (7,)
 
 
-WORDS = "nan .inf -1 0 1e400 null true [] {} '' \"a *b &a ? - 1:30 0x1f !!python/object:os.system"
+WORDS = (
+    "nan .inf -1 0 1 2 3 4 0.5 1e-3 1e400 null true [] {} '' \"a *b &a ? - 1:30 0x1f "
+    "!!python/object:os.system"
+)
 
 
 def _text(text: str, draw: Draw) -> str:
-    """Text with a word, a line or a few characters changed."""
+    """Text with a word, a line or a character changed, once or twice."""
     for _ in range(draw.randrange(1, 3)):
         lines = text.splitlines()
         row = draw.randrange(len(lines))
-        how = draw.randrange(7)
+        how = draw.randrange(9)
         if how == 0:
             del lines[row]
         elif how == 1:
@@ -377,9 +381,10 @@ def _text(text: str, draw: Draw) -> str:
             at = draw.randrange(len(lines[row]))
             lines[row] = lines[row][:at] + lines[row][at + 1 :]
         else:
-            words = lines[row].split(" ")
-            words[draw.randrange(len(words))] = draw.choice(WORDS.split(" "))
-            lines[row] = " ".join(words)
+            word = draw.choice(list(re.finditer(r"[-\w.]+", lines[row])) or [None])
+            if word is not None:
+                start, end = word.span()
+                lines[row] = lines[row][:start] + draw.choice(WORDS.split(" ")) + lines[row][end:]
         text = "\n".join(lines or [""])
     return text
 
