@@ -15,6 +15,7 @@ from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError
 from kptrain.fit import fit
+from kptrain.loggers import log_reports
 from kptrain.model import weights_file
 from kptrain.pack import open_pack
 from kptrain.picture import PICTURE, draw_predictions
@@ -27,7 +28,6 @@ from kptrain.resolve import (
 )
 from kptrain.run_folder import CONFIG
 from kptrain.strict_yaml import read_yaml
-from kptrain.wandb_log import log_to_wandb
 
 say = partial(print, flush=True)  # a log file shows each line when it is said
 
@@ -105,7 +105,7 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
     for name in ("train", "val"):
         say(open_pack(config.data, name, progress, check_images=True).summary)
     stream = fit(config, out, resume=arguments.resume, progress=progress)
-    with closing(log_to_wandb(stream, config, out)) as reports:
+    with closing(log_reports(stream, config, out)) as reports:
         for report in reports:
             say(line(report, config))
             if report.is_best:

@@ -164,10 +164,16 @@ class CheckpointSettings(Settings):
 
 
 class WandbSettings(Settings):
-    mode: Literal["disabled", "offline", "online"] = setting("disabled", changes="place")
-    """Whether metrics also go to Weights & Biases."""
+    mode: Literal["disabled", "auto", "offline", "online"] = setting("disabled", changes="place")
+    """Whether metrics also go to Weights & Biases; `auto`: online where a key is configured, else
+    offline."""
     project: str = setting("kptrain", changes="place", min_length=1)
     """Project of the runs at Weights & Biases."""
+
+
+class TensorboardSettings(Settings):
+    enabled: bool = setting(False, changes="place")
+    """Whether metrics also go to TensorBoard's files, in the run folder."""
 
 
 class TrainConfig(Settings):
@@ -183,6 +189,7 @@ class TrainConfig(Settings):
     train: TrainSettings = TrainSettings()
     checkpoint: CheckpointSettings = CheckpointSettings()
     wandb: WandbSettings = WandbSettings()
+    tensorboard: TensorboardSettings = TensorboardSettings()
 
     @model_validator(mode="after")
     def _heatmap_holds_a_gaussian(self) -> "TrainConfig":

@@ -1,5 +1,6 @@
 """The folder of a search: made whole with what the search begins with, and opened to go on."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -51,6 +52,11 @@ class Search:
     def started(self) -> str:
         """When, in UTC."""
         return str(self.first["started"])
+
+    @property
+    def wandb_id(self) -> str:
+        """Of the run at Weights & Biases that has the promoted checkpoint: the same on resuming."""
+        return hashlib.sha256(f"{self.folder.name} {self.started}".encode()).hexdigest()[:8]
 
 
 def begin_search(

@@ -184,6 +184,7 @@ def _planned(space: Space, base: TrainConfig, address: str | None) -> Space:
 
 
 def _run(search: "Search", address: str | None) -> int:
+    from kptrain.loggers import log_artifact  # noqa: PLC0415  (see above)
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import search_state  # noqa: PLC0415  (see above)
     from search.opening import journal_of  # noqa: PLC0415  (see above)
@@ -205,7 +206,11 @@ def _run(search: "Search", address: str | None) -> int:
             print(f"Interrupted at once. {how_to_go_on(_as_given(search.folder))}")
             return INTERRUPTED
         record.sweep()  # all processes are gone by now
-        return _conclude(search, record, confirmation, is_whole)
+        code = _conclude(search, record, confirmation, is_whole)
+        best = search.folder / "best"
+        if best.is_dir():  # else it was interrupted before any epoch
+            log_artifact(base, best, group=record.title, run_id=search.wandb_id)
+        return code
 
 
 def _run_all(

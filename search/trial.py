@@ -13,8 +13,8 @@ from kptrain.curve import EpochReport
 from kptrain.device import describe_device, release_memory
 from kptrain.errors import DataError, KptrainError, WeightsError
 from kptrain.fit import fit
+from kptrain.loggers import log_reports
 from kptrain.run_folder import CONFIG
-from kptrain.wandb_log import log_to_wandb
 
 OWN_SHARE = 0.95
 """Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
@@ -69,7 +69,7 @@ class KeypointTrial(tune.Trainable):
             until=self._until,
             wait=PATIENCE,
         )
-        self._reports: Generator[EpochReport, None, None] | None = log_to_wandb(
+        self._reports: Generator[EpochReport, None, None] | None = log_reports(
             reports,
             self._train_config,
             run_dir,

@@ -57,6 +57,7 @@ OTHER_VALUES: dict[str, Any] = {
     "checkpoint.best_dtype": "bfloat16",
     "wandb.mode": "offline",
     "wandb.project": "other",
+    "tensorboard.enabled": True,
 }
 """A value for each setting that differs from its default."""
 
@@ -82,7 +83,7 @@ def branches() -> list[type[Settings]]:
 
 
 def test_every_setting_has_a_description_and_says_what_it_changes() -> None:
-    assert len(branches()) == 10
+    assert len(branches()) == 11
     for branch in branches():
         for name, field in branch.model_fields.items():
             assert field.description, f"{branch.__name__}.{name}"

@@ -1,4 +1,5 @@
-"""Metrics to Weights & Biases: passed on unchanged, written offline, closed with the stream."""
+"""Metrics to Weights & Biases and TensorBoard: passed on unchanged, written, closed with the
+stream."""
 
 import struct
 import sys
@@ -13,8 +14,8 @@ import pytest
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.errors import SettingsError, TrainingError
+from kptrain.loggers import log_artifact, log_reports
 from kptrain.resolve import change
-from kptrain.wandb_log import log_to_wandb
 
 
 class Stream:
@@ -101,14 +102,14 @@ def test_disabled_passes_the_reports_on_and_does_not_import_wandb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # an import would raise
-    reports = log_to_wandb(Stream().reports(), config_of("disabled"), tmp_path / "run")
+    reports = log_reports(Stream().reports(), config_of("disabled"), tmp_path / "run")
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert not (tmp_path / "run").exists()
 
 
 def test_disabled_closing_closes_the_stream(tmp_path: Path) -> None:
     stream = Stream()
-    with closing(log_to_wandb(stream.reports(), config_of("disabled"), tmp_path)) as reports:
+    with closing(log_reports(stream.reports(), config_of("disabled"), tmp_path)) as reports:
         next(reports)
         assert not stream.is_closed
     assert stream.is_closed
@@ -119,7 +120,7 @@ def test_disabled_closing_closes_the_stream(tmp_path: Path) -> None:
 def test_offline_writes_the_metrics_below_the_run_folder(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    reports = log_to_wandb(Stream().reports(), config_of("offline"), tmp_path / "r7", group="lr")
+    reports = log_reports(Stream().reports(), config_of("offline"), tmp_path / "r7", group="lr")
     assert [report.epoch for report in reports] == [1, 2, 3]
     assert logged(tmp_path / "r7", "val_loss") == ["0.25", "0.125", str(0.25 / 3)]
     assert logged(tmp_path / "r7", "epoch") == ["1", "2", "3"]
@@ -136,7 +137,7 @@ def test_offline_a_reader_that_stops_early_closes_the_stream_and_the_run_without
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stream = Stream()
-    with closing(log_to_wandb(stream.reports(), config_of("offline"), tmp_path)) as reports:
+    with closing(log_reports(stream.reports(), config_of("offline"), tmp_path)) as reports:
         next(reports)
     assert stream.is_closed
     assert logged(tmp_path, "epoch") == ["1"]
@@ -149,7 +150,7 @@ def test_offline_a_reader_that_stops_early_closes_the_stream_and_the_run_without
 def test_offline_a_training_that_breaks_is_a_failed_run_without_a_traceback(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    reports = log_to_wandb(Stream(breaks_at=2).reports(), config_of("offline"), tmp_path)
+    reports = log_reports(Stream(breaks_at=2).reports(), config_of("offline"), tmp_path)
     with pytest.raises(TrainingError):
         list(reports)
     assert logged(tmp_path, "epoch") == ["1"]
@@ -162,5 +163,66 @@ def test_offline_a_training_that_breaks_is_a_failed_run_without_a_traceback(
 def test_online_without_a_key_is_refused_in_one_line(tmp_path: Path) -> None:
     stream = Stream()
     with pytest.raises(SettingsError, match=r"^wandb.mode: .* online cannot: .*; or use") as caught:
-        list(log_to_wandb(stream.reports(), config_of("online"), tmp_path))
+        list(log_reports(stream.reports(), config_of("online"), tmp_path))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_auto_without_a_key_is_offline(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert len(list(log_reports(Stream().reports(), config_of("auto"), tmp_path))) == 3
+    assert logged(tmp_path, "epoch") == ["1", "2", "3"]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_account")
+def test_a_folder_is_logged_as_a_model_of_the_group(tmp_path: Path) -> None:
+    best = tmp_path / "best"
+    best.mkdir()
+    (best / "weights").write_text("12")
+    log_artifact(config_of("disabled"), best, group="lr", run_id="abc")
+    assert not (tmp_path / "wandb").exists()
+    log_artifact(config_of("offline"), best, group="lr", run_id="abc")
+    found = records(tmp_path)
+    (run,) = (r.run for r in found if r.WhichOneof("record_type") == "run")
+    assert (run.run_id, run.display_name, run.run_group) == ("abc", "lr best", "lr")
+    (artifact,) = (
+        r.request.log_artifact.artifact if r.HasField("request") else r.artifact
+        for r in found
+        if r.WhichOneof("record_type") == "artifact"
+        or r.request.WhichOneof("request_type") == "log_artifact"
+    )
+    assert (artifact.type, artifact.name) == ("model", "a-project-best")
+    assert [entry.path for entry in artifact.manifest.contents] == ["weights"]
+
+
+def scalars(run_dir: Path) -> list[tuple[str, int, float]]:
+    """What TensorBoard would show."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found: dict[tuple[str, int], float] = {}
+    for file in sorted((run_dir / "tensorboard").iterdir()):
+        content = file.read_bytes()
+        while content:
+            (size,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + size])
+            content = content[16 + size :]
+            if event.session_log.status:
+                found = {key: value for key, value in found.items() if key[1] < event.step}
+            for value in event.summary.value:
+                found[value.tag, event.step] = value.simple_value
+    return [(tag, step, value) for (tag, step), value in sorted(found.items())]
+
+
+def test_tensorboard_has_each_epoch_once_also_of_a_run_that_repeats_some(tmp_path: Path) -> None:
+    config = change(TrainConfig(), {"tensorboard.enabled": True}, "test")
+    with closing(log_reports(Stream().reports(), config, tmp_path)) as reports:
+        next(reports)
+        next(reports)
+    time.sleep(1.1)  # its files are named by the second
+    again = Stream().reports()
+    next(again)
+    assert len(list(log_reports(again, config, tmp_path))) == 2
+    losses = [(step, value) for tag, step, value in scalars(tmp_path) if tag == "val_loss"]
+    assert losses == [(1, 0.25), (2, 0.125), (3, pytest.approx(0.25 / 3))]
