@@ -121,7 +121,8 @@ def actors(dashboard: str) -> str:
 def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One search, watched through its dashboard while it runs."""
     folder = tmp_path_factory.mktemp("search")
-    space = write_space(folder, space=FOUR_AXES)
+    told = {"wandb": {"mode": "offline"}, "tensorboard": {"enabled": True}, "train": {"epochs": 3}}
+    space = write_space(folder, base=SMALL | told, space=FOUR_AXES)
     listed: list[str] = []
     addresses: list[str] = []
 
@@ -215,6 +216,25 @@ def test_the_promoted_trial_is_the_best_completed_one(search: dict[str, Any]) ->
     assert config["optim"]["lr"] == float(best["optim.lr"])
     assert config["train"]["threads"] == 1
     assert flatten(config).keys() == flatten(TrainConfig().model_dump()).keys()
+
+
+def test_each_trial_is_a_run_at_weights_and_biases_and_the_winner_an_artifact_of_another(
+    search: dict[str, Any],
+) -> None:
+    out = search["out"]
+    ids = {
+        trial.name: {path.name.rpartition("-")[2] for path in trial.glob("wandb/offline-run-*")}
+        for trial in (out / "trials").iterdir()
+    }
+    assert [len(found) for found in ids.values()] == [1] * 5
+    (last,) = out.glob("wandb/offline-run-*")
+    assert len(set.union({last.name.rpartition("-")[2]}, *ids.values())) == 6
+    assert (out / "best" / BEST).name.encode() in next(last.glob("*.wandb")).read_bytes()
+
+
+def test_each_trial_has_files_of_tensorboard(search: dict[str, Any]) -> None:
+    for trial in (search["out"] / "trials").iterdir():
+        assert list(trial.glob("tensorboard/events.*"))
 
 
 def test_the_winners_folder_is_complete(search: dict[str, Any]) -> None:
