@@ -132,6 +132,16 @@ class Spending:
             parts.append(f"{self.epochs_left():g} of {count_of(budget.epochs, 'epoch')} left")
         return parts
 
+    def share(self) -> float:
+        """Of hours, GPU hours and epochs: the greatest share that is spent, 0 to 1."""
+        hours, gpu_hours, epochs = self.budget.hours, self.budget.gpu_hours, self.budget.epochs
+        shares = [
+            0.0 if hours is None else 1 - self.seconds_left() / (3600 * hours),
+            0.0 if gpu_hours is None else self.gpu_seconds() / (3600 * gpu_hours),
+            0.0 if epochs is None else self._trained / epochs,
+        ]
+        return min(max(shares), 1.0)
+
     def seconds_left(self) -> float:
         """Of wall clock; infinite if `hours` are not given, 0 from when they are over."""
         if self.budget.hours is None:

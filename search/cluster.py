@@ -64,10 +64,7 @@ def _own_folder() -> Iterator[Path]:
     # Where Ray itself puts them: TMPDIR may be too long a name for a socket.
     own = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"kptrain-{os.getuid()}"  # noqa: S108  (0700)
     own.mkdir(mode=0o700, exist_ok=True)
-    for folder in own.iterdir():
-        if folder.is_dir():
-            with suppress(HeldError), held(_lock_of(folder)):
-                _remove(folder)
+    _remove_stale(own)
     folder = own / f"{os.getpid()}-{uuid4().hex[:4]}"
     with held(_lock_of(folder)):
         folder.mkdir()
@@ -75,6 +72,15 @@ def _own_folder() -> Iterator[Path]:
             yield folder
         finally:
             _remove(folder)
+            _remove_stale(own)  # what processes of a killed search wrote while they ended
+
+
+def _remove_stale(own: Path) -> None:
+    """The folders of searches that were killed: nobody holds their locks."""
+    for folder in own.iterdir():
+        if folder.is_dir():
+            with suppress(HeldError), held(_lock_of(folder)):
+                _remove(folder)
 
 
 def _lock_of(folder: Path) -> Path:

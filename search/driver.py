@@ -28,6 +28,7 @@ from search.state import SearchState, Source
 from search.terminal import Terminal
 from search.trial import KeypointTrial
 from search.warm import PastTrial
+from search.way import Way
 
 REPORT_FIELDS = tuple(EpochReport.__dataclass_fields__)
 
@@ -100,7 +101,7 @@ def _state(
     return state
 
 
-def run_trials(space: Space, base: TrainConfig, state: SearchState) -> None:
+def run_trials(space: Space, base: TrainConfig, state: SearchState, way: Way) -> None:
     """Run all trials, until nothing is left or the search is interrupted.
 
     Needs a Ray session. Raises: SettingsError, TrainingError, CheckpointError.
@@ -112,7 +113,7 @@ def run_trials(space: Space, base: TrainConfig, state: SearchState) -> None:
             f"has {cpu} CPU and {gpu:g} GPU; lower resources.cpu"
         )
     check_gpu_hours(space, gpu)
-    with Terminal(state, max_epochs(space, base)) as terminal, ask_first() as asked:
+    with Terminal(state, max_epochs(space, base), way) as terminal, ask_first() as asked:
         state.clock.set(state.clock.now)  # it stands still while nothing runs
         run = _Run(state, terminal, asked, cpu, gpu)
         tune.Tuner(

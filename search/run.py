@@ -1,6 +1,7 @@
 """The command `python -m search.run`: from a space file to the best training."""
 
 import argparse
+import json
 import shlex
 import sys
 import time
@@ -14,6 +15,7 @@ from kptrain.resolve import banner, change, parse_assignments
 from search.budget import Budget, count_of
 from search.signals import end_at_once
 from search.space import Space, read_space, resolve_space, with_budget
+from search.way import Way
 
 SPLITS: tuple[SplitName, ...] = ("train", "val")
 
@@ -66,6 +68,14 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--plan", action="store_true", help="check everything, say what it can cost, and stop"
     )
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument("--quiet", action="store_true", help="say only what the search came to")
+    said.add_argument(
+        "--json",
+        action="store_true",
+        help="an object a line on standard output, one for each event and one for the result; what "
+        "people read goes to standard error",
+    )
     return parser.parse_args(arguments)
 
 
@@ -108,8 +118,10 @@ def main(arguments: list[str]) -> int:
     end_at_once()
     parsed = parse_arguments(arguments)
     try:
-        search = _resumed(parsed) if parsed.resume else _begun(parsed)
-        return 0 if search is None else _run(search, parsed.address)
+        way = Way("quiet" if parsed.quiet else "json" if parsed.json else "auto")
+        with way.by_the_way():
+            search = _resumed(parsed) if parsed.resume else _begun(parsed)
+        return 0 if search is None else _run(search, parsed.address, way)
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -183,7 +195,7 @@ def _planned(space: Space, base: TrainConfig, address: str | None) -> Space:
     return space
 
 
-def _run(search: "Search", address: str | None) -> int:
+def _run(search: "Search", address: str | None, way: Way) -> int:
     from kptrain.loggers import log_artifact  # noqa: PLC0415  (see above)
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.driver import search_state  # noqa: PLC0415  (see above)
@@ -192,29 +204,33 @@ def _run(search: "Search", address: str | None) -> int:
 
     data, progress = search.base.data, sys.stdout.isatty()
     packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
-    for pack in packs.values():  # made once, before the first trial
-        print(pack.summary)
+    with way.by_the_way():
+        for pack in packs.values():  # made once, before the first trial
+            print(pack.summary)
     fingerprints = {name: pack.fingerprint for name, pack in packs.items()}
     space, base = search.space, search.base
     with journal_of(search, fingerprints) as journal:
         record = Record(search.folder, space.metric, space.keep)
         state = search_state(space, base, record, search.past, journal)
         try:
-            is_whole, confirmation = _run_all(search, state, address)
+            with way.by_the_way():
+                is_whole, confirmation = _run_all(search, state, address, way)
         except KeyboardInterrupt:
             record.save()
             print(f"Interrupted at once. {how_to_go_on(_as_given(search.folder))}")
             return INTERRUPTED
         record.sweep()  # all processes are gone by now
-        code = _conclude(search, record, confirmation, is_whole)
+        with way.in_the_end():
+            code = _conclude(search, record, confirmation, is_whole)
         best = search.folder / "best"
         if best.is_dir():  # else it was interrupted before any epoch
+            way.write({"event": "result"} | json.loads((best / "provenance.json").read_text()))
             log_artifact(base, best, group=record.title, run_id=search.wandb_id)
         return code
 
 
 def _run_all(
-    search: "Search", state: "SearchState", address: str | None
+    search: "Search", state: "SearchState", address: str | None, way: Way
 ) -> tuple[bool, "Confirmation | None"]:
     """Run what is left of the search, then of its confirmation; whether the search is at its end,
     and the confirmation if there is one."""
@@ -227,7 +243,7 @@ def _run_all(
     with RayOnDemand(address, uses_gpus=base.train.device != "cpu") as ray:
         if state.has_work():
             ray.start()
-            run_trials(space, base, state)
+            run_trials(space, base, state, way)
         if state.interrupted or space.confirm is None or state.record.leader() is None:
             return not state.interrupted, None
         seeds = fresh_seeds(space, base, space.confirm.seeds)
@@ -236,7 +252,7 @@ def _run_all(
         confirming = confirmation_state(space, base, confirmation)
         if confirming.has_work():
             ray.start()
-            run_trials(space, base, confirming)
+            run_trials(space, base, confirming, way)
     return True, confirmation
 
 

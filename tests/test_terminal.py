@@ -1,5 +1,7 @@
 """The search on the terminal: a table where there is one, plain lines elsewhere."""
 
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from search.journal import Journal
 from search.record import Record
 from search.state import SearchState
 from search.terminal import Terminal
+from search.view import sparkline
+from search.way import Way
 
 CLEAR_LINE = "\x1b[2K"
 """What a live table sends before it is drawn anew."""
@@ -49,10 +53,11 @@ def three_trials(run_dir: Path, budget: Budget, rungs: Sequence[int] = ()) -> Se
     return state
 
 
-def show_a_search(run_dir: Path, budget: Budget) -> None:
+def show_a_search(run_dir: Path, budget: Budget, way: Way | None = None) -> None:
     """One trial fails early, the next has reported once, the third waits."""
     state = three_trials(run_dir, budget)
-    with Terminal(state, max_epochs=3) as terminal:
+    way = way or Way()
+    with way.by_the_way(), Terminal(state, 3, way) as terminal:
         for number, loss in ((0, 0.5), (1, 0.25)):
             state.report(number, epoch(1, loss), "host", "cpu")
             terminal.show(state.pop_news())
@@ -87,22 +92,80 @@ def test_a_trial_that_waits_at_a_rung_or_goes_on_in_another_process_is_told_so(
     assert "trial  1  lr=0.01  goes on after epoch 0: its process died  |" in lines[2]
 
 
-def test_a_terminal_has_the_summary_on_one_line_above_a_row_a_trial(
+def on_a_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
+) -> list[str]:
+    """The last picture, line by line."""
+    shown = {"TTY_COMPATIBLE": "1", "TERM": "xterm", "COLUMNS": str(columns)}
+    for name, value in shown.items():
+        monkeypatch.setenv(name, value)
+    show_a_search(folder, Budget(trials=4))
+    last = capsys.readouterr().out.split(CLEAR_LINE)[-1]
+    return [line.plain.rstrip() for line in AnsiDecoder().decode(last)]
+
+
+def test_a_terminal_has_the_summary_and_a_bar_above_a_row_a_trial(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in (("TTY_COMPATIBLE", "1"), ("TERM", "xterm"), ("COLUMNS", "100")):
-        monkeypatch.setenv(name, value)
-    show_a_search(tmp_path, Budget(trials=4))
-    last = capsys.readouterr().out.split(CLEAR_LINE)[-1]
-    rows = [" ".join(line.plain.split()) for line in AnsiDecoder().decode(last)]
+    rows = [" ".join(row.split()) for row in on_a_terminal(80, monkeypatch, capsys, tmp_path)]
     # Two epochs took 100 seconds; of the twelve that four trials have, the failed one left out two.
     assert rows[0] == "1/4 trials ended, best val_loss 0.250000, at most 0:06:40 left"
-    assert rows[1:5] == [
-        "trial settings epoch val_loss state",
-        "1 lr=0.01 1/3 0.250000 running",
+    assert set(rows[1]) <= set("━╸╺ ")
+    assert rows[2:6] == [
+        "trial settings epoch curve val_loss state",
+        "1 lr=0.01 1/3 ▁ 0.250000 running",
         "2 lr=0.0001 0/3 waiting",
-        "0 lr=0.001 1/3 0.500000 failed: it broke",
+        "0 lr=0.001 1/3 ▁ 0.500000 failed: it broke",
     ]
+
+
+def test_a_wide_terminal_has_memory_and_place_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [" ".join(row.split()) for row in on_a_terminal(140, monkeypatch, capsys, tmp_path)]
+    assert rows[2] == "trial settings epoch curve val_loss memory where state"
+    assert rows[3] == "1 lr=0.01 1/3 ▁ 0.250000 0.00 GB host cpu running"
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_no_line_is_wider_than_the_terminal(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    assert max(map(len, on_a_terminal(columns, monkeypatch, capsys, tmp_path))) <= columns
+
+
+def test_a_small_curve_goes_from_its_least_to_its_greatest_and_shows_the_latest() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([0.5]) == "▁"
+    assert sparkline([3.0, 2.0, math.nan, 1.0]) == "█▅▁"
+    assert sparkline([9.0, *range(10)]) == "▁▂▃▃▄▅▆▆▇█"
+
+
+def test_json_is_an_object_a_line_on_standard_output_and_the_rest_on_standard_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_a_search(tmp_path, Budget(trials=4), Way("json"))
+    said = capsys.readouterr()
+    told = [json.loads(line) for line in said.out.splitlines()]
+    assert [one["event"] for one in told] == ["started", "started", "epoch", "epoch", "ended"]
+    first, last = told[2], told[-1]
+    assert (first["event"], first["trial"], first["epoch"], first["value"]) == (
+        "epoch",
+        "0",
+        1,
+        0.5,
+    )
+    assert (last["state"], last["error"]) == ("failed", "it broke")
+    assert last["best_of_all"] == 0.25
+    assert len(said.err.splitlines()) == 3
+
+
+def test_quiet_says_nothing_by_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show_a_search(tmp_path, Budget(trials=4), Way("quiet"))
+    assert capsys.readouterr() == ("", "")
 
 
 def test_what_remains_of_each_part_of_the_budget_is_shown(

@@ -1,0 +1,36 @@
+"""How a search speaks: as people read it, hardly at all, or in JSON."""
+
+import contextlib
+import io
+import json
+import sys
+from typing import Any, Literal, TextIO
+
+Kind = Literal["auto", "quiet", "json"]
+
+
+class Way:
+    """How a search speaks. `auto`: as people read it; `quiet`: nothing but what it came to, and
+    errors; `json`: an object a line on standard output, and the rest on standard error."""
+
+    def __init__(self, kind: Kind = "auto") -> None:
+        self.kind = kind
+        self._out: TextIO = sys.stdout
+
+    def by_the_way(self) -> contextlib.AbstractContextManager[object]:
+        """What is printed within is not what the search came to."""
+        if self.kind == "auto":
+            return contextlib.nullcontext()
+        away = io.StringIO() if self.kind == "quiet" else sys.stderr
+        return contextlib.redirect_stdout(away)
+
+    def in_the_end(self) -> contextlib.AbstractContextManager[object]:
+        """What is printed within is."""
+        if self.kind == "json":
+            return contextlib.redirect_stdout(sys.stderr)
+        return contextlib.nullcontext()
+
+    def write(self, content: dict[str, Any]) -> None:
+        """An object of `json`."""
+        if self.kind == "json":
+            print(json.dumps(content), file=self._out, flush=True)
