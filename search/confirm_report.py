@@ -5,10 +5,10 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from search.closing import where_saved
 from search.confirm import Confirmation
 from search.importance import Importance, describe_importance
 from search.record import TrialRecord
-from search.report import where_saved
 from search.searcher import axis_values
 from search.standing import Standing
 

@@ -1,6 +1,6 @@
 """The search under Ray: Tune asks for trials, runs them, and tells what becomes of each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,93 +12,18 @@ from ray.tune.search import Searcher as TuneSearcher
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.errors import SettingsError, TrainingError
-from kptrain.resolve import change
-from search.asha import Asha
-from search.budget import Budget, Clock, Spending
 from search.cluster import capacity, has_gpu
-from search.confirm import Confirmation
 from search.failure import cause_of, in_one_line, kind_of
-from search.journal import Journal
 from search.plan import check_gpu_hours, gpu_share
-from search.record import Record
-from search.searcher import Searcher, axis_values
+from search.searcher import axis_values
 from search.signals import ask_first
-from search.space import Space, early_rung, max_epochs, rungs
-from search.state import SearchState, Source
+from search.space import Space, max_epochs
+from search.state import SearchState
 from search.terminal import Terminal
 from search.trial import KeypointTrial
-from search.warm import PastTrial
 from search.way import Way
 
 REPORT_FIELDS = tuple(EpochReport.__dataclass_fields__)
-
-
-class Listed:
-    """Settings that are known beforehand, so that no result changes them."""
-
-    def __init__(self, points: list[dict[str, Any]]) -> None:
-        self._points = points
-
-    def propose(self, number: int, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        return self._points[number]
-
-    def report(self, number: int, epoch: int, value: float) -> None:
-        """Nothing to learn."""
-
-    def finish(self, number: int, ending: str, best: float | None) -> None:
-        """Nothing to learn."""
-
-
-def search_state(
-    space: Space,
-    base: TrainConfig,
-    record: Record,
-    past: Sequence[PastTrial],
-    journal: Journal,
-) -> SearchState:
-    """A search, as far as its journal tells; it has yet to be gone on with.
-
-    Raises: CheckpointError.
-    """
-    searcher = Searcher.of(space, base)
-    for trial in past:
-        searcher.learn(trial.settings, trial.curve, trial.ending)
-    last = max_epochs(space, base)
-    asha = Asha(rungs(space.asha, last), space.asha.reduction, early_rung(space.asha, last))
-    return _state(space, base, record, searcher, space, asha, journal, ends_if_alike=True)
-
-
-def confirmation_state(space: Space, base: TrainConfig, confirmation: Confirmation) -> SearchState:
-    """All trainings of a confirmation, likewise; none is stopped before its end."""
-    points = confirmation.points()
-    budget = Budget(trials=len(points))
-    journal = confirmation.journal()
-    asha = Asha((), 2)
-    source = Listed(points)  # of which the first have the same settings, and may fail alike
-    return _state(space, base, confirmation, source, budget, asha, journal, ends_if_alike=False)
-
-
-def _state(
-    space: Space,
-    base: TrainConfig,
-    record: Record,
-    source: Source,
-    budget: Budget,
-    asha: Asha,
-    journal: Journal,
-    *,
-    ends_if_alike: bool,
-) -> SearchState:
-    def configure(number: int, settings: Mapping[str, Any]) -> TrainConfig:
-        return change(base, settings, f"{space.path}: trial {number}")
-
-    spending = Spending(budget, space.asha.grace_epochs, Clock())
-    state = SearchState(
-        record, source, asha, spending, configure, journal, ends_if_alike=ends_if_alike
-    )
-    if state.redo():
-        state.resume(budget)
-    return state
 
 
 def run_trials(space: Space, base: TrainConfig, state: SearchState, way: Way) -> None:

@@ -198,8 +198,8 @@ def _planned(space: Space, base: TrainConfig, address: str | None) -> Space:
 def _run(search: "Search", address: str | None, way: Way) -> int:
     from kptrain.loggers import log_artifact  # noqa: PLC0415  (see above)
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
-    from search.driver import search_state  # noqa: PLC0415  (see above)
     from search.opening import journal_of  # noqa: PLC0415  (see above)
+    from search.rebuild import search_state, searcher_of  # noqa: PLC0415  (see above)
     from search.record import Record  # noqa: PLC0415  (see above)
 
     data, progress = search.base.data, sys.stdout.isatty()
@@ -211,7 +211,9 @@ def _run(search: "Search", address: str | None, way: Way) -> int:
     space, base = search.space, search.base
     with journal_of(search, fingerprints) as journal:
         record = Record(search.folder, space.metric, space.keep)
-        state = search_state(space, base, record, search.past, journal)
+        state = search_state(search, record, searcher_of(search), journal)
+        if state.redo():
+            state.resume(space)
         try:
             with way.by_the_way():
                 is_whole, confirmation = _run_all(search, state, address, way)
@@ -236,7 +238,8 @@ def _run_all(
     and the confirmation if there is one."""
     from search.cluster import RayOnDemand  # noqa: PLC0415  (see above)
     from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
-    from search.driver import confirmation_state, run_trials  # noqa: PLC0415  (see above)
+    from search.driver import run_trials  # noqa: PLC0415  (see above)
+    from search.rebuild import Listed, confirmation_state  # noqa: PLC0415  (see above)
 
     space, base = search.space, search.base
     print(f"Results   {_as_given(search.folder) / 'trials.csv'}", flush=True)
@@ -249,7 +252,10 @@ def _run_all(
         seeds = fresh_seeds(space, base, space.confirm.seeds)
         confirmation = Confirmation(state.record, space.confirm, seeds)
         print(confirmation.describe(), flush=True)
-        confirming = confirmation_state(space, base, confirmation)
+        points = Listed(confirmation.points())
+        confirming = confirmation_state(search, confirmation, points, confirmation.journal())
+        if confirming.redo():
+            confirming.resume(confirming.spending.budget)
         if confirming.has_work():
             ray.start()
             run_trials(space, base, confirming, way)
@@ -263,9 +269,9 @@ def _conclude(
     is_whole: bool,
 ) -> int:
     """Promote the best and say what the search came to; returns the exit code."""
+    from search.closing import describe_result  # noqa: PLC0415  (see above)
     from search.importance import importance, save_importance  # noqa: PLC0415  (see above)
     from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
-    from search.report import describe_result  # noqa: PLC0415  (see above)
 
     out, space = _as_given(search.folder), search.space
     winner = record.leader()

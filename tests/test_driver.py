@@ -1,5 +1,6 @@
 """What the driver makes of Ray's errors."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,12 @@ from ray.exceptions import OutOfMemoryError as NodeIsFullError
 from test_record import epoch
 
 from kptrain.errors import DataError, OutOfMemoryError
-from search.driver import _Run, search_state
+from search.budget import Budget
+from search.driver import _Run
 from search.failure import _cause_of_death, in_one_line, kind_of
 from search.journal import Journal
+from search.opening import Search
+from search.rebuild import search_state, searcher_of
 from search.record import Record
 from search.space import read_space, resolve_space
 from search.state import Cause
@@ -65,8 +69,15 @@ class Tune:
         )
         space = read_space(path)
         base = resolve_space(space, {"data.root": "embedded"})
-        record = Record(folder, "val_loss")
-        self.state = search_state(space, base, record, [], Journal(folder / "journal.jsonl"))
+        first_budget = folder / "first"
+        if not first_budget.exists():
+            first_budget.write_text(space.model_dump_json(include=set(Budget.model_fields)))
+        first = {"budget": json.loads(first_budget.read_text())}
+        search = Search(folder, space, base, (), first)
+        journal, record = Journal(folder / "journal.jsonl"), Record(folder, "val_loss")
+        self.state = search_state(search, record, searcher_of(search), journal)
+        if self.state.redo():
+            self.state.resume(space)
         self._run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
         self._num_asked = 0
         self._trial = SimpleNamespace(trial_id="", config={}, pickled_error_file="")
@@ -130,6 +141,22 @@ def test_a_trial_whose_process_died_goes_on_with_the_share_that_it_had(tune: Tun
     assert tune.report(1)
     tune.fail(ActorDiedError())
     assert tune.start() == first | {"epoch": 1}
+
+
+def test_what_a_spent_budget_cut_goes_on_with_a_larger_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.driver.capacity", lambda *_: 1)
+    tune = Tune(tmp_path, "epochs: 5\nasha: {grace_epochs: 4}")
+    tune.start()
+    assert not tune.report(1, 2, 3, 4)  # it waits at a rung
+    tune.start()
+    assert not tune.report(5)
+    assert tune.state.record.trials[0].error == "the budget of 5 epochs was spent"
+    tune = Tune(tmp_path, "epochs: 9\nasha: {grace_epochs: 4}")
+    assert tune.start()["epoch"] == 5
+    assert not tune.report(6, 7, 8)
+    assert tune.state.record.trials[0].state == "completed"
 
 
 def test_a_trial_out_of_memory_still_has_the_epochs_that_it_was_promised_and_no_more(

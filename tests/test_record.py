@@ -10,10 +10,10 @@ from kptrain.config import Metric, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.errors import CheckpointError
 from kptrain.resolve import change, settings_of
+from search.closing import describe_result
 from search.importance import Importance
 from search.promote import as_saved
 from search.record import Record, State, TrialRecord
-from search.report import describe_result
 
 NOTHING = Importance("val_loss", 1, 3, (), "too few")
 

@@ -13,8 +13,8 @@ from kptrain.config import TrainConfig
 from kptrain.resolve import change
 from search.asha import Asha
 from search.budget import Budget, Clock, Spending
-from search.driver import Listed
 from search.journal import Journal
+from search.rebuild import Listed
 from search.record import Record
 from search.state import SearchState
 from search.terminal import Terminal

@@ -1,0 +1,94 @@
+"""What happened in a search, read from the journals in its folder alone; nothing is written there.
+
+It may run, have been killed, or be at its end: all that it came to is made again by the calls that
+the journal holds.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.confirm import Confirmation, fresh_seeds
+from search.journal import JOURNAL, Event, Journal, read_events
+from search.opening import Search, open_search
+from search.rebuild import AsTold, confirmation_state, search_state
+from search.record import Record
+from search.state import SearchState
+
+
+@dataclass(frozen=True)
+class Span:
+    """A time in which a trial had a process."""
+
+    trial: int
+    place: str
+    """Host and device."""
+    share: float
+    """Of a GPU."""
+    begin: float
+    end: float
+    """Seconds of the search's clock, which stands still while nothing runs."""
+
+
+@dataclass(frozen=True)
+class History:
+    search: Search
+    state: SearchState
+    events: list[Event]
+    confirmation: Confirmation | None
+    """None where none was begun."""
+
+    @property
+    def record(self) -> Record:
+        return self.state.record
+
+    def spans(self) -> list[Span]:
+        """When each trial had a process; one that has it still, until now."""
+        spans: list[Span] = []
+        begun: dict[int, Event] = {}
+        for event in self.events:
+            number = event.get("trial")
+            has_let_go = event["event"] == "fail" or event.get("fate", "running") != "running"
+            if event["event"] == "start":
+                begun[event["trial"]] = event
+            elif event["event"] == "resume":
+                spans += [self._span(start, event["at"]) for start in begun.values()]
+                begun.clear()
+            elif has_let_go and number in begun:
+                spans.append(self._span(begun.pop(number), event["at"]))
+        now = self.state.clock.now
+        return [*spans, *(self._span(start, now) for start in begun.values())]
+
+    def _span(self, start: Event, end: float) -> Span:
+        trial = self.record.trials[start["trial"]]
+        place = f"{trial.host} {trial.device}".strip()
+        return Span(trial.number, place, start["gpu"], start["at"], end)
+
+
+def read_history(folder: Path) -> History:
+    """Raises: CheckpointError or SettingsError if the folder does not hold a search."""
+    search = open_search(folder, None, {}, None)
+    record = Record(search.folder, search.space.metric, search.space.keep)
+    path = folder / JOURNAL
+    state = search_state(search, record, AsTold(), _behind_its_first_lines(path))
+    state.redo()
+    return History(search, state, read_events(path), _read_confirmation(search, record))
+
+
+def _read_confirmation(search: Search, record: Record) -> Confirmation | None:
+    how = search.space.confirm
+    path = search.folder / "confirm" / JOURNAL
+    if how is None or not path.exists():
+        return None
+    confirmation = Confirmation(record, how, fresh_seeds(search.space, search.base, how.seeds))
+    journal = _behind_its_first_lines(path)
+    confirmation_state(search, confirmation, AsTold(), journal).redo()
+    return confirmation
+
+
+def _behind_its_first_lines(path: Path) -> Journal:
+    """Behind those that tell what is searched, on which data."""
+    journal = Journal(path)
+    for event in read_events(path):
+        if event["event"] in ("search", "data", "confirm"):
+            journal.write(event)  # as it is there already, it is only passed over
+    return journal
