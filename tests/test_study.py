@@ -1,0 +1,57 @@
+"""The search as an Optuna study: the same trials, live, and after whatever befell the file."""
+
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from test_record import epoch
+from test_terminal import three_trials
+
+from search.budget import Budget
+from search.domains import Range
+from search.record import Record
+from search.study import STUDY, StudyMirror, load_study
+
+AXES = {"optim.lr": Range("float", 2e-4, 1e-2, log=True)}
+
+
+def mirrored(record: Record) -> list[tuple[TrialState, float, dict[int, float], float | None]]:
+    """What a reader finds."""
+    return [
+        (trial.state, trial.params["optim.lr"], trial.intermediate_values, trial.value)
+        for trial in load_study(record.run_dir).trials
+    ]
+
+
+def test_trials_their_epochs_and_their_ends_are_those_of_the_record(tmp_path: Path) -> None:
+    state = three_trials(tmp_path, Budget(trials=3), rungs=[1])
+    mirror = StudyMirror(state.record, AXES)
+    mirror.sync()
+    assert [state for state, *_ in mirrored(state.record)] == [TrialState.RUNNING] * 3
+    state.report(0, epoch(1, 0.5), "host", "cpu")
+    state.fail(1, "it broke", "own", gpu=0.5)
+    mirror.sync()
+    state.close()
+    mirror.sync()
+    mirror.sync()
+    found = mirrored(state.record)
+    assert found[0] == (TrialState.PRUNED, 1e-3, {1: 0.5}, 0.5)
+    assert found[1] == (TrialState.FAIL, 1e-2, {}, None)
+    assert found[2] == (TrialState.RUNNING, 1e-4, {}, None)  # the axis has room for it
+    study = load_study(tmp_path)
+    assert study.trials[1].user_attrs["error"] == "it broke"
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+
+
+@pytest.mark.parametrize("cut", [1, 40, 300])
+def test_a_torn_study_is_written_anew(tmp_path: Path, cut: int) -> None:
+    state = three_trials(tmp_path, Budget(trials=3))
+    StudyMirror(state.record, AXES).sync()
+    whole = mirrored(state.record)
+    content = (tmp_path / STUDY).read_bytes()
+    (tmp_path / STUDY).write_bytes(content[:-cut])
+    (tmp_path / f"{STUDY}.lock").write_text("left behind")
+    StudyMirror(state.record, AXES).sync()
+    assert mirrored(state.record) == whole
+    assert not (tmp_path / f"{STUDY}.lock").exists()
