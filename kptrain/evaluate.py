@@ -65,10 +65,10 @@ def detect(
 def oks(found: np.ndarray, table: Table) -> np.ndarray:
     """(M,) similarity of the detection of each person to its annotation, 0 to 1."""
     rows = np.arange(len(found))
-    return _similarity(found, rows, table)
+    return similarity(found, rows, table)
 
 
-def _similarity(found: np.ndarray, truth: np.ndarray, table: Table) -> np.ndarray:
+def similarity(found: np.ndarray, truth: np.ndarray, table: Table) -> np.ndarray:
     """OKS of (..., K, 3) detections to the persons in rows (...) of the table."""
     variance = (2 * np.array(OKS_SIGMAS)) ** 2
     keypoints = table.keypoints[truth]
@@ -92,8 +92,8 @@ def average_precision(found: np.ndarray, table: Table) -> float:
         kept = places[:, :MOST_DETECTIONS]
         counted[kept] = True
         detected, truth = in_images[kept], np.sort(in_images[places], axis=1)
-        similarity = _similarity(found[detected][:, :, None], truth[:, None], table)
-        is_true[:, kept] = _matched(similarity)
+        matched = similarity(found[detected][:, :, None], truth[:, None], table)
+        is_true[:, kept] = _matched(matched)
     by_score = np.argsort(-scores[in_images][counted], kind="stable")
     return float(_precision_at_recalls(is_true[:, counted][:, by_score], len(found)).mean())
 

@@ -9,34 +9,66 @@ from kptrain.batches import batches
 from kptrain.checkpoint import load_weights
 from kptrain.config import TrainConfig
 from kptrain.draw import Example, draw_examples
-from kptrain.evaluate import detect
+from kptrain.evaluate import detect, persons_of, similarity
 from kptrain.model import KeypointNet
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
 
 PICTURE = "predictions.png"
+WORST = "worst.png"
 NUM_EXAMPLES = 6
+NUM_WORST = 10
+BATCH = 16
+LOOKED_AT = 200
+"""Samples, spread over the split, among which the worst are looked for: a CPU may have to do it."""
+
+
+def draw_predictions(config: TrainConfig, checkpoint: Path, path: Path) -> None:
+    """Draw what the checkpoint's model sees in validation samples spread over the split."""
+    pack = open_pack(config.data, "val")
+    model = _model(config, checkpoint)
+    draw_examples(_examples(model, pack, _spread(pack, NUM_EXAMPLES)), path)
+
+
+def draw_worst(config: TrainConfig, checkpoint: Path, path: Path) -> None:
+    """Likewise the samples whose persons are found worst, by their mean OKS, the worst first."""
+    pack = open_pack(config.data, "val")
+    model = _model(config, checkpoint)
+    looked_at = _spread(pack, LOOKED_AT)
+    means: list[float] = []
+    for part in np.split(looked_at, range(BATCH, len(looked_at), BATCH)):
+        persons, found = detect(_heatmaps(model, pack, part), pack, part)
+        _, inside = persons_of(part, pack.table)
+        values = similarity(found, persons, pack.table)
+        means += (np.bincount(inside, values) / np.bincount(inside)).tolist()
+    worst = looked_at[np.argsort(means, kind="stable")[:NUM_WORST]]
+    draw_examples(_examples(model, pack, worst), path)
+
+
+def _spread(pack: Pack, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, len(pack) - 1, most).round().astype(np.int64))
+
+
+def _model(config: TrainConfig, checkpoint: Path) -> KeypointNet:
+    model = KeypointNet(config.model)
+    model.load_state_dict(load_weights(checkpoint))
+    return model.eval()  # on the CPU: a driver of a cluster may have no GPU
 
 
 @torch.inference_mode()
-def draw_predictions(config: TrainConfig, checkpoint: Path, path: Path) -> None:
-    """Draw what the checkpoint's model sees in validation samples spread over the split."""
-    device = torch.device("cpu")  # a driver of a cluster may have no GPU
-    model = KeypointNet(config.model)
-    model.load_state_dict(load_weights(checkpoint))
-    model.to(device).eval()
-    pack = open_pack(config.data, "val")
-    samples = np.unique(np.linspace(0, len(pack) - 1, NUM_EXAMPLES).round().astype(np.int64))
-    (batch,) = batches(pack, samples, len(samples), device)
-    heatmaps = model(batch.images).float()
+def _heatmaps(model: KeypointNet, pack: Pack, samples: np.ndarray) -> torch.Tensor:
+    (batch,) = batches(pack, samples, len(samples), torch.device("cpu"))
+    heatmaps: torch.Tensor = model(batch.images).float()
+    return heatmaps
+
+
+def _examples(model: KeypointNet, pack: Pack, samples: np.ndarray) -> list[Example]:
+    heatmaps = _heatmaps(model, pack, samples)
     persons, found = detect(heatmaps, pack, samples)
-    draw_examples(
-        [
-            _example(pack, sample, heatmaps[slot].cpu().numpy(), persons, found)
-            for slot, sample in enumerate(samples.tolist())
-        ],
-        path,
-    )
+    return [
+        _example(pack, sample, heatmaps[slot].numpy(), persons, found)
+        for slot, sample in enumerate(samples.tolist())
+    ]
 
 
 def _example(

@@ -1,6 +1,6 @@
 """The winner's folder: all that is needed to believe a result and to repeat it.
 
-`best/` holds `config.yaml`, the checkpoint, `metrics.csv` and `timing.csv`, a picture, and
+`best/` holds `config.yaml`, the checkpoint, `metrics.csv` and `timing.csv`, two pictures, and
 `provenance.json`.
 """
 
@@ -22,7 +22,7 @@ from kptrain.config import Metric, TrainConfig, save_config
 from kptrain.curve import save_curve
 from kptrain.errors import CheckpointError
 from kptrain.pack import open_pack
-from kptrain.picture import PICTURE, draw_predictions
+from kptrain.picture import PICTURE, WORST, draw_predictions, draw_worst
 from search.opening import Search
 from search.record import TrialRecord
 
@@ -61,6 +61,7 @@ def promote(
     provenance = json.dumps(told, indent=2)
     (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
     draw_predictions(winner.config, best / BEST, best / PICTURE)
+    draw_worst(winner.config, best / BEST, best / WORST)
     promoted = search.folder / "best"
     shutil.rmtree(promoted, ignore_errors=True)  # an earlier one
     return best.rename(promoted)

@@ -12,11 +12,11 @@ from kptrain.checkpoint import BEST, save_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.draw import Example
 from kptrain.errors import CheckpointError
-from kptrain.evaluate import detect
+from kptrain.evaluate import detect, oks
 from kptrain.model import build_model
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
-from kptrain.picture import NUM_EXAMPLES, PICTURE, draw_predictions
+from kptrain.picture import NUM_EXAMPLES, PICTURE, WORST, draw_predictions, draw_worst
 from kptrain.resolve import resolve
 
 VIEWS = ("image", "person")
@@ -53,6 +53,31 @@ def test_a_picture_is_written_for_a_checkpoint(small_coco: Path, tmp_path: Path,
     assert width > 3 * 96
     assert height > NUM_EXAMPLES * 64
     assert num_colours > 1000
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_worst_samples_are_those_with_the_lowest_oks_the_worst_first(
+    small_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    config = config_of(small_coco, view, limit=20)
+    drawn: list[Example] = []
+    monkeypatch.setattr(picture, "draw_examples", lambda examples, _: drawn.extend(examples))
+    draw_worst(config, save_model(config, tmp_path / BEST), tmp_path / WORST)
+    pack = open_pack(config.data, "val")
+    heatmaps = torch.cat(
+        [
+            picture._heatmaps(picture._model(config, tmp_path / BEST), pack, np.array([s]))
+            for s in range(len(pack))
+        ]
+    )
+    persons, found = detect(heatmaps, pack, np.arange(len(pack)))
+    values = oks(found[np.argsort(persons)], pack.table)
+    first = pack.table.first
+    means = [values[first[s] : first[s + 1]].mean() for s in range(len(pack))]
+    order = np.argsort(means, kind="stable")[: picture.NUM_WORST]
+    assert len(drawn) == min(picture.NUM_WORST, len(pack))
+    for example, sample in zip(drawn, order, strict=True):
+        assert np.array_equal(example.image, pack.images[sample])
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -241,7 +241,9 @@ def test_the_winners_folder_is_complete(search: dict[str, Any]) -> None:
     best = search["out"] / "best"
     names = {path.name for path in best.iterdir()}
     tables = {"metrics.csv", "timing.csv"}
-    assert names == {BEST, "config.yaml", "predictions.png", "provenance.json"} | tables
+    assert (
+        names == {BEST, "config.yaml", "predictions.png", "worst.png", "provenance.json"} | tables
+    )
     provenance = json.loads((best / "provenance.json").read_text())
     assert provenance["space_text"] == (search["folder"] / "space.yaml").read_text()
     assert len(provenance["data"]["fingerprint"]["train"]) == 64
