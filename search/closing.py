@@ -17,11 +17,19 @@ def describe_result(winner: TrialRecord, record: Record, mattered: Importance, o
         "",
         f"Best      trial {winner.number} ({winner.state}), {record.metric} {value:.6f}, "
         f"{axis_values(winner.settings)}",
-        f"Defaults  {_against_defaults(winner, record)}",
+        f"Defaults  {against_defaults(winner, record)}",
         describe_importance(mattered),
         where_saved(out),
     ]
     return "\n".join(lines)
+
+
+def headline(record: Record) -> str:
+    """The best trial and its value."""
+    leader = record.leader()
+    if leader is None:
+        return "no trial has finished an epoch"
+    return f"trial {leader.number}, {record.metric} {leader.best(record.metric):.6f}"
 
 
 def where_saved(out: Path) -> str:
@@ -38,7 +46,7 @@ def _python() -> str:
     return str(executable.relative_to(here)) if executable.is_relative_to(here) else "python"
 
 
-def _against_defaults(winner: TrialRecord, record: Record) -> str:
+def against_defaults(winner: TrialRecord, record: Record) -> str:
     defaults = record.trials[0]
     epochs = len(defaults.curve)
     # Stopped early, the defaults are compared at the same number of epochs.

@@ -27,7 +27,7 @@ def describe_confirmation(confirmation: Confirmation, mattered: Importance, out:
         "",
         f"Confirm   each trained in full with {len(confirmation.seeds)} fresh seeds; the best mean "
         f"{confirmation.metric} first:",
-        *(f"          {_standing(standing, defaults)}" for standing in standings),
+        *(f"          {describe_standing(standing, defaults)}" for standing in standings),
         f"Best      {_winner(standings[0])}",
         describe_importance(mattered),
         where_saved(out),
@@ -35,7 +35,8 @@ def describe_confirmation(confirmation: Confirmation, mattered: Importance, out:
     return "\n".join(lines)
 
 
-def _standing(standing: Standing, defaults: Standing) -> str:
+def describe_standing(standing: Standing, defaults: Standing) -> str:
+    """One setting's mean, against the defaults' and against what the search saw."""
     told = [f"{_name(standing.trial)}: {_mean(standing)}"]
     if standing.trial is not defaults.trial and standing.mean() is not None:
         told.append(_against(standing, defaults))

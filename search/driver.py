@@ -1,6 +1,6 @@
 """The search under Ray: Tune asks for trials, runs them, and tells what becomes of each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,8 +26,15 @@ from search.way import Way
 REPORT_FIELDS = tuple(EpochReport.__dataclass_fields__)
 
 
-def run_trials(space: Space, base: TrainConfig, state: SearchState, way: Way) -> None:
-    """Run all trials, until nothing is left or the search is interrupted.
+def run_trials(
+    space: Space,
+    base: TrainConfig,
+    state: SearchState,
+    way: Way,
+    onlookers: Iterable[Callable[[], None]] = (),
+) -> None:
+    """Run all trials, until nothing is left or the search is interrupted; onlookers are called
+    after each event, and one that fails is not called again.
 
     Needs a Ray session. Raises: SettingsError, TrainingError, CheckpointError.
     """
@@ -40,7 +47,7 @@ def run_trials(space: Space, base: TrainConfig, state: SearchState, way: Way) ->
     check_gpu_hours(space, gpu)
     with Terminal(state, max_epochs(space, base), way) as terminal, ask_first() as asked:
         state.clock.set(state.clock.now)  # it stands still while nothing runs
-        run = _Run(state, terminal, asked, cpu, gpu)
+        run = _Run(state, terminal, asked, cpu, gpu, onlookers)
         tune.Tuner(
             KeypointTrial,
             tune_config=tune.TuneConfig(
@@ -90,8 +97,10 @@ class _Run:
         asked: Callable[[], str],
         cpu: int,
         gpu: float,
+        onlookers: Iterable[Callable[[], None]] = (),
     ) -> None:
         self.state = state
+        self._onlookers = list(onlookers)
         self._terminal = terminal
         self._asked = asked
         self._cpu = cpu
@@ -162,6 +171,12 @@ class _Run:
         self.state.record.save(at_most_every=1.0)
         if any(event in ("started", "ended") for _, event in news):
             self.state.record.sweep()
+        for onlooker in self._onlookers.copy():
+            try:
+                onlooker()
+            except Exception as error:
+                self._onlookers.remove(onlooker)
+                print(f"{type(error).__name__}: {error}; the search goes on without", flush=True)
 
     def _hear(self) -> None:
         """Of Ctrl-C."""

@@ -223,7 +223,10 @@ def _run(search: "Search", address: str | None, way: Way) -> int:
             return INTERRUPTED
         record.sweep()  # all processes are gone by now
         with way.in_the_end():
-            code = _conclude(search, record, confirmation, is_whole)
+            try:
+                code = _conclude(search, record, confirmation, is_whole)
+            finally:
+                _draw_report(search.folder)
         best = search.folder / "best"
         if best.is_dir():  # else it was interrupted before any epoch
             way.write({"event": "result"} | json.loads((best / "provenance.json").read_text()))
@@ -240,13 +243,20 @@ def _run_all(
     from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
     from search.driver import run_trials  # noqa: PLC0415  (see above)
     from search.rebuild import Listed, confirmation_state  # noqa: PLC0415  (see above)
+    from search.refresh import Refresh  # noqa: PLC0415  (see above)
+    from search.study import StudyMirror  # noqa: PLC0415  (see above)
 
     space, base = search.space, search.base
     print(f"Results   {_as_given(search.folder) / 'trials.csv'}", flush=True)
     with RayOnDemand(address, uses_gpus=base.train.device != "cpu") as ray:
         if state.has_work():
             ray.start()
-            run_trials(space, base, state, way)
+            refresh = Refresh(search.folder)
+            try:
+                mirror = StudyMirror(state.record, space.axes)
+                run_trials(space, base, state, way, [mirror.sync, refresh])
+            finally:
+                refresh.end()
         if state.interrupted or space.confirm is None or state.record.leader() is None:
             return not state.interrupted, None
         seeds = fresh_seeds(space, base, space.confirm.seeds)
@@ -260,6 +270,16 @@ def _run_all(
             ray.start()
             run_trials(space, base, confirming, way)
     return True, confirmation
+
+
+def _draw_report(folder: Path) -> None:
+    """A report that cannot be drawn costs no result."""
+    from search.report import write_report  # noqa: PLC0415  (see above)
+
+    try:
+        print(f"Report    {_as_given(write_report(folder))}")
+    except Exception as error:
+        print(f"Report    cannot be drawn: {type(error).__name__}: {error}")
 
 
 def _conclude(

@@ -1,13 +1,13 @@
 """The search as an Optuna study in its folder, for `optuna-dashboard` and `optuna.load_study`.
 
-A mirror of the record: what it lacks is added, and one that is torn or says something else is
-written anew. Nothing reads it back. Trials that wait at a rung, or were interrupted, are to Optuna
+A mirror of the record, written anew by each command and added to while it runs. Nothing of ours
+reads it back. Trials that wait at a rung, or were interrupted, are to Optuna
 still running, as they may go on.
 """
 
 import datetime
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,8 @@ class StudyMirror:
         direction = StudyDirection.MAXIMIZE if is_max else StudyDirection.MINIMIZE
         self._study = self._storage.create_new_study([direction], self._record.title)
         self._storage.set_study_user_attr(self._study, "metric", self._record.metric)
-        self._distributions = {path: self._distribution(path) for path in self._axes}
+        defaults = self._record.trials[0].settings
+        self._distributions = {p: distribution(axis, defaults[p]) for p, axis in self._axes.items()}
 
     def _add(self, trial: TrialRecord) -> None:
         """A trial as it is by now, in one write."""
@@ -111,17 +112,17 @@ class StudyMirror:
         self._storage.set_trial_state_values(trial_id, state, told)
         self._ended.add(trial.number)
 
-    def _distribution(self, path: str) -> BaseDistribution:
-        """The axis as Optuna has it, with room for the defaults, which may lie beyond."""
-        axis, default = self._axes[path], self._record.trials[0].settings[path]
-        if isinstance(axis, Choice):
-            choices = [_param(axis, value) for value in axis.values]
-            extra = [_param(axis, default)] if _param(axis, default) not in choices else []
-            return CategoricalDistribution([*choices, *extra])
-        low, high = min(axis.low, default), max(axis.high, default)
-        if axis.kind == "int":
-            return IntDistribution(int(low), int(high), log=axis.log)
-        return FloatDistribution(low, high, log=axis.log)
+
+def distribution(axis: Choice | Range, default: Any) -> BaseDistribution:
+    """An axis as Optuna has it, with room for the defaults' value, which may lie beyond."""
+    if isinstance(axis, Choice):
+        choices = [_param(axis, value) for value in axis.values]
+        extra = [_param(axis, default)] if _param(axis, default) not in choices else []
+        return CategoricalDistribution([*choices, *extra])
+    low, high = min(axis.low, default), max(axis.high, default)
+    if axis.kind == "int":
+        return IntDistribution(int(low), int(high), log=axis.log)
+    return FloatDistribution(low, high, log=axis.log)
 
 
 def _param(axis: Choice | Range, value: Any) -> Any:
@@ -134,6 +135,38 @@ def _param(axis: Choice | Range, value: Any) -> Any:
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
     told = {"state": trial.state, "error": trial.error, "host": trial.host, "device": trial.device}
     return {name: value for name, value in told.items() if value}
+
+
+def study_of(
+    record: Record, axes: Mapping[str, Choice | Range], epoch: int, without: Collection[str]
+) -> optuna.Study:
+    """The trials that reached an epoch, by their best value until then, to be plotted; without
+    those of some labels.
+
+    Settings go by the last part of their path where that is unique.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ends = [path.rpartition(".")[2] for path in axes]
+    names = {
+        path: end if ends.count(end) == 1 else path for path, end in zip(axes, ends, strict=True)
+    }
+    is_max = best_is_max(record.metric)
+    study = optuna.create_study(direction="maximize" if is_max else "minimize")
+    for trial in record.trials:
+        value = trial.best(record.metric, epoch)
+        if value is None or len(trial.curve) < epoch or trial.label in without:
+            continue
+        study.add_trial(
+            optuna.create_trial(
+                params={names[p]: _param(axis, trial.settings[p]) for p, axis in axes.items()},
+                distributions={
+                    names[p]: distribution(axis, record.trials[0].settings[p])
+                    for p, axis in axes.items()
+                },
+                value=value,
+            )
+        )
+    return study
 
 
 def load_study(run_dir: Path) -> optuna.Study:

@@ -1,0 +1,237 @@
+"""The page of a report: one file of HTML that loads nothing, in light, in dark and on paper."""
+
+import base64
+import shlex
+from collections.abc import Callable, Iterator
+from html import escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from kptrain.picture import PICTURE, WORST
+from search import plots
+from search.budget import clock_of
+from search.closing import against_defaults, headline
+from search.confirm import Confirmation
+from search.confirm_report import describe_standing
+from search.history import History
+from search.importance import common_epoch, describe_importance, importance
+from search.record import TrialRecord
+from search.searcher import axis_values
+
+CSS = """
+:root { color-scheme: light dark; --ink: #1d2129; --page: #fbfbf9; --card: #ffffff;
+  --grid: #d9dbe0; --faint: #ffffff; --quiet: #5d6470; --best: #b36b00; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e7e9ee; --page: #14161a; --card: #1c1f25;
+  --grid: #3a3f49; --faint: #1c1f25; --quiet: #9aa2b1; --best: #f0b54a; } }
+@media print { :root { --ink: #000; --page: #fff; --card: #fff; --grid: #ccc; --faint: #fff;
+  --quiet: #444; --best: #8a5200; } section { break-inside: avoid; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; background: var(--page);
+  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 0 0 .6rem; }
+section { background: var(--card); border: 1px solid var(--grid); border-radius: .6rem;
+  padding: 1rem 1.2rem; margin-top: 1.2rem; }
+p { margin: .3rem 0; } .quiet { color: var(--quiet); }
+.won { font-size: 1.3rem; font-weight: 600; color: var(--best); }
+.scroll { overflow-x: auto; } svg, img { display: block; width: 100%; height: auto; }
+svg { min-width: 34rem; } svg text { font-family: system-ui, sans-serif !important; }
+table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--grid);
+  vertical-align: top; } th { color: var(--quiet); font-weight: 500; }
+tr.best td { color: var(--best); font-weight: 600; }
+code, pre { font: .85rem/1.5 ui-monospace, monospace; } pre { overflow-x: auto; margin: .3rem 0; }
+"""
+"""Figures keep the width at which their text is legible; on a phone they scroll in their card."""
+
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""The browser is to load nothing, and to run nothing."""
+
+
+def page_of(history: History) -> str:
+    """The whole page."""
+    name = history.search.folder.name
+    sections = "\n".join(
+        f'<section id="{key}"><h2>{escape(title)}</h2>\n{content}\n</section>'
+        for key, title, content in _sections(history)
+    )
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
+        f"<title>{escape(name)}: {escape(headline(history.record))}</title>\n"
+        f'<link rel="icon" href="data:,">\n<style>{CSS}</style></head>\n<body>\n'
+        f"<h1>{escape(name)}</h1>\n<p class=quiet>{escape(_state(history))}</p>\n"
+        f"{sections}\n</body></html>\n"
+    )
+
+
+def _sections(history: History) -> Iterator[tuple[str, str, str]]:
+    """Key, title and content of each; one that has nothing to show says why."""
+    record, axes = history.record, history.search.space.axes
+    epoch = common_epoch(record)
+    at_epoch = f"By their best {record.metric} until epoch {epoch}, the last that all reached."
+    if far := plots.far_trials(history, epoch):
+        at_epoch += f" Left out, as far worse than the others: {', '.join(far)}."
+    yield "best", "The best", _best(history)
+    if history.confirmation is not None:
+        yield "confirmed", "Confirmed with fresh seeds", _confirmed(history.confirmation)
+    none = "No trial has finished an epoch."
+    yield "progress", "Best so far", _figure(lambda: plots.best_so_far(history), none)
+    yield "curves", "Learning curves", _figure(lambda: plots.curves(history), none)
+    mattered = importance(record, axes)
+    told = describe_importance(mattered).partition("  ")[2].strip()
+    yield (
+        "importance",
+        "What mattered",
+        _figure(lambda: plots.importances(mattered), "") + _text(told, "quiet"),
+    )
+    few = "Two trials that reached a rung, or their end, are needed."
+    yield (
+        "slices",
+        "Each setting",
+        _figure(lambda: plots.slices(history, epoch), few) + _text(at_epoch, "quiet"),
+    )
+    yield (
+        "parallel",
+        "All settings at once",
+        _figure(lambda: plots.parallel(history, epoch), f"{few[:-1]}, and two settings."),
+    )
+    yield "timeline", "Where and when", _timeline(history)
+    yield "failures", "Failures", _failures(record.trials)
+    yield "predictions", "What the best model sees", _pictures(history.search.folder)
+    yield "trials", "All trials", _trials(history)
+    yield "next", "Rerun, resume, go on", _commands(history)
+
+
+def _state(history: History) -> str:
+    record, now = history.record, clock_of(history.state.clock.now)
+    budget = history.state.spending.budget.trials
+    ended = record.num_ended()
+    trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
+    where = (
+        "at its end" if not history.state.has_work() else history.state.interrupted or "under way"
+    )
+    return (
+        f"Begun {history.search.started}; {trials} ended, {record.num_epochs()} epochs in {now} of "
+        f"work; {where}. Judged by {record.metric}."
+    )
+
+
+def _best(history: History) -> str:
+    record, confirmation = history.record, history.confirmation
+    leader = record.leader()
+    if confirmation is not None and confirmation.is_whole() and confirmation.leader() is not None:
+        won = confirmation.standings()[0]
+        return (
+            _text(f"trial {won.trial.number}, mean {record.metric} {won.mean():.6f}", "won")
+            + _text(axis_values(won.trial.settings))
+            + _text(f"Confirmed: {describe_standing(won, confirmation.defaults())}", "quiet")
+        )
+    if leader is None:
+        failed = [trial.error for trial in record.trials if trial.error]
+        first = f" The first reason: {failed[0]}" if failed else ""
+        return _text(f"No trial has finished an epoch.{first}")
+    return (
+        _text(headline(record), "won")
+        + _text(axis_values(leader.settings))
+        + _text(f"Against the defaults: {against_defaults(leader, record)}", "quiet")
+    )
+
+
+def _confirmed(confirmation: Confirmation) -> str:
+    defaults = confirmation.defaults()
+    done = f"{confirmation.num_done()} of {len(confirmation.points())} trainings are done."
+    rows = [describe_standing(standing, defaults) for standing in confirmation.standings()]
+    items = "".join(f"<li>{escape(row)}</li>" for row in rows)
+    return (
+        _text(f"The best mean {confirmation.metric} first. {done}", "quiet") + f"<ol>{items}</ol>"
+    )
+
+
+def _timeline(history: History) -> str:
+    lanes = plots.lanes_of(history.spans())
+    if not lanes:
+        return _text("No trial has begun.")
+    begin = min(span.begin for _, spans in lanes for span in spans)
+    end = max(span.end for _, spans in lanes for span in spans)
+    busy = sum(span.end - span.begin for _, spans in lanes for span in spans)
+    share = busy / max((end - begin) * len(lanes), 1e-9)
+    idle = f"Idle between the first begin and the last end: {1 - share:.0%} of {len(lanes)} places."
+    return _figure(lambda: plots.timeline(history), "") + _text(idle, "quiet")
+
+
+def _failures(trials: list[TrialRecord]) -> str:
+    causes: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.state == "failed":
+            causes.setdefault(trial.error, []).append(trial.label)
+    if not causes:
+        return _text("No trial has failed.")
+    rows = [[str(len(who)), ", ".join(who), why] for why, who in causes.items()]
+    return _table(["count", "trials", "cause"], rows)
+
+
+def _pictures(folder: Path) -> str:
+    told = [
+        (PICTURE, "Samples of the validation split: truth, prediction, heatmaps."),
+        (WORST, "Those that it finds worst, the worst first."),
+    ]
+    shown = [
+        _text(caption, "quiet") + _image(folder / "best" / name, caption)
+        for name, caption in told
+        if (folder / "best" / name).is_file()
+    ]
+    return "".join(shown) or _text("They are drawn when a winner is promoted.")
+
+
+def _image(path: Path, caption: str) -> str:
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
+
+
+def _trials(history: History) -> str:
+    record = history.record
+    leader = record.leader()
+    rows = []
+    for trial in record.trials:
+        best = trial.best(record.metric)
+        value = "" if best is None else f"{best:.6f}"
+        cells = [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
+        rows.append([*cells, trial.state + (f": {trial.error}" if trial.error else "")])
+    marked = [index for index, trial in enumerate(record.trials) if trial is leader]
+    return _table(["trial", "settings", "epochs", f"best {record.metric}", "end"], rows, marked)
+
+
+def _commands(history: History) -> str:
+    folder = shlex.quote(str(history.search.folder))
+    best = shlex.quote(str(history.search.folder / "best" / "config.yaml"))
+    told = [
+        ("The best training again, alone", f"python -m kptrain {best}"),
+        ("Go on, whatever ended the search", f"python -m search.run --resume {folder}"),
+        ("Go on with more trials", f"python -m search.run --resume {folder} --trials 80"),
+        ("This page again", f"python -m search.report {folder}"),
+        ("In Optuna's dashboard", f"optuna-dashboard {folder}/study.log"),
+    ]
+    return "".join(_text(what, "quiet") + f"<pre>{escape(how)}</pre>" for what, how in told)
+
+
+def _figure(draw: Callable[[], Figure | None], none: str) -> str:
+    svg = plots.as_svg(draw)
+    return f"<div class=scroll>{svg}</div>" if svg else _text(none) if none else ""
+
+
+def _text(text: str, kind: str = "") -> str:
+    return f'<p class="{kind}">{escape(text)}</p>'
+
+
+def _table(headings: list[str], rows: list[list[str]], marked: list[int] | None = None) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    body = "".join(
+        f"<tr{' class=best' if index in (marked or []) else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for index, row in enumerate(rows)
+    )
+    return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"

@@ -1,0 +1,60 @@
+"""The command `python -m search.report`: what a search came to so far, as a page and a picture.
+
+Reads the folder alone: the search may run, have been killed, or be at its end.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from kptrain.errors import KptrainError
+from search.closing import headline
+from search.history import read_history
+from search.page import page_of
+from search.plots import drawing, for_a_chat
+
+PAGE = "report.html"
+CHAT = "report.png"
+
+
+def write_report(folder: Path) -> Path:
+    """Write `report.html` and `report.png` into a search's folder; returns the first.
+
+    Raises: CheckpointError or SettingsError if it holds no search.
+    """
+    history = read_history(folder)
+    _replace(folder / PAGE, page_of(history).encode())
+    with drawing():
+        temporary = folder / f".{CHAT}.tmp"
+        for_a_chat(history, f"{folder.absolute().name}: {headline(history.record)}").savefig(
+            temporary, format="png", dpi=110
+        )
+    temporary.replace(folder / CHAT)
+    return folder / PAGE
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m search.report",
+        description="Draw what a search came to so far: DIR/report.html, which opens offline, and "
+        "DIR/report.png. The search may be running, killed or finished.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
+    parsed = parser.parse_args(arguments)
+    try:
+        print(write_report(parsed.folder))
+    except (KptrainError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

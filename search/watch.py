@@ -1,0 +1,74 @@
+"""The command `python -m search.watch`: follow a search from another terminal, by its journal."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from kptrain.errors import KptrainError
+from kptrain.locks import HeldError, held
+from search.history import History, read_history
+from search.opening import LOCK
+from search.space import max_epochs
+from search.view import picture, summary
+
+SECONDS = 1.0
+"""Between two looks."""
+
+
+def watch(folder: Path) -> None:
+    """Show a search until nobody runs it: a live picture, or a line at each change.
+
+    Raises: CheckpointError or SettingsError if the folder holds no search.
+    """
+    console = Console(highlight=False)
+    said = ""
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            is_running = _is_running(folder)  # before the look, so that the last one sees the end
+            history = read_history(folder)
+            if console.is_terminal:
+                live.update(picture(history.state, _epochs(history), console.width), refresh=True)
+            elif (line := summary(history.state, _epochs(history))) != said:
+                said = line
+                print(line, flush=True)
+            if not is_running:
+                return
+            time.sleep(SECONDS)
+
+
+def _epochs(history: History) -> int:
+    return max_epochs(history.search.space, history.search.base)
+
+
+def _is_running(folder: Path) -> bool:
+    try:
+        with held(folder / LOCK):
+            return False
+    except HeldError:
+        return True
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m search.watch",
+        description="Follow a search from another terminal, until nobody runs it.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
+    parsed = parser.parse_args(arguments)
+    try:
+        watch(parsed.folder)
+    except (KptrainError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0  # the search goes on
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,69 @@
+"""Searches without trainings: the real state, journal and folder, with curves that are drawn."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from test_record import epoch
+
+from kptrain.config import TrainConfig
+from search.opening import begin_search, journal_of
+from search.rebuild import search_state, searcher_of
+from search.record import Record
+from search.space import read_space, resolve_space
+from search.state import SearchState
+
+SPACE = """\
+base: {{train.epochs: 8}}
+space:
+  optim.lr: {{low: 1e-4, high: 1e-1, log: true}}
+  schedule.step_epochs: {{low: 1, high: 8}}
+  train.batch_size: [2, 4, 8]
+trials: {trials}
+asha: {{grace_epochs: 2, reduction: 2}}
+"""
+
+
+def simulate(
+    folder: Path, trials: int = 16, *, killed_after: int | None = None, error: str = ""
+) -> SearchState:
+    """A search in `folder`, two trials at a time; killed after so many epochs of all; every trial
+    fails with `error` before its first epoch where one is given."""
+    path = folder.parent / f"{folder.name}.yaml"
+    path.write_text(SPACE.format(trials=trials))
+    space = read_space(path)
+    base = resolve_space(space, {"data.root": "embedded"})
+    search = begin_search(folder, space, base, [])
+    with journal_of(search, {"train": "a", "val": "b"}) as journal:
+        record = Record(search.folder, space.metric)
+        state = search_state(search, record, searcher_of(search), journal)
+        _run(state, killed_after, error)
+    return state
+
+
+def _run(state: SearchState, killed_after: int | None, error: str) -> None:
+    running: list[int] = []
+    while True:
+        while len(running) < 2 and (number := state.next_trial(lambda: "id")) is not None:
+            state.start(number, 0.5)
+            running.append(number)
+        if not running or state.record.num_epochs() == killed_after:
+            break
+        number = running.pop(0)
+        trial = state.record.trials[number]
+        if error:
+            state.fail(number, error, "own", 0.5)
+            continue
+        done = len(trial.curve) + 1
+        if state.report(number, epoch(done, _loss(trial.config, done)), "host", "cuda:0"):
+            running.append(number)
+    if killed_after is None and not state.interrupted:
+        state.close()
+    state.record.save()
+
+
+def _loss(config: TrainConfig, epochs: int) -> float:
+    """A curve that falls, the further the nearer the learning rate is to 0.01."""
+    far = abs(math.log10(config.optim.lr) + 2)
+    draw = np.random.default_rng([epochs, config.train.batch_size])
+    return float(0.01 + 0.01 * far + 0.02 / epochs + 0.001 * draw.random())

@@ -1,0 +1,265 @@
+"""The report of searches at their end, killed, of one trial, and of failures alone."""
+
+import re
+import shutil
+import subprocess
+from contextlib import ExitStack
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from simulated import simulate
+
+from kptrain.locks import held
+from search import watch
+from search.history import read_history
+from search.page import page_of
+from search.plots import is_far, lanes_of
+from search.refresh import Refresh
+from search.report import main, write_report
+from search.state import SearchState
+
+KINDS = ("whole", "killed", "single", "failed")
+SECTIONS = (
+    *("best", "progress", "curves", "importance", "slices", "parallel", "timeline", "failures"),
+    *("predictions", "trials", "next"),
+)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+UNSAFE = "<script>alert('&')</script>"
+
+
+@pytest.fixture(scope="module")
+def searches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, SearchState]]:
+    """Each kind of search: its folder, and what it came to."""
+    root = tmp_path_factory.mktemp("searches")
+    how = {
+        "whole": {},
+        "killed": {"killed_after": 25},
+        "single": {"trials": 1},
+        "failed": {"trials": 4, "error": UNSAFE},
+    }
+    return {kind: (root / kind, simulate(root / kind, **how[kind])) for kind in KINDS}  # type: ignore[arg-type]
+
+
+class Parsed(HTMLParser):
+    """Sections with their text, and whatever would be loaded."""
+
+    VOID = ("meta", "link", "img", "br", "path", "use")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sections: dict[str, str] = {}
+        self.loaded: list[str] = []
+        self.tags: list[str] = []
+        self._key = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        self.tags.append(tag)
+        if tag == "section":
+            self._key = told["id"] or ""
+            self.sections[self._key] = ""
+        self.loaded += [told[name] or "" for name in ("src", "href", "xlink:href") if name in told]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        told = dict(attrs)
+        self.loaded += [told[name] or "" for name in ("src", "href", "xlink:href") if name in told]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self._key:
+            self.sections[self._key] += data
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_section_is_there_and_says_something_and_nothing_is_loaded(
+    searches: dict[str, tuple[Path, SearchState]], kind: str
+) -> None:
+    parsed = Parsed(page_of(read_history(searches[kind][0])))
+    assert parsed.open == []
+    assert tuple(parsed.sections) == SECTIONS
+    for key, text in parsed.sections.items():
+        assert len(text.split()) > 3, key
+    assert [url for url in parsed.loaded if not url.startswith(("data:", "#"))] == []
+    assert "script" not in parsed.tags
+
+
+def test_a_whole_search_has_all_its_figures(
+    searches: dict[str, tuple[Path, SearchState]],
+) -> None:
+    folder, state = searches["whole"]
+    page = page_of(read_history(folder))
+    assert page.count("<svg") == 6
+    leader = state.record.leader()
+    assert leader is not None
+    assert f"trial {leader.number}, val_loss {leader.best('val_loss'):.6f}" in page
+    titles = re.findall(r"<title>(.*?)</title>", page)
+    for trial in state.record.trials:
+        assert any(title.startswith(f"trial {trial.number}: ") for title in titles)
+    assert "rung: trials are compared after epoch 2" in titles
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_history_is_what_the_search_came_to(
+    searches: dict[str, tuple[Path, SearchState]], kind: str
+) -> None:
+    folder, state = searches[kind]
+    before = (folder / "journal.jsonl").read_bytes()
+    found = read_history(folder).record.trials
+    assert [(t.settings, t.curve, t.state, t.error) for t in found] == [
+        (t.settings, t.curve, t.state, t.error) for t in state.record.trials
+    ]
+    assert (folder / "journal.jsonl").read_bytes() == before
+
+
+def test_a_page_of_failures_counts_them_by_cause_with_their_text_made_harmless(
+    searches: dict[str, tuple[Path, SearchState]],
+) -> None:
+    page = page_of(read_history(searches["failed"][0]))
+    assert UNSAFE not in page
+    failures = Parsed(page).sections["failures"]
+    assert UNSAFE in failures
+    assert "0, 1, 2" in failures
+
+
+def test_spans_are_the_times_in_which_trials_ran_and_those_of_a_lane_follow_each_other(
+    searches: dict[str, tuple[Path, SearchState]],
+) -> None:
+    history = read_history(searches["whole"][0])
+    spans = history.spans()
+    assert {span.trial for span in spans} == set(range(16))
+    lanes = lanes_of(spans)
+    assert sum(len(lane) for _, lane in lanes) == len(spans)
+    for place, lane in lanes:
+        assert place == "host cuda:0"
+        for one, next_ in pairwise(lane):
+            assert one.end <= next_.begin
+
+
+def test_what_is_far_worse_than_most_does_not_flatten_the_others() -> None:
+    values = [1.0, 1.1, 1.2, 1.3, 9.0, float("nan")]
+    assert [is_far(value, values, "val_loss") for value in values] == [False] * 4 + [True] * 2
+    assert not is_far(0.0, values, "val_loss")
+    assert is_far(-9.0, values, "val_ap")
+
+
+def test_the_command_writes_the_page_and_a_picture(
+    searches: dict[str, tuple[Path, SearchState]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = searches["whole"]
+    assert main([str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder / 'report.html'}\n"
+    with Image.open(folder / "report.png") as picture:
+        assert picture.width > 600
+        assert len(picture.convert("RGB").getcolors(maxcolors=2**24) or ()) > 10
+    assert (folder / "report.png").stat().st_size < 200_000
+
+
+def test_a_folder_without_a_search_is_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def seen_by_chromium(path: Path, folder: Path) -> tuple[str, list[str]]:
+    """The page as the browser has it, and what its console says."""
+    assert CHROMIUM is not None
+    quiet = ["quic", "background-networking", "component-update", "sync", "gpu"]
+    command = [
+        *(CHROMIUM, "--headless", "--no-sandbox", "--no-first-run", "--dump-dom"),
+        *(f"--disable-{name}" for name in quiet),
+        *("--enable-logging=stderr", f"--user-data-dir={folder / 'profile'}", path.as_uri()),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout, re.findall(r"CONSOLE.*", done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_browser_shows_it_without_a_word_on_its_console(
+    searches: dict[str, tuple[Path, SearchState]], tmp_path: Path, kind: str
+) -> None:
+    page, console = seen_by_chromium(write_report(searches[kind][0]), tmp_path)
+    assert console == []
+    for key in SECTIONS:
+        assert f'<section id="{key}">' in page
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+def test_a_page_that_loads_something_would_be_noticed(
+    searches: dict[str, tuple[Path, SearchState]], tmp_path: Path
+) -> None:
+    page = page_of(read_history(searches["single"][0]))
+    path = tmp_path / "page.html"
+    path.write_text(page.replace("<h1>", '<img src="http://127.0.0.1:9/x.png"><h1>'))
+    _, console = seen_by_chromium(path, tmp_path)
+    assert any("Content Security Policy" in line for line in console)
+
+
+def test_a_running_search_is_drawn_again_one_drawing_at_a_time(
+    searches: dict[str, tuple[Path, SearchState]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "killed"
+    shutil.copytree(searches["killed"][0], folder)
+    (folder / "report.html").unlink(missing_ok=True)
+    refresh = Refresh(folder)
+    refresh()
+    assert refresh._process is None  # it is too early
+    monkeypatch.setattr("search.refresh.LEAST", 0.0)
+    refresh = Refresh(folder)
+    refresh()
+    first = refresh._process
+    assert first is not None
+    refresh()
+    assert refresh._process is first
+    assert first.wait(60) == 0
+    assert (folder / "report.html").exists()
+    refresh()
+    assert refresh._process is None  # it took too long to be drawn again at once
+    refresh.end()
+
+
+def test_watching_a_search_that_nobody_runs_says_where_it_stands(
+    searches: dict[str, tuple[Path, SearchState]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watch.main([str(searches["whole"][0])]) == 0
+    assert capsys.readouterr().out.startswith("16/16 trials ended, best val_loss 0.0")
+    assert watch.main([str(searches["whole"][0].parent)]) == 2
+    assert "must be the journal of a search" in capsys.readouterr().err
+
+
+def test_watching_follows_a_search_until_its_command_ends(
+    searches: dict[str, tuple[Path, SearchState]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "killed"
+    shutil.copytree(searches["killed"][0], folder)
+    whole = (folder / "journal.jsonl").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    (folder / "journal.jsonl").write_bytes(b"".join(lines[:8]))
+    holder = ExitStack()
+    holder.enter_context(held(folder / ".lock"))
+
+    def meanwhile(_: float) -> None:
+        (folder / "journal.jsonl").write_bytes(whole)
+        holder.close()
+
+    monkeypatch.setattr("search.watch.time.sleep", meanwhile)
+    assert watch.main([str(folder)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
