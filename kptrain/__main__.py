@@ -4,8 +4,10 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,10 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         prog="python -m kptrain",
         description="Train a COCO keypoint model and report val_loss, val_oks and val_ap each "
         "epoch. Without a CONFIG the original recipe's settings are used.",
+        epilog="Other commands, each with its own --help: python -m kptrain evaluate | predict | "
+        "show | export. With one of these names a CONFIG is written ./NAME.",
     )
+    parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="settings in yaml")
     parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
     parser.add_argument(
@@ -74,17 +79,40 @@ def read_settings(arguments: argparse.Namespace) -> TrainConfig:
     return resolve(said | assigned, where)
 
 
+COMMANDS = ("evaluate", "predict", "show", "export")
+
+
+def run_command(name: str, arguments: list[str]) -> None:
+    """Run one of COMMANDS; only what it needs is imported."""
+    if name == "evaluate":
+        from kptrain.evaluate_command import evaluate as command  # noqa: PLC0415
+    elif name == "predict":
+        from kptrain.predict import predict as command  # noqa: PLC0415
+    elif name == "show":
+        from kptrain.show import show as command  # noqa: PLC0415
+    else:
+        from kptrain.export import export as command  # noqa: PLC0415
+    command(arguments)
+
+
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
+    if arguments and arguments[0] in COMMANDS:
+        return _exit_code(lambda: run_command(arguments[0], arguments[1:]), None)
     parsed = parse_arguments(arguments)
     out = parsed.out or Path("runs") / time.strftime("kptrain-%Y%m%d-%H%M%S")
+    return _exit_code(lambda: _train(parsed, out), out)
+
+
+def _exit_code(run: Callable[[], None], out: Path | None) -> int:
     try:
-        _train(parsed, out)
+        run()
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"interrupted: {_how_to_go_on(out)}", file=sys.stderr)
+        told = "" if out is None else f": {_how_to_go_on(out)}"
+        print(f"interrupted{told}", file=sys.stderr)
         return 130
     return 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from kptrain.keypoints import JOINTS, SKELETON
@@ -65,7 +65,9 @@ class Cell(NamedTuple):
     caption: str
 
 
-def draw_examples(examples: Sequence[Example], path: Path) -> None:
+def draw_examples(
+    examples: Sequence[Example], path: Path, titles: tuple[str, str, str] = TITLES
+) -> None:
     """Write a PNG with one row per example; `path` holds the whole picture or what it held before.
 
     Raises:
@@ -73,7 +75,7 @@ def draw_examples(examples: Sequence[Example], path: Path) -> None:
     """
     if not examples:
         raise ValueError("draw_examples: at least one example is needed, but got none")
-    page = _page([(_true_cell(e), _predicted_cell(e), _heatmap_cell(e)) for e in examples])
+    page = _page([(_true_cell(e), _predicted_cell(e), _heatmap_cell(e)) for e in examples], titles)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         # The lowest bit of a photograph is noise, and a sixth of the file.
@@ -83,13 +85,25 @@ def draw_examples(examples: Sequence[Example], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _page(rows: Sequence[tuple[Cell, Cell, Cell]]) -> Image.Image:
+def draw_persons(
+    image: UInt8[np.ndarray, "h w 3"], found: Float64[np.ndarray, "n 17 3"]
+) -> Image.Image:
+    """The image, enlarged if it is small, with each person's joints, hollow where they score low.
+
+    `found`: x, y as indices of the image's pixels, and score.
+    """
+    xy = (found[..., :2] + 0.5).astype(np.float32)
+    everywhere = np.ones(found.shape[:2], dtype=bool)
+    return _with_skeletons(image, xy, everywhere, found[..., 2] >= FAINT_SCORE)
+
+
+def _page(rows: Sequence[tuple[Cell, Cell, Cell]], titles: tuple[str, str, str]) -> Image.Image:
     """Lay the cells out under a header; columns are as wide as the widest image."""
     column = GAP_PX + max(row[0].picture.width for row in rows)
     height = HEADER_PX + sum(row[0].picture.height + CAPTION_PX for row in rows)
     page = Image.new("RGB", (3 * column + GAP_PX, height), PAGE)
     draw = ImageDraw.Draw(page)
-    _header(draw, column)
+    _header(draw, column, titles)
     top = HEADER_PX
     for row in rows:
         bottom = top + row[0].picture.height
@@ -101,10 +115,10 @@ def _page(rows: Sequence[tuple[Cell, Cell, Cell]]) -> Image.Image:
     return page
 
 
-def _header(draw: ImageDraw.ImageDraw, column: int) -> None:
+def _header(draw: ImageDraw.ImageDraw, column: int, titles: tuple[str, str, str]) -> None:
     """Name the columns, and at their right ends what the marks mean."""
     middle = HEADER_PX // 2
-    for index, title in enumerate(TITLES):
+    for index, title in enumerate(titles):
         _write(draw, (GAP_PX + index * column, middle), title, TEXT, size=TITLE_SIZE)
     _write(draw, (column - 36, middle), "left", COLOURS["left"], anchor="rm")
     _write(draw, (column, middle), "right", COLOURS["right"], anchor="rm")

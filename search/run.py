@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         description="Search the settings of a keypoint training: Ray Tune runs the trials, Optuna "
         "proposes them, ASHA stops the hopeless ones. The best one is put into OUT/best.",
     )
+    parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
     parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")
     parser.add_argument(
         "--resume",

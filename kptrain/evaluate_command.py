@@ -1,0 +1,116 @@
+"""The command `python -m kptrain evaluate`: COCO's ten numbers of a checkpoint, by pycocotools."""
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.progress import track
+
+from kptrain.annotations import PERSON
+from kptrain.batches import Batch, batches
+from kptrain.config import TrainConfig
+from kptrain.device import find_device
+from kptrain.evaluate import find_peaks, in_original
+from kptrain.inference import heatmaps_of, load_model
+from kptrain.layout import SplitName, locate
+from kptrain.model import KeypointNet
+from kptrain.pack import data_folder, open_pack
+from kptrain.pack_files import Pack
+from kptrain.resolve import change, find_root
+
+NAMES = (
+    *("AP", "AP .50", "AP .75", "AP medium", "AP large"),
+    *("AR", "AR .50", "AR .75", "AR medium", "AR large"),
+)
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m kptrain evaluate",
+        description="Print COCO's ten numbers of a checkpoint, and write its detections as COCO's "
+        "results file. Persons are looked for where they are annotated: one detection for each "
+        "labelled person, in its box (image view) or its crop (person view). So the numbers are of "
+        "the keypoints, not of finding persons.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("--data", metavar="P", help="folder with COCO (default: as in training)")
+    parser.add_argument("--split", choices=("val", "train"), default="val")
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="results (default: results.json beside CHECKPOINT)"
+    )
+    return parser.parse_args(arguments)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Run the command. Raises: CheckpointError, DataError, SettingsError."""
+    parsed = parse_arguments(arguments)
+    model, config = load_model(parsed.checkpoint)
+    root = find_root(parsed.data or config.data.root)
+    told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
+    config = change(config, told, "--data")
+    name: SplitName = parsed.split
+    pack = open_pack(config.data, name, check_images=True)
+    print(pack.summary)
+    found = detections(model, config, pack, flip=parsed.flip)
+    results = as_results(found, pack)
+    out = parsed.out or parsed.checkpoint.with_name("results.json")
+    out.write_text(json.dumps(results))
+    annotation_file, _ = locate(data_folder(config.data), name)
+    for label, value in zip(NAMES, ten_numbers(annotation_file, results, pack), strict=True):
+        print(f"{label:<10} {value:.4f}")
+    print(f"Results in {out}")
+
+
+@torch.inference_mode()
+def detections(model: KeypointNet, config: TrainConfig, pack: Pack, *, flip: bool) -> np.ndarray:
+    """(M, K, 3) x, y in the original image, and peak height, of each labelled person."""
+    device = find_device(config)
+    model.to(device)
+    size = config.train.batch_size
+    parts: Iterable[Batch] = batches(pack, np.arange(len(pack)), size, device)
+    if sys.stdout.isatty():
+        total = -(-len(pack) // size)
+        parts = track(parts, description="Evaluating", total=total, transient=True)
+    peaks = [
+        find_peaks(heatmaps_of(model, batch.images, flip=flip), batch.samples, pack.table)
+        for batch in parts
+    ]
+    return in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
+
+
+def as_results(found: np.ndarray, pack: Pack) -> list[dict[str, Any]]:
+    """Detections in COCO's results format, scored by their mean peak height.
+
+    Source: https://cocodataset.org/#format-results
+    """
+    return [
+        {
+            "image_id": int(image_id),
+            "category_id": PERSON,
+            "keypoints": keypoints.flatten().tolist(),
+            "score": float(keypoints[:, 2].mean()),
+        }
+        for image_id, keypoints in zip(pack.table.image_id, found, strict=True)
+    ]
+
+
+def ten_numbers(annotation_file: Path, results: list[dict[str, Any]], pack: Pack) -> list[float]:
+    """COCOeval's summary over the images of a pack."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(annotation_file))
+        evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
+        evaluation.params.imgIds = sorted(set(pack.table.image_id.tolist()))
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return [float(value) for value in evaluation.stats]

@@ -1,0 +1,54 @@
+"""A trained model out of its checkpoint, and what it sees in images.
+
+Shapes: B images, K joints, H x W input pixels, h x w heatmap pixels.
+"""
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from kptrain.batches import MEAN, STD
+from kptrain.checkpoint import load_checkpoint
+from kptrain.config import TrainConfig
+from kptrain.errors import CheckpointError
+from kptrain.keypoints import MIRRORED
+from kptrain.model import KeypointNet
+from kptrain.resolve import change
+
+
+def load_model(path: Path) -> tuple[KeypointNet, TrainConfig]:
+    """The model of a `best_keypoint_model.pth`, to predict, and the settings it was trained with.
+
+    Raises: CheckpointError; SettingsError if its settings are none of this version.
+    """
+    content = load_checkpoint(path, {"weights": dict, "config": dict})
+    config = change(TrainConfig(), content["config"], str(path))
+    model = KeypointNet(config.model)
+    try:
+        model.load_state_dict({name: weight.float() for name, weight in content["weights"].items()})
+    except (RuntimeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path}: must hold the weights of the model in its settings, but {error}; use a "
+            f"checkpoint that this package wrote"
+        ) from None
+    return model.eval(), config
+
+
+def normalised(pixels: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
+    """RGB as the network wants it."""
+    mean, std = (torch.tensor(told).reshape(3, 1, 1) for told in (MEAN, STD))
+    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
+def heatmaps_of(
+    model: torch.nn.Module, images: Float[Tensor, "B 3 H W"], *, flip: bool
+) -> Float[Tensor, "B K h w"]:
+    """What a model predicts; with `flip`, the mean of that and of what it predicts of the mirrored
+    images, mirrored back. Source: Xiao et al. 2018, section 4.1."""
+    heatmaps: Tensor = model(images).float()
+    if not flip:
+        return heatmaps
+    mirrored: Tensor = model(images.flip(3)).float().flip(3)
+    return (heatmaps + mirrored[:, list(MIRRORED)]) / 2

@@ -1,0 +1,88 @@
+"""The command `python -m kptrain show`: samples with the targets that a model is taught."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kptrain.augment import draw_augmentation
+from kptrain.batches import MEAN, STD, Batch, batches, epoch_order, targets
+from kptrain.config import OUTPUT_STRIDE, TrainConfig
+from kptrain.draw import Example, draw_examples
+from kptrain.errors import SettingsError
+from kptrain.heatmaps import decode
+from kptrain.pack import open_pack
+from kptrain.resolve import check_names, flatten, parse_assignments, resolve
+from kptrain.strict_yaml import read_yaml
+
+MASKED = 0.35
+"""Brightness of what is masked."""
+TITLES = ("input", "decoded", "targets")
+"""As augmented; the targets decoded again, which is the best that can be learnt; the targets."""
+NOWHERE = -1e3
+"""Where a joint of nobody is drawn: outside of the picture."""
+
+
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m kptrain show",
+        description="Draw samples of the first epoch with their targets, as the settings have "
+        "them: what the model is taught at this sigma, what is masked (dark), what augmentation "
+        "does.",
+    )
+    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="settings in yaml")
+    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
+    parser.add_argument("--set", action="append", default=[], metavar="path=value")
+    parser.add_argument("--number", type=int, default=6, metavar="N", help="of samples")
+    parser.add_argument("--out", type=Path, default=Path("targets.png"), metavar="PNG")
+    return parser.parse_args(arguments)
+
+
+def show(arguments: list[str]) -> None:
+    """Run the command. Raises: SettingsError, DataError."""
+    parsed = parse_arguments(arguments)
+    if parsed.number < 1:
+        raise SettingsError(f"--number: must be 1 or more, but got {parsed.number}")
+    said = flatten(read_yaml(parsed.config)) if parsed.config else {}
+    check_names(said, str(parsed.config))
+    said |= parse_assignments(parsed.set)
+    if parsed.data is not None:
+        said["data.root"] = parsed.data
+    config = resolve(said, str(parsed.config or "--set"))
+    draw_examples(taught(config, parsed.number), parsed.out, TITLES)
+    print(f"{parsed.out}: sigma {config.heatmap.sigma_px:g} heatmap pixels")
+
+
+def taught(config: TrainConfig, number: int) -> list[Example]:
+    """The first samples of the first epoch, with their targets."""
+    pack = open_pack(config.data, "train")
+    seed = config.train.seed
+    order = epoch_order(len(pack), seed, 1)[:number]
+    augmentation = draw_augmentation(config.augment, len(pack), config.data.image_size, seed, 1)
+    (batch,) = batches(pack, order, len(order), torch.device("cpu"), augmentation)
+    heatmaps = targets(batch, config)
+    return [_example(batch, heatmaps[index], index) for index in range(len(order))]
+
+
+def _example(batch: Batch, heatmaps: torch.Tensor, index: int) -> Example:
+    joints, labelled = batch.joints[index], batch.labelled[index]
+    persons = labelled.any(dim=1)
+    height, width = heatmaps.shape[1:]
+    everywhere = torch.tensor([[0.0, 0.0, width, height]])
+    found = decode(heatmaps[None], everywhere)
+    found[..., :2] *= OUTPUT_STRIDE
+    found[..., :2] = torch.where(found[..., 2:] > 0, found[..., :2], NOWHERE)
+    true = torch.cat((joints, labelled[..., None].float()), dim=2)[persons]
+    return Example(_pixels(batch, index), true.numpy(), found.numpy(), heatmaps.numpy())
+
+
+def _pixels(batch: Batch, index: int) -> np.ndarray:
+    """(H, W, 3) uint8 of an input, dark where nothing is learnt."""
+    mean, std = (torch.tensor(told).reshape(3, 1, 1) for told in (MEAN, STD))
+    image = (batch.images[index] * std + mean).clamp(0, 1)
+    mask = batch.mask[index][None, None]
+    learnt = torch.nn.functional.interpolate(mask, image.shape[1:], mode="nearest")[0]
+    shown = image * (MASKED + (1 - MASKED) * learnt)
+    pixels: np.ndarray = (255 * shown).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return pixels
