@@ -17,8 +17,8 @@ from pathlib import Path
 
 from bench.measure import RESULTS
 from kptrain.config import TrainConfig
-from kptrain.fit import fit
 from kptrain.resolve import change
+from kptrain.stream import fit
 from search.space import Space, read_space, resolve_space
 
 HERE = RESULTS.parent

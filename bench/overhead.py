@@ -26,7 +26,7 @@ import json, sys, time
 from contextlib import closing
 from pathlib import Path
 from kptrain.config import TrainConfig
-from kptrain.fit import fit
+from kptrain.stream import fit
 from kptrain.pack import open_pack
 configs = [TrainConfig.model_validate(tree) for tree in json.loads(Path(sys.argv[1]).read_text())]
 for name in ("train", "val"):

@@ -2,7 +2,7 @@
 
 Pillow decodes and resizes each sample in a DataLoader's workers, targets are made on the CPU in
 Python loops, the training is fp32 in torch's default layout with its default Adam, and everything
-is saved in full after each epoch. Same model, samples, targets, masks and loss as `kptrain.fit`
+is saved in full after each epoch. Same model, samples, targets, masks and loss as `kptrain.stream`
 with the same settings, so that the curves can be compared; only how it is done differs.
 """
 

@@ -62,7 +62,9 @@ def _shoot_ray(browser: webdriver.Chrome, address: str) -> None:
     browser.get(address)
     browser.implicitly_wait(20)
     browser.find_element(By.CSS_SELECTOR, "input[type=password]").send_keys(token)
-    browser.find_element(By.XPATH, "//button[contains(translate(., 'SUBMIT', 'submit'), 'submit')]").click()
+    browser.find_element(
+        By.XPATH, "//button[contains(translate(., 'SUBMIT', 'submit'), 'submit')]"
+    ).click()
     time.sleep(3)
     browser.get(f"{address}/#/actors")
     _wait_until_shown(browser, "trial 0")

@@ -1,1 +1,22 @@
-"""Train a COCO keypoint model: `fit` yields one report per finished epoch."""
+"""Train a COCO keypoint model: `fit` yields one report per finished epoch of a `TrainConfig`."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kptrain.config import TrainConfig
+    from kptrain.stream import fit
+
+__all__ = ["TrainConfig", "fit"]
+
+
+def __getattr__(name: str) -> Any:
+    """Imported when they are used: torch takes seconds, which not every command need pay."""
+    if name == "fit":
+        from kptrain.stream import fit  # noqa: PLC0415
+
+        return fit
+    if name == "TrainConfig":
+        from kptrain.config import TrainConfig  # noqa: PLC0415
+
+        return TrainConfig
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,6 @@ from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError
-from kptrain.fit import fit
 from kptrain.loggers import log_reports
 from kptrain.model import weights_file
 from kptrain.pack import open_pack
@@ -29,6 +28,7 @@ from kptrain.resolve import (
     resolve,
 )
 from kptrain.run_folder import CONFIG
+from kptrain.stream import fit
 from kptrain.strict_yaml import read_yaml
 
 say = partial(print, flush=True)  # a log file shows each line when it is said

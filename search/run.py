@@ -122,8 +122,8 @@ def main(arguments: list[str]) -> int:
     try:
         way = Way("quiet" if parsed.quiet else "json" if parsed.json else "auto")
         with way.by_the_way():
-            search = _resumed(parsed) if parsed.resume else _begun(parsed)
-        return 0 if search is None else _run(search, parsed.address, way)
+            search = _resumed(parsed) if parsed.resume else begin(parsed)
+        return 0 if search is None else run(search, parsed.address, way)
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
 
 
-def _begun(arguments: argparse.Namespace) -> "Search | None":
+def begin(arguments: argparse.Namespace) -> "Search | None":
     """A new search, in a folder of its own; None if only its plan was asked for."""
     space, base = read_search(arguments)
     from search.opening import begin_search  # noqa: PLC0415  (see above)
@@ -197,7 +197,7 @@ def _planned(space: Space, base: TrainConfig, address: str | None) -> Space:
     return space
 
 
-def _run(search: "Search", address: str | None, way: Way) -> int:
+def run(search: "Search", address: str | None, way: Way) -> int:
     from kptrain.loggers import log_artifact  # noqa: PLC0415  (see above)
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.opening import journal_of  # noqa: PLC0415  (see above)

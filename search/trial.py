@@ -12,9 +12,9 @@ from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device, release_memory
 from kptrain.errors import DataError, KptrainError, WeightsError
-from kptrain.fit import fit
 from kptrain.loggers import log_reports
 from kptrain.run_folder import CONFIG
+from kptrain.stream import fit
 
 OWN_SHARE = 0.95
 """Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""

@@ -16,8 +16,8 @@ from kptrain.checkpoint import BEST, RESUME, load_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.curve import METRICS, EpochReport
 from kptrain.embedded import write_embedded
-from kptrain.fit import fit
 from kptrain.resolve import change, resolve
+from kptrain.stream import fit
 
 FEW: dict[str, Any] = {
     "data.image_size": [64, 64],

@@ -13,18 +13,18 @@ import pytest
 import torch
 from conftest import assert_equal_runs, changed, differences, read_metrics, rows, run
 
-from kptrain import fit as fit_module
+from kptrain import stream as fit_module
 from kptrain.batches import Batch, batches, targets
 from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.curve import METRICS, TIMING, EpochReport
 from kptrain.errors import CheckpointError, TrainingError, WeightsError
-from kptrain.fit import fit, validate
 from kptrain.layout import SplitName
 from kptrain.model import build_model
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
 from kptrain.resolve import change, setting_infos
+from kptrain.stream import fit, validate
 
 
 def test_each_report_comes_when_the_epoch_before_is_on_disk_and_the_last_with_its_own(

@@ -11,11 +11,11 @@ import torch
 from kptrain.batches import batches, joint_weights, targets
 from kptrain.config import TrainConfig
 from kptrain.evaluate import average_precision, detect, oks
-from kptrain.fit import fit
 from kptrain.loss import heatmap_loss
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
 from kptrain.resolve import resolve
+from kptrain.stream import fit
 
 CPU = torch.device("cpu")
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 from conftest import FEW, assert_equal_runs, changed, rows, run
 
-from kptrain import fit as fit_module
+from kptrain import stream as fit_module
 from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
-from kptrain.fit import fit
 from kptrain.resolve import change
+from kptrain.stream import fit
 
 ROOT = Path(__file__).parents[1]
 

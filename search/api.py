@@ -1,0 +1,43 @@
+"""A search from Python."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search.history import History, read_history
+from search.run import begin, parse_arguments, run
+from search.space import Space
+from search.way import Way
+
+
+def run_search(
+    space: Space | Path | str,
+    out: Path | str,
+    *,
+    data: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    address: str | None = None,
+    quiet: bool = False,
+) -> History:
+    """Search a space, or the file of one, into a new folder `out`; returns what it came to.
+
+    `data`: a folder with COCO, or `embedded`; `settings`: fixed for all trials, by their dotted
+    path; `trials`: instead of the space's; `address`: of a running Ray cluster. `out/best` holds
+    the winner.
+
+    Raises: KptrainError, as the command's errors.
+    """
+    path = space.path if isinstance(space, Space) else space
+    arguments = [str(path), "--out", str(out)]
+    for name, value in {"--data": data, "--trials": trials, "--address": address}.items():
+        arguments += [] if value is None else [name, str(value)]
+    for name, value in (settings or {}).items():
+        arguments += ["--set", f"{name}={json.dumps(value)}"]
+    way = Way("quiet" if quiet else "auto")
+    with way.by_the_way():
+        search = begin(parse_arguments(arguments))
+    assert search is not None  # as no plan was asked for
+    run(search, address, way)
+    return read_history(Path(out))
