@@ -33,9 +33,10 @@ def headline(record: Record) -> str:
 
 
 def where_saved(out: Path) -> str:
-    """Where the winner is, and the command that reruns it."""
+    """Where the winner and the report are, and the command that reruns the winner."""
     return (
         f"Saved     {out / 'best'}\n"
+        f"Report    {out / 'report.html'}\n"
         f"Rerun     {_python()} -m kptrain {shlex.quote(str(out / 'best' / 'config.yaml'))}"
     )
 

@@ -61,10 +61,8 @@ def ray_session(address: str | None) -> Iterator[str]:
 @contextmanager
 def _own_folder() -> Iterator[Path]:
     """A folder for Ray's sockets and logs, removed at the end; and those of killed searches are."""
-    # Where Ray itself puts them: TMPDIR may be too long a name for a socket.
-    own = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"kptrain-{os.getuid()}"  # noqa: S108  (0700)
-    own.mkdir(mode=0o700, exist_ok=True)
-    _remove_stale(own)
+    own = _place()
+    remove_leftovers()
     folder = own / f"{os.getpid()}-{uuid4().hex[:4]}"
     with held(_lock_of(folder)):
         folder.mkdir()
@@ -72,12 +70,19 @@ def _own_folder() -> Iterator[Path]:
             yield folder
         finally:
             _remove(folder)
-            _remove_stale(own)  # what processes of a killed search wrote while they ended
 
 
-def _remove_stale(own: Path) -> None:
+def _place() -> Path:
+    """Of the folders of all searches of this user."""
+    # Where Ray itself puts them: TMPDIR may be too long a name for a socket.
+    own = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"kptrain-{os.getuid()}"  # noqa: S108  (0700)
+    own.mkdir(mode=0o700, exist_ok=True)
+    return own
+
+
+def remove_leftovers() -> None:
     """The folders of searches that were killed: nobody holds their locks."""
-    for folder in own.iterdir():
+    for folder in _place().iterdir():
         if folder.is_dir():
             with suppress(HeldError), held(_lock_of(folder)):
                 _remove(folder)
@@ -98,6 +103,8 @@ class RayOnDemand(ExitStack):
 
     def __init__(self, address: str | None, *, uses_gpus: bool) -> None:
         super().__init__()
+        if address is None:  # also what processes of a killed search wrote while they ended
+            self.callback(remove_leftovers)
         self._address = address
         self._claimed = visible_gpus() if uses_gpus and address is None else []
         self._is_started = False

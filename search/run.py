@@ -279,7 +279,7 @@ def _draw_report(folder: Path) -> None:
     from search.report import write_report  # noqa: PLC0415  (see above)
 
     try:
-        print(f"Report    {_as_given(write_report(folder))}")
+        write_report(folder)
     except Exception as error:
         print(f"Report    cannot be drawn: {type(error).__name__}: {error}")
 

@@ -82,6 +82,7 @@ class Space(Budget):
     base: dict[str, Any]
     """What the file says of all other settings, by dotted path."""
     metric: Metric = "val_loss"
+    """By which trials are compared: `val_loss`, `val_oks` or `val_ap`."""
     keep: PositiveInt = 1
     """Trials whose checkpoints stay on disk, the best ones; of the others, only the curve does."""
     asha: Asha = Asha()
@@ -89,9 +90,12 @@ class Space(Budget):
     start: tuple[dict[str, Any], ...]
     """Points to try after the base: values of some axes, the others as in the base."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Of what the sampler draws, and of the confirmation's fresh seeds."""
     sampler: SamplerName = "gp"
+    """Who proposes the settings."""
     confirm: Confirm | None = None
-    """None: the best trial is promoted by its one value."""
+    """Train the best again with fresh seeds, and promote the one with the best mean. None: the best
+    trial is promoted by its one value."""
     text: str
     sha256: str
     """Of the file's bytes, in hexadecimal."""

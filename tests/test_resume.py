@@ -74,10 +74,10 @@ def test_a_process_killed_within_an_epoch_and_resumed_equals_an_uninterrupted_on
     script = f"""
 import os, signal
 from pathlib import Path
-from kptrain import fit
+from kptrain import stream
 from kptrain.resolve import resolve
 
-gather, steps = fit.batches, 0
+gather, steps = stream.batches, 0
 
 def gather_and_die(*arguments):
     global steps
@@ -87,8 +87,9 @@ def gather_and_die(*arguments):
             os.kill(os.getpid(), signal.SIGKILL)
         yield batch
 
-fit.batches = gather_and_die
-list(fit.fit(resolve({FEW | {"data.root": config.data.root}!r}, "test"), Path({str(tmp_path)!r})))
+stream.batches = gather_and_die
+config = resolve({FEW | {"data.root": config.data.root}!r}, "test")
+list(stream.fit(config, Path({str(tmp_path)!r})))
 """
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", script], env=environment, check=False)

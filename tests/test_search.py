@@ -305,13 +305,13 @@ def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sa
     options = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
     space = Path(__file__).parents[1] / "spaces" / "full.yaml"
     done = run(
-        "search.run", space, "--data", coco_sample, "--trials", 3, "--out", "out", *options,
+        "search.run", space, "--data", coco_sample, "--trials", 2, "--out", "out", *options,
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "train: 115 images with 324 labelled persons" in done.stdout
     assert "val: 84 images with 236 labelled persons" in done.stdout
-    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1", "2"}
+    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1"}
     assert_arrived(tmp_path / "out", ["heatmap.sigma_px", "train.batch_size", "optim.lr"])
 
 
@@ -377,22 +377,6 @@ def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_p
         "failed",
     }
     assert "completed" in {row["state"] for row in table}
-
-
-def test_without_a_gpu_a_trial_out_of_memory_fails_at_once(tmp_path: Path) -> None:
-    channels = [[16, 16, 16], [16, 16, 200_000_000]]
-    space = write_space(
-        tmp_path,
-        base={"data": SMALL["data"], "heatmap": SMALL["heatmap"], "train": {"epochs": 1}},
-        space={"model.deconv_channels": channels},
-        start=[{"model.deconv_channels": channels[1]}],
-        metric="val_ap",
-        trials=2,
-    )
-    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert [row["state"] for row in rows(tmp_path / "out") if row["trial"] == "1"] == ["failed"]
-    assert "goes on after" not in done.stdout
 
 
 def test_trials_follow_each_other_in_the_same_processes(search: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_search import ONE_GPU, SMALL, cluster_of, rows, run, write_space
+from test_search import SMALL, rows, run, write_space
 
 from kptrain.checkpoint import BEST, load_checkpoint
 from search.record import UNDER_WAY
@@ -54,30 +54,4 @@ def test_a_budget_of_seconds_stops_running_trials_at_their_next_epoch(tmp_path: 
     assert {row["error"] for row in table} == {"the budget of 0.001 hours was spent"}
     assert len({row["trial"] for row in table}) < 3
     assert " of 0.001 hours left" in done.stdout
-    assert_whole_and_promoted(tmp_path / "out", done.stdout)
-
-
-def test_a_budget_of_gpu_hours_is_spent_by_the_shares_that_trials_hold(tmp_path: Path) -> None:
-    space = write_space(
-        tmp_path,
-        base=SMALL | {"train": {"epochs": 5000}},
-        asha={"grace_epochs": 5000},
-        resources={"gpu": 0.5},
-        gpu_hours=0.001,
-        trials=3,
-    )
-    with cluster_of(ONE_GPU) as address:
-        done = run(
-            "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
-            cwd=tmp_path,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    table = rows(tmp_path / "out")
-    assert {row["error"] for row in table} == {"the budget of 0.001 GPU hours was spent"}
-    assert " of 0.001 GPU hours left" in done.stdout
-    # Two trials of half a GPU spend 3.6 GPU seconds in some 3.6 seconds, not before.
-    seconds = {row["trial"]: 0.0 for row in table}
-    for row in table:
-        seconds[row["trial"]] += float(row["seconds"])
-    assert 0.5 * sum(seconds.values()) > 1.0
     assert_whole_and_promoted(tmp_path / "out", done.stdout)

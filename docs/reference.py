@@ -1,0 +1,89 @@
+"""The reference of settings and of space files, written from the code: `python docs/reference.py`.
+
+A test holds the files and the code together.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from kptrain.config import Settings, TrainConfig
+from search.space import Asha, Confirm, Resources, Space
+
+DOCS = Path(__file__).parent
+CHANGES = {
+    "nothing": "",
+    "loss": "what a loss means",
+    "data": "on what all is measured",
+    "place": "only where and how it runs",
+}
+SPACE_PARTS: dict[str, type[Settings]] = {
+    "": Space,
+    "asha.": Asha,
+    "resources.": Resources,
+    "confirm.": Confirm,
+}
+NOT_IN_THE_FILE = ("path", "axes", "base", "start", "text", "sha256", *("asha", "resources"))
+
+
+def settings_page() -> str:
+    """Every setting of a training."""
+    rows = [
+        f"| `{path}` | `{_default(field)}` | {CHANGES[_changes(field)]} | {_told(field)} |"
+        for path, field in _fields(TrainConfig, "")
+    ]
+    return (
+        "# Settings of a training\n\n"
+        "In yaml nested or dotted, with `--set path=value`, and as axes of a space. What a setting "
+        "changes besides the result decides what a search may vary.\n\n"
+        "| setting | default | changes | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def space_page() -> str:
+    """Every key of a space file."""
+    rows = [
+        f"| `{prefix}{name}` | `{_default(field)}` | {_told(field)} |"
+        for prefix, part in SPACE_PARTS.items()
+        for name, field in part.model_fields.items()
+        if prefix or name not in NOT_IN_THE_FILE
+    ]
+    return (
+        "# Space files\n\n"
+        "`space` maps settings to axes: a list of values, or `{low, high}`, both ends included, "
+        "on a log scale with `log: true`, at whole steps from low with `step`. `base` says what "
+        "differs from the defaults in all trials, `start` lists points to try after the base. "
+        "Besides:\n\n"
+        "| key | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
+def _fields(branch: type[Settings], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in branch.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            yield from _fields(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def _changes(field: FieldInfo) -> str:
+    extra: Any = field.json_schema_extra
+    return str(extra["changes"])
+
+
+def _default(field: FieldInfo) -> str:
+    return "none" if field.is_required() else json.dumps(field.default).replace("null", "none")
+
+
+def _told(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split()).replace("|", "\\|")
+
+
+PAGES = {"settings.md": settings_page, "spaces.md": space_page}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
