@@ -69,9 +69,10 @@ def read_history(folder: Path) -> History:
     search = open_search(folder, None, {}, None)
     record = Record(search.folder, search.space.metric, search.space.keep)
     path = folder / JOURNAL
+    events = read_events(path)  # first: of a search that runs, the state may know more by then
     state = search_state(search, record, AsTold(), _behind_its_first_lines(path))
     state.redo()
-    return History(search, state, read_events(path), _read_confirmation(search, record))
+    return History(search, state, events, _read_confirmation(search, record))
 
 
 def _read_confirmation(search: Search, record: Record) -> Confirmation | None:
