@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from kptrain.picture import PICTURE, WORST
-from search import plots
+from search import plots, setting_plots
 from search.budget import clock_of
 from search.closing import against_defaults, headline
 from search.confirm import Confirmation
@@ -18,6 +18,7 @@ from search.history import History
 from search.importance import common_epoch, describe_importance, importance
 from search.record import TrialRecord
 from search.searcher import axis_values
+from search.svg import as_svg
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1d2129; --page: #fbfbf9; --card: #ffffff;
@@ -72,7 +73,7 @@ def _sections(history: History) -> Iterator[tuple[str, str, str]]:
     record, axes = history.record, history.search.space.axes
     epoch = common_epoch(record)
     at_epoch = f"By their best {record.metric} until epoch {epoch}, the last that all reached."
-    if far := plots.far_trials(history, epoch):
+    if far := setting_plots.far_trials(history, epoch):
         at_epoch += f" Left out, as far worse than the others: {', '.join(far)}."
     yield "best", "The best", _best(history)
     if history.confirmation is not None:
@@ -85,18 +86,18 @@ def _sections(history: History) -> Iterator[tuple[str, str, str]]:
     yield (
         "importance",
         "What mattered",
-        _figure(lambda: plots.importances(mattered), "") + _text(told, "quiet"),
+        _figure(lambda: setting_plots.importances(mattered), "") + _text(told, "quiet"),
     )
     few = "Two trials that reached a rung, or their end, are needed."
     yield (
         "slices",
         "Each setting",
-        _figure(lambda: plots.slices(history, epoch), few) + _text(at_epoch, "quiet"),
+        _figure(lambda: setting_plots.slices(history, epoch), few) + _text(at_epoch, "quiet"),
     )
     yield (
         "parallel",
         "All settings at once",
-        _figure(lambda: plots.parallel(history, epoch), f"{few[:-1]}, and two settings."),
+        _figure(lambda: setting_plots.parallel(history, epoch), f"{few[:-1]}, and two settings."),
     )
     yield "timeline", "Where and when", _timeline(history)
     yield "failures", "Failures", _failures(record.trials)
@@ -218,7 +219,7 @@ def _commands(history: History) -> str:
 
 
 def _figure(draw: Callable[[], Figure | None], none: str) -> str:
-    svg = plots.as_svg(draw)
+    svg = as_svg(draw)
     return f"<div class=scroll>{svg}</div>" if svg else _text(none) if none else ""
 
 

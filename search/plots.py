@@ -1,92 +1,17 @@
-"""The figures of a report, as SVG that takes its colours from the page around it.
+"""The figures of how a search went: the best so far, the curves, who ran where and when."""
 
-Each is drawn in marker colours which the SVG text replaces by CSS variables, so that one drawing
-reads in light, in dark and on paper. A `<title>` names whatever the pointer is over.
-"""
+from collections.abc import Sequence
 
-import io
-import re
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from html import escape
-from typing import Any
-
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from optuna.visualization import matplotlib as optuna_plots
 
 from kptrain.config import Metric, best_is_max
 from search.history import History, Span
-from search.importance import SURE, Importance
 from search.record import TrialRecord
 from search.searcher import axis_values
-from search.study import study_of
-
-INK, GRID, FAINT = "#010203", "#040506", "#070809"
-VARIABLES = {INK: "var(--ink)", GRID: "var(--grid)", FAINT: "var(--faint)"}
-# Okabe and Ito's colours, which the colour-blind tell apart.
-COLOURS = {
-    "completed": "#0072b2",
-    "stopped": "#8c8c8c",
-    "failed": "#d55e00",
-    "running": "#009e73",
-    "waiting": "#56b4e9",
-    "paused": "#56b4e9",
-    "interrupted": "#cc79a7",
-}
-BEST = "#e69f00"
-MARKERS = {"completed": "o", "stopped": "x", "failed": "v", "interrupted": "s", "paused": "d"}
-STYLE: Any = {
-    "font.size": 9,
-    "svg.fonttype": "none",  # text stays text: it is searched, and takes the page's font
-    "svg.hashsalt": "report",
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.5,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "legend.frameon": False,
-    "figure.constrained_layout.use": True,
-}
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """The style, and none of anybody else's."""
-    with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls its own plots experimental
-        yield
-
-
-def as_svg(draw: Callable[[], Figure | None]) -> str | None:
-    """What a function draws, to be put into a page; None if there is nothing to draw."""
-    with drawing():
-        figure = draw()
-        if figure is None:
-            return None
-        file = io.StringIO()
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    for colour, variable in VARIABLES.items():
-        text = text.replace(colour, variable)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    return re.sub(r'<g id="title: ([^"]*)">', r"<g><title>\1</title>", text)
-
-
-def named(artist: Any, title: str) -> None:
-    """What the pointer is told over it."""
-    artist.set_gid("title: " + escape(title, quote=True))
+from search.svg import BEST, COLOURS, FAINT, INK, MARKERS, named
 
 
 def told(trial: TrialRecord, metric: Metric) -> str:
@@ -190,73 +115,6 @@ def is_far(value: float, values: Sequence[float], metric: Metric) -> bool:
     low, high = np.quantile(finite, [0.25, 0.75])
     beyond = low - value if best_is_max(metric) else value - high
     return bool(beyond > 3 * (high - low) > 0)
-
-
-def far_trials(history: History, epoch: int) -> list[str]:
-    """The labels of those that the plots of settings leave out."""
-    metric = history.record.metric
-    reached = [trial for trial in history.record.trials if len(trial.curve) >= epoch > 0]
-    values = [value for t in reached if (value := t.best(metric, epoch)) is not None]
-    pairs = zip(reached, values, strict=True)
-    return [trial.label for trial, value in pairs if is_far(value, values, metric)]
-
-
-def slices(history: History, epoch: int) -> Figure | None:
-    """Each setting against the best value until an epoch, by Optuna."""
-    study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
-    if len(study.trials) < 2:
-        return None
-    grid = optuna_plots.plot_slice(study, target_name=history.record.metric)
-    first: Axes = grid if isinstance(grid, Axes) else np.ravel(grid)[0]
-    return _adapted(first.get_figure(), (7.2, 2.9))
-
-
-def parallel(history: History, epoch: int) -> Figure | None:
-    """All settings of each trial as a line, likewise."""
-    study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
-    if len(study.trials) < 2 or len(history.search.space.axes) < 2:
-        return None
-    axes = optuna_plots.plot_parallel_coordinate(study, target_name=history.record.metric)
-    return _adapted(axes.get_figure(), (7.2, 3.4))
-
-
-def _adapted(figure: Any, size: tuple[float, float]) -> Figure:
-    """Optuna's figure in the colours of ours."""
-    adapted: Figure = figure
-    adapted.set_size_inches(size)
-    adapted.suptitle("")
-    for axes in adapted.axes:
-        axes.set_title("")
-        axes.set_facecolor("none")
-        axes.tick_params(colors=INK, which="both")
-        axes.grid(visible=False)
-        axes.xaxis.label.set_color(INK)
-        axes.yaxis.label.set_color(INK)
-        for spine in axes.spines.values():
-            spine.set_color(GRID)
-    return adapted
-
-
-def importances(found: Importance) -> Figure | None:
-    """How much each setting mattered, with its interval."""
-    if not found.shares:
-        return None
-    figure = Figure(figsize=(7.2, 0.6 + 0.32 * len(found.shares)))
-    axes = figure.subplots()
-    shares = found.shares[::-1]
-    for row, share in enumerate(shares):
-        is_sure = share.chance <= SURE
-        (bar,) = axes.barh(
-            [row], [share.share], color=COLOURS["completed" if is_sure else "stopped"]
-        )
-        (line,) = axes.plot([share.low, share.high], [row, row], color=INK, linewidth=1.2)
-        title = f"{share.path}: {share.share:.2f} ({share.low:.2f} to {share.high:.2f})"
-        for artist in (bar, line):
-            named(artist, title + ("" if is_sure else "; may be chance"))
-    axes.set_yticks(range(len(shares)), [share.path for share in shares])
-    axes.set_xlabel("share of what mattered; lines: 90 % intervals; grey: may be chance")
-    axes.grid(axis="y", visible=False)
-    return figure
 
 
 def timeline(history: History) -> Figure | None:

@@ -11,7 +11,8 @@ from kptrain.errors import KptrainError
 from search.closing import headline
 from search.history import read_history
 from search.page import page_of
-from search.plots import drawing, for_a_chat
+from search.plots import for_a_chat
+from search.svg import drawing
 
 PAGE = "report.html"
 CHAT = "report.png"
@@ -39,15 +40,19 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit code."""
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m search.report",
         description="Draw what a search came to so far: DIR/report.html, which opens offline, and "
         "DIR/report.png. The search may be running, killed or finished.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
-    parsed = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    parsed = parse_arguments(arguments)
     try:
         print(write_report(parsed.folder))
     except (KptrainError, OSError) as error:

@@ -198,6 +198,10 @@ def _planned(space: Space, base: TrainConfig, address: str | None) -> Space:
 
 
 def run(search: "Search", address: str | None, way: Way) -> int:
+    """Run what is left of a search, and promote its best; returns the exit code.
+
+    Raises: KptrainError.
+    """
     from kptrain.loggers import log_artifact  # noqa: PLC0415  (see above)
     from kptrain.pack import open_pack  # noqa: PLC0415  (see above)
     from search.opening import journal_of  # noqa: PLC0415  (see above)
@@ -221,7 +225,8 @@ def run(search: "Search", address: str | None, way: Way) -> int:
                 is_whole, confirmation = _run_all(search, state, address, way)
         except KeyboardInterrupt:
             record.save()
-            print(f"Interrupted at once. {how_to_go_on(_as_given(search.folder))}")
+            with way.in_the_end():
+                print(f"Interrupted at once. {how_to_go_on(_as_given(search.folder))}")
             return INTERRUPTED
         record.sweep()  # all processes are gone by now
         with way.in_the_end():

@@ -52,14 +52,18 @@ def _is_running(folder: Path) -> bool:
         return True
 
 
-def main(arguments: list[str]) -> int:
-    """Run the command; returns the exit code."""
+def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m search.watch",
         description="Follow a search from another terminal, until nobody runs it.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
-    parsed = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    parsed = parse_arguments(arguments)
     try:
         watch(parsed.folder)
     except (KptrainError, OSError) as error:
