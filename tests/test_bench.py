@@ -129,7 +129,6 @@ def test_a_repeated_data_set_has_as_many_images_as_said_each_with_its_persons(
         ("gather", "gather / bare copy"),
         ("decoding", "Pillow / torchvision"),
         ("saving", "written / copied"),
-        ("epoch", "input, % of our training"),
         ("gpu --small --seconds 0.1", "pipeline / textbook"),
     ],
 )

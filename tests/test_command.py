@@ -21,6 +21,8 @@ from kptrain.embedded import EMBEDDED_VERSION, write_embedded
 from kptrain.picture import PICTURE
 from kptrain.resolve import EMBEDDED_SETTINGS
 
+pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
+
 ROOT = Path(__file__).parents[1]
 FEW = [
     "data.image_size=[64, 64]",

@@ -18,6 +18,8 @@ from search.domains import Choice, Range
 from search.importance import common_epoch, describe_importance, importance, save_importance
 from search.record import Record, State
 
+pytestmark = pytest.mark.slow  # seconds together
+
 AXES: dict[str, Choice | Range] = {
     "optim.lr": Range("float", 1e-4, 1e-2, log=True),
     "schedule.gamma": Range("float", 0.1, 0.9),

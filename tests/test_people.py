@@ -32,6 +32,8 @@ from kptrain.predict import find_persons
 from kptrain.resolve import change, resolve, settings_of
 from kptrain.show import taught
 
+pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
+
 VIEWS = pytest.mark.parametrize("view", ["image", "person"])
 
 

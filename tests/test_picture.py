@@ -19,6 +19,8 @@ from kptrain.pack_files import Pack
 from kptrain.picture import NUM_EXAMPLES, PICTURE, WORST, draw_predictions, draw_worst
 from kptrain.resolve import resolve
 
+pytestmark = pytest.mark.slow  # seconds together
+
 VIEWS = ("image", "person")
 
 

@@ -21,6 +21,8 @@ from search.refresh import Refresh
 from search.report import main, write_report
 from search.state import SearchState
 
+pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
+
 KINDS = ("whole", "killed", "single", "failed")
 SECTIONS = (
     *("best", "progress", "curves", "importance", "slices", "parallel", "timeline", "failures"),

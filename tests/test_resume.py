@@ -21,6 +21,8 @@ from kptrain.errors import CheckpointError, SettingsError
 from kptrain.resolve import change
 from kptrain.stream import fit
 
+pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
+
 ROOT = Path(__file__).parents[1]
 
 

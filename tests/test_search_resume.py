@@ -218,6 +218,11 @@ def test_a_node_that_dies_costs_its_trials_at_most_their_epoch(tmp_path: Path) -
             cluster.stdin.write(order)
             cluster.stdin.flush()
         assert search.wait(150) == 0, (tmp_path / "log").read_text()
+        large = write_space(tmp_path, trials=2, resources={"cpu": 2})
+        options = ["--data", "embedded", "--address", address, "--out", "large"]
+        too_large = run("search.run", large, *options, cwd=tmp_path)
+    assert too_large.returncode == 2
+    assert "must fit into one node of the cluster, but none has 2 CPU" in too_large.stderr
     said = (tmp_path / "log").read_text()
     assert len(re.findall(r"goes on after epoch \d+: the trial's process died", said)) == 1
     assert [int(row["epoch"]) for row in rows(out)] == 3 * list(range(1, 13))

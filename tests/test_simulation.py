@@ -10,6 +10,8 @@ from bench.contenders import CONTENDERS, Ours
 from bench.simulation import CURVES, Settings, Spec, Task, draw, load_task, simulate, task_names
 from search.asha import Asha
 
+pytestmark = pytest.mark.slow  # seconds together
+
 SPACE: Spec = {
     "lr": (1e-4, 1.0, True, False),
     "width": (1, 64, True, True),
