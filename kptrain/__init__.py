@@ -12,11 +12,11 @@ __all__ = ["TrainConfig", "fit"]
 def __getattr__(name: str) -> Any:
     """Imported when they are used: torch takes seconds, which not every command need pay."""
     if name == "fit":
-        from kptrain.stream import fit  # noqa: PLC0415
+        from kptrain.stream import fit  # noqa: PLC0415  (only what is needed)
 
         return fit
     if name == "TrainConfig":
-        from kptrain.config import TrainConfig  # noqa: PLC0415
+        from kptrain.config import TrainConfig  # noqa: PLC0415  (only what is needed)
 
         return TrainConfig
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

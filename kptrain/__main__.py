@@ -85,13 +85,13 @@ COMMANDS = ("evaluate", "predict", "show", "export")
 def run_command(name: str, arguments: list[str]) -> None:
     """Run one of COMMANDS; only what it needs is imported."""
     if name == "evaluate":
-        from kptrain.evaluate_command import evaluate as command  # noqa: PLC0415
+        from kptrain.evaluate_command import evaluate as command  # noqa: PLC0415  (only what is needed)
     elif name == "predict":
-        from kptrain.predict import predict as command  # noqa: PLC0415
+        from kptrain.predict import predict as command  # noqa: PLC0415  (only what is needed)
     elif name == "show":
-        from kptrain.show import show as command  # noqa: PLC0415
+        from kptrain.show import show as command  # noqa: PLC0415  (only what is needed)
     else:
-        from kptrain.export import export as command  # noqa: PLC0415
+        from kptrain.export import export as command  # noqa: PLC0415  (only what is needed)
     command(arguments)
 
 

@@ -70,7 +70,7 @@ def export_model(checkpoint: Path, out: Path) -> float:
     """
     try:
         import onnx  # noqa: PLC0415  (of the extra `onnx`, as few need it)
-        import onnxruntime  # noqa: PLC0415
+        import onnxruntime  # noqa: PLC0415  (only what is needed)
         import onnxscript  # noqa: F401, PLC0415  (torch's exporter needs it)
     except ModuleNotFoundError as error:
         raise SettingsError(
