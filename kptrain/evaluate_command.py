@@ -55,7 +55,7 @@ def evaluate(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
     parsed = parse_arguments(arguments)
     model, config = load_model(parsed.checkpoint)
-    root = find_root(parsed.data or config.data.root)
+    root = find_root(config.data.root if parsed.data is None else parsed.data)
     told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
     config = change(config, told, "--data")
     name: SplitName = parsed.split

@@ -48,18 +48,24 @@ def predict(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
     parsed = parse_arguments(arguments)
     boxes = [_box(text) for text in parsed.box]
+    drawings = [_drawing(path, parsed.out) for path in parsed.images]
+    for path, drawn in zip(parsed.images, drawings, strict=True):
+        if drawings.count(drawn) > 1:
+            raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
     model, config = load_model(parsed.checkpoint)
-    for path in parsed.images:
+    for path, drawn in zip(parsed.images, drawings, strict=True):
         image = _read(path)
         found = find_persons(model, config, image, boxes, flip=parsed.flip)
-        folder = parsed.out or path.parent
-        folder.mkdir(parents=True, exist_ok=True)
-        drawn = folder / f"{path.stem}-keypoints.png"
+        drawn.parent.mkdir(parents=True, exist_ok=True)
         draw_persons(np.asarray(image), found).save(drawn)
         if parsed.json:
             print(json.dumps({"image": str(path), "persons": [_told(one) for one in found]}))
         else:
             print(f"{drawn}: {len(found)} persons, mean score {found[:, :, 2].mean():.2f}")
+
+
+def _drawing(path: Path, out: Path | None) -> Path:
+    return (out or path.parent) / f"{path.stem}-keypoints.png"
 
 
 def _box(text: str) -> Box:

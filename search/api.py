@@ -21,11 +21,11 @@ def run_search(
     address: str | None = None,
     quiet: bool = False,
 ) -> History:
-    """Search a space, or the file of one, into a new folder `out`; returns what it came to.
+    """Search the file of a space into a new folder `out`; returns what it came to.
 
-    `data`: a folder with COCO, or `embedded`; `settings`: fixed for all trials, by their dotted
-    path; `trials`: instead of the space's; `address`: of a running Ray cluster. `out/best` holds
-    the winner.
+    A `Space` stands for its file, which is read again. `data`: a folder with COCO, or `embedded`;
+    `settings`: fixed for all trials, by their dotted path; `trials`: instead of the space's;
+    `address`: of a running Ray cluster. `out/best` holds the winner.
 
     Raises: KptrainError, as the command's errors.
     """

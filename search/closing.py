@@ -48,6 +48,7 @@ def _python() -> str:
 
 
 def against_defaults(winner: TrialRecord, record: Record) -> str:
+    """How much better a trial is than trial 0, at the last epoch that both reached."""
     defaults = record.trials[0]
     epochs = len(defaults.curve)
     # Stopped early, the defaults are compared at the same number of epochs.

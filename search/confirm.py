@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kptrain.config import TrainConfig
-from search.journal import JOURNAL, Journal, read_events
+from search.journal import JOURNAL, Event, Journal, read_events
 from search.record import Record, TrialRecord
 from search.space import Confirm, Space
 from search.standing import Standing
@@ -68,7 +68,7 @@ class Confirmation(Record):
 
     def journal(self) -> Journal:
         """Its journal, behind the first line; one of other trials or seeds is begun anew."""
-        first = {"at": 0.0, "event": "confirm", "trials": self._numbers(), "seeds": self.seeds}
+        first = self.first_line()
         path = self.run_dir / JOURNAL
         if path.exists() and read_events(path)[:1] != [first]:
             shutil.rmtree(self.run_dir)
@@ -76,6 +76,10 @@ class Confirmation(Record):
         journal = Journal(path)
         journal.write(first)
         return journal
+
+    def first_line(self) -> Event:
+        """Of its journal: what is confirmed."""
+        return {"at": 0.0, "event": "confirm", "trials": self._numbers(), "seeds": self.seeds}
 
     def _numbers(self) -> list[int]:
         return [trial.number for trial in self.settings]

@@ -35,7 +35,7 @@ class History:
     state: SearchState
     events: list[Event]
     confirmation: Confirmation | None
-    """None where none was begun."""
+    """None where none of these trials was begun."""
 
     @property
     def record(self) -> Record:
@@ -81,6 +81,8 @@ def _read_confirmation(search: Search, record: Record) -> Confirmation | None:
     if how is None or not path.exists():
         return None
     confirmation = Confirmation(record, how, fresh_seeds(search.space, search.base, how.seeds))
+    if read_events(path)[:1] != [confirmation.first_line()]:
+        return None  # it confirmed others, before the search went on
     journal = _behind_its_first_lines(path)
     confirmation_state(search, confirmation, AsTold(), journal).redo()
     return confirmation

@@ -18,6 +18,7 @@ from search.history import History
 from search.importance import common_epoch, describe_importance, importance
 from search.record import TrialRecord
 from search.searcher import axis_values
+from search.standing import Standing
 from search.svg import as_svg
 
 CSS = """
@@ -61,7 +62,7 @@ def page_of(history: History) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{escape(name)}: {escape(headline(history.record))}</title>\n"
+        f"<title>{escape(name)}: {escape(won(history))}</title>\n"
         f'<link rel="icon" href="data:,">\n<style>{CSS}</style></head>\n<body>\n'
         f"<h1>{escape(name)}</h1>\n<p class=quiet>{escape(_state(history))}</p>\n"
         f"{sections}\n</body></html>\n"
@@ -120,22 +121,38 @@ def _state(history: History) -> str:
     )
 
 
+def won(history: History) -> str:
+    """The best trial and its value: by the confirmation where there is one, as in `best/`."""
+    first = _confirmed_best(history)
+    if first is None:
+        return headline(history.record)
+    return f"trial {first.trial.number}, mean {history.record.metric} {first.mean():.6f}"
+
+
+def _confirmed_best(history: History) -> Standing | None:
+    confirmation = history.confirmation
+    if confirmation is None or not confirmation.is_whole() or confirmation.leader() is None:
+        return None
+    return confirmation.standings()[0]
+
+
 def _best(history: History) -> str:
-    record, confirmation = history.record, history.confirmation
+    record = history.record
     leader = record.leader()
-    if confirmation is not None and confirmation.is_whole() and confirmation.leader() is not None:
-        won = confirmation.standings()[0]
+    if (first := _confirmed_best(history)) is not None:
+        assert history.confirmation is not None
+        defaults = history.confirmation.defaults()
         return (
-            _text(f"trial {won.trial.number}, mean {record.metric} {won.mean():.6f}", "won")
-            + _text(axis_values(won.trial.settings))
-            + _text(f"Confirmed: {describe_standing(won, confirmation.defaults())}", "quiet")
+            _text(won(history), "won")
+            + _text(axis_values(first.trial.settings))
+            + _text(f"Confirmed: {describe_standing(first, defaults)}", "quiet")
         )
     if leader is None:
         failed = [trial.error for trial in record.trials if trial.error]
-        first = f" The first reason: {failed[0]}" if failed else ""
-        return _text(f"No trial has finished an epoch.{first}")
+        reason = f" The first reason: {failed[0]}" if failed else ""
+        return _text(f"No trial has finished an epoch.{reason}")
     return (
-        _text(headline(record), "won")
+        _text(won(history), "won")
         + _text(axis_values(leader.settings))
         + _text(f"Against the defaults: {against_defaults(leader, record)}", "quiet")
     )

@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 from kptrain.errors import KptrainError
-from search.closing import headline
 from search.history import read_history
-from search.page import page_of
+from search.page import page_of, won
 from search.plots import for_a_chat
 from search.svg import drawing
 
@@ -27,7 +26,7 @@ def write_report(folder: Path) -> Path:
     _replace(folder / PAGE, page_of(history).encode())
     with drawing():
         temporary = folder / f".{CHAT}.tmp"
-        for_a_chat(history, f"{folder.absolute().name}: {headline(history.record)}").savefig(
+        for_a_chat(history, f"{folder.absolute().name}: {won(history)}").savefig(
             temporary, format="png", dpi=110
         )
     temporary.replace(folder / CHAT)

@@ -208,9 +208,10 @@ def run(search: "Search", address: str | None, way: Way) -> int:
     from search.rebuild import search_state, searcher_of  # noqa: PLC0415  (see above)
     from search.record import Record  # noqa: PLC0415  (see above)
 
-    data, progress = search.base.data, sys.stdout.isatty()
-    packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
+    data = search.base.data
     with way.by_the_way():
+        progress = sys.stdout.isatty()
+        packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
         for pack in packs.values():  # made once, before the first trial
             print(pack.summary)
     fingerprints = {name: pack.fingerprint for name, pack in packs.items()}

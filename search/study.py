@@ -6,7 +6,6 @@ still running, as they may go on.
 """
 
 import datetime
-import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -167,12 +166,3 @@ def study_of(
             )
         )
     return study
-
-
-def load_study(run_dir: Path) -> optuna.Study:
-    """The study in a search's folder, to look at."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return optuna.load_study(
-            study_name=None, storage=JournalStorage(JournalFileBackend(str(run_dir / STUDY)))
-        )

@@ -25,12 +25,17 @@ asha: {{grace_epochs: 2, reduction: 2}}
 
 
 def simulate(
-    folder: Path, trials: int = 16, *, killed_after: int | None = None, error: str = ""
+    folder: Path,
+    trials: int = 16,
+    *,
+    killed_after: int | None = None,
+    error: str = "",
+    more: str = "",
 ) -> SearchState:
     """A search in `folder`, two trials at a time; killed after so many epochs of all; every trial
-    fails with `error` before its first epoch where one is given."""
+    fails with `error` before its first epoch where one is given; `more`: of the space file."""
     path = folder.parent / f"{folder.name}.yaml"
-    path.write_text(SPACE.format(trials=trials))
+    path.write_text(SPACE.format(trials=trials) + more)
     space = read_space(path)
     base = resolve_space(space, {"data.root": "embedded"})
     search = begin_search(folder, space, base, [])

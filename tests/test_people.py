@@ -160,6 +160,7 @@ def test_predict_draws_beside_each_picture_and_tells_in_json(
         (["predict", "{checkpoint}", "/no/picture.jpg"], "must be a picture, but"),
         (["predict", "{checkpoint}", "x.jpg", "--box", "1,2,3"], "--box: must be x,y,w,h"),
         (["predict", "{checkpoint}", "x.jpg", "--box", "1,2,0,3"], "a width and a height above 0"),
+        (["predict", "{checkpoint}", "a/x.jpg", "a/x.png"], "must be drawn alone as a/x-keypoints"),
         (["predict", "{text}", "x.jpg"], "must"),
         (["evaluate", "/no/checkpoint.pth"], "must be a checkpoint, but there is no such file"),
         (["evaluate", "{checkpoint}", "--data", "/nowhere"], "/nowhere"),

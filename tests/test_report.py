@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from simulated import simulate
+from test_record import epoch
 
 from kptrain.locks import held
 from search import watch
+from search.confirm import Confirmation, fresh_seeds
 from search.history import read_history
 from search.page import page_of
 from search.plots import is_far, lanes_of
+from search.rebuild import Listed, confirmation_state
 from search.refresh import Refresh
 from search.report import main, write_report
 from search.state import SearchState
@@ -145,6 +148,38 @@ def test_spans_are_the_times_in_which_trials_ran_and_those_of_a_lane_follow_each
         assert place == "host cuda:0"
         for one, next_ in pairwise(lane):
             assert one.end <= next_.begin
+
+
+@pytest.mark.parametrize("is_of_these", [True, False])
+def test_a_confirmation_names_the_winner_unless_it_was_of_other_trials(
+    tmp_path: Path, is_of_these: bool
+) -> None:
+    folder = tmp_path / "s"
+    record = simulate(folder, more="confirm: {top: 2, seeds: 2}\n").record
+    search = read_history(folder).search
+    how = search.space.confirm
+    assert how is not None
+    confirmation = Confirmation(record, how, fresh_seeds(search.space, search.base, how.seeds))
+    points = confirmation.points()
+    state = confirmation_state(search, confirmation, Listed(points), confirmation.journal())
+    for _ in points:
+        number = state.next_trial(lambda: "id")
+        assert number is not None
+        state.start(number, 0.5)
+        for done in range(1, 9):
+            # The second setting turns out to be the better one.
+            loss = 0.5 - 0.1 * (number in (2, 3))
+            state.report(number, epoch(done, loss + 1e-3 * number), "host", "cpu")
+    if not is_of_these:
+        confirmation.settings.reverse()
+        shutil.rmtree(folder / "confirm")
+        confirmation.journal()
+    history = read_history(folder)
+    page = page_of(history)
+    second = record.ranking()[1]
+    assert (history.confirmation is not None) == is_of_these
+    assert (f"trial {second.number}, mean val_loss 0.402500" in page) == is_of_these
+    assert ('<section id="confirmed">' in page) == is_of_these
 
 
 def test_what_is_far_worse_than_most_does_not_flatten_the_others() -> None:

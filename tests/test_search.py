@@ -214,14 +214,12 @@ def test_each_trial_is_a_run_at_weights_and_biases_and_the_winner_an_artifact_of
     search: dict[str, Any],
 ) -> None:
     out = search["out"]
-    ids = {
-        trial.name: {path.name.rpartition("-")[2] for path in trial.glob("wandb/offline-run-*")}
-        for trial in (out / "trials").iterdir()
-    }
-    assert [len(found) for found in ids.values()] == [1] * 5
-    (last,) = out.glob("wandb/offline-run-*")
-    assert len(set.union({last.name.rpartition("-")[2]}, *ids.values())) == 6
-    assert (out / "best" / BEST).name.encode() in next(last.glob("*.wandb")).read_bytes()
+    logs = "wandb/offline-run-*/run-*.wandb"  # a folder each time one goes on; the run's id below
+    ids = [{log.name for log in trial.glob(logs)} for trial in (out / "trials").iterdir()]
+    assert [len(found) for found in ids] == [1] * 5
+    (last,) = out.glob(logs)
+    assert len(set.union({last.name}, *ids)) == 6
+    assert (out / "best" / BEST).name.encode() in last.read_bytes()
 
 
 def test_each_trial_has_files_of_tensorboard(search: dict[str, Any]) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from test_record import epoch
 from test_terminal import three_trials
@@ -11,9 +13,15 @@ from test_terminal import three_trials
 from search.budget import Budget
 from search.domains import Range
 from search.record import Record
-from search.study import STUDY, StudyMirror, load_study
+from search.study import STUDY, StudyMirror
 
 AXES = {"optim.lr": Range("float", 2e-4, 1e-2, log=True)}
+
+
+def load_study(run_dir: Path) -> optuna.Study:
+    """As a user would."""
+    storage = JournalStorage(JournalFileBackend(str(run_dir / STUDY)))
+    return optuna.load_study(study_name=None, storage=storage)
 
 
 def mirrored(record: Record) -> list[tuple[TrialState, float, dict[int, float], float | None]]:
