@@ -49,13 +49,15 @@ def copy_files(training: Training, config: TrainConfig, data: str, *, is_last: b
     return Files(best, list(training.curve), resume)
 
 
-def write_files(files: Files, run_dir: Path) -> None:
-    """The best checkpoint first and the resume state last: a kill in between repeats the epoch."""
+def write_files(files: Files, run_dir: Path, saved: Callable[[], None]) -> None:
+    """The best checkpoint first and the resume state last: a kill in between repeats the epoch.
+    Then `saved` is called."""
     if files.best is not None:
         save_checkpoint(files.best, run_dir / BEST)
     save_curve(files.curve, run_dir)
     if files.resume is not None:
         save_checkpoint(files.resume, run_dir / RESUME)
+    saved()
 
 
 @contextmanager

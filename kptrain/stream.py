@@ -12,7 +12,7 @@ CPU the resumed run equals the uninterrupted one bit for bit.
 
 import math
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,7 @@ def fit(
     known: int | None = None,
     until: int | None = None,
     wait: float = 0.0,
+    saved: Callable[[], None] = lambda: None,
     progress: bool = False,
 ) -> Generator[EpochReport, None, None]:
     """Train, validate and save, epoch by epoch; with `until` only up to that epoch, from where
@@ -51,7 +52,8 @@ def fit(
 
     A run that is resumed yields what it trains. With `known` epochs it yields those after them:
     what is saved of them as it was, and what has to be trained again for them not a second time.
-    `wait` seconds for another process that holds `run_dir`.
+    `wait` seconds for another process that holds `run_dir`. `saved` is called by the thread that
+    writes, whenever an epoch's files are on disk.
 
     Writes into `run_dir`: `config.yaml`, `metrics.csv`, `timing.csv`, the best checkpoint by
     `checkpoint.metric`, and the state to resume from. Sets for the whole process torch's number of
@@ -66,7 +68,9 @@ def fit(
     device = find_device(config)
     with only_user_of(run_dir, wait):
         last = min(config.train.epochs, until or config.train.epochs)
-        with closing(_fit(config, run_dir, device, resume, known, last, progress)) as reports:
+        with closing(
+            _fit(config, run_dir, device, resume, known, last, saved, progress)
+        ) as reports:
             for report in reports:
                 if known is None or known < report.epoch <= last:
                     yield report
@@ -79,6 +83,7 @@ def _fit(
     resume: bool,
     known: int | None,
     last: int,
+    saved: Callable[[], None],
     progress: bool,
 ) -> Generator[EpochReport, None, None]:
     state = saved_state(config, run_dir, resume)
@@ -97,7 +102,7 @@ def _fit(
                 report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
                 training.curve.append(report)
                 files = copy_files(training, config, data, is_last=epoch == last)
-            write(partial(write_files, files, run_dir))
+            write(partial(write_files, files, run_dir, saved))
             if epoch == last:
                 write(lambda: None)  # which waits for the files
             yield report

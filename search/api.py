@@ -21,11 +21,11 @@ def run_search(
     address: str | None = None,
     quiet: bool = False,
 ) -> History:
-    """Search the file of a space into a new folder `out`; returns what it came to.
+    """Search the file of a space into a new folder or URL `out`; returns what it came to.
 
     A `Space` stands for its file, which is read again. `data`: a folder with COCO, or `embedded`;
     `settings`: fixed for all trials, by their dotted path; `trials`: instead of the space's;
-    `address`: of a running Ray cluster. `out/best` holds the winner.
+    `address`: of a running Ray cluster. Its `best` holds the winner.
 
     Raises: KptrainError, as the command's errors.
     """
@@ -40,4 +40,4 @@ def run_search(
         search = begin(parse_arguments(arguments))
     assert search is not None  # as no plan was asked for
     run(search, address, way)
-    return read_history(Path(out))
+    return read_history(search.folder)

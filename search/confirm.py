@@ -50,7 +50,8 @@ class Confirmation(Record):
     """A record of its own, in `<run>/confirm`: one training for each setting and seed."""
 
     def __init__(self, search: Record, how: Confirm, seeds: list[int]) -> None:
-        super().__init__(search.run_dir / "confirm", search.metric)
+        storage = None if search.storage is None else search.storage.below("confirm")
+        super().__init__(search.run_dir / "confirm", search.metric, storage=storage)
         self.search = search
         self.title = f"{search.run_dir.name}-confirm"
         self.seeds = seeds
@@ -72,8 +73,10 @@ class Confirmation(Record):
         path = self.run_dir / JOURNAL
         if path.exists() and read_events(path)[:1] != [first]:
             shutil.rmtree(self.run_dir)
+            if self.storage is not None:
+                self.storage.clear()
         self.run_dir.mkdir(exist_ok=True)
-        journal = Journal(path)
+        journal = Journal(path, None if self.storage is None else self.storage.grow)
         journal.write(first)
         return journal
 

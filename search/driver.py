@@ -125,6 +125,7 @@ class _Run:
             "title": f"trial {trial.label:>03} {axis_values(trial.settings)}",
             "settings": trial.config.model_dump(mode="json"),
             "run_dir": str(trial.run_dir),
+            "storage": None if trial.storage is None else trial.storage.url,
             "epoch": len(trial.curve),
             "rungs": state.asha.epochs(),
             "search": state.record.title,

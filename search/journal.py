@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,13 @@ Event = dict[str, Any]
 class Journal:
     """Open for writing, after what it holds already."""
 
-    def __init__(self, path: Path) -> None:
-        """Raises: CheckpointError if what it holds is damaged elsewhere than in its last line."""
+    def __init__(self, path: Path, send: Callable[[Path], None] | None = None) -> None:
+        """send: called with the path when a line has been added.
+
+        Raises: CheckpointError if what it holds is damaged elsewhere than in its last line.
+        """
         self.path = path
+        self._send = send
         lines = _whole_lines(path) if path.exists() else []
         self._written = deque(enumerate(lines, 1))
         self._size = sum(map(len, lines))
@@ -66,6 +70,8 @@ class Journal:
             ) from None
         self._size += len(line)
         self._sum = total
+        if self._send is not None:
+            self._send(self.path)
 
 
 def read_events(path: Path) -> list[Event]:

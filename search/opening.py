@@ -4,10 +4,11 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
@@ -21,6 +22,7 @@ from kptrain.resolve import change, flatten, resolve, settings_of
 from search.budget import Budget
 from search.journal import JOURNAL, Event, Journal, read_events
 from search.space import Space, read_space, with_budget
+from search.storage import Storage, url_name
 from search.warm import PastSearch, PastTrial
 
 FORMAT = 1
@@ -53,6 +55,12 @@ class Search:
         """When, in UTC."""
         return str(self.first["started"])
 
+    @cached_property
+    def storage(self) -> Storage | None:
+        """Where the folder is, too, if it was begun at a URL. Raises: SettingsError."""
+        url = self.first.get("storage")
+        return None if url is None else Storage(str(url))
+
     @property
     def wandb_id(self) -> str:
         """Of the run at Weights & Biases that has the promoted checkpoint: the same on resuming."""
@@ -60,7 +68,11 @@ class Search:
 
 
 def begin_search(
-    folder: Path, space: Space, base: TrainConfig, past: Sequence[PastSearch]
+    folder: Path,
+    space: Space,
+    base: TrainConfig,
+    past: Sequence[PastSearch],
+    url: str | None = None,
 ) -> Search:
     """Make the folder; as it gets its name at last, it is there with all this, or not at all."""
     trials = tuple(trial for search in past for trial in search.trials)
@@ -72,6 +84,7 @@ def begin_search(
         "space": space.text,
         "budget": _parts(space),
         "base": settings_of(base),
+        "storage": url,
         "warm_from": [str(search.folder.absolute()) for search in past],
         "past": [asdict(trial) for trial in trials],
     }
@@ -84,6 +97,38 @@ def begin_search(
     hidden.rename(folder)
     flush(folder.parent)  # the new name
     return Search(folder.absolute(), space, base, trials, first)
+
+
+def fetch_search(url: str) -> Path:
+    """The folder in `runs` where the search at a URL is worked on, as far as it is at the URL.
+
+    Raises: CheckpointError, SettingsError.
+    """
+    storage = Storage(url)
+    storage.check()
+    there = storage.read(JOURNAL)
+    if there is None:
+        raise CheckpointError(
+            f"{url}: must be the folder of a search, but holds no {JOURNAL}; correct it"
+        )
+    folder = Path("runs") / url_name(url)
+    if not folder.exists():
+        hidden = folder.with_name(f".{folder.name}.tmp")
+        shutil.rmtree(hidden, ignore_errors=True)
+        storage.fetch(hidden, skip=_is_of_a_trial)
+        hidden.rename(folder)
+        return folder
+    path = folder / JOURNAL
+    here = path.read_bytes() if path.exists() else b""
+    here = here[: here.rfind(b"\n") + 1]
+    if not here or not (there.startswith(here) or here.startswith(there)):
+        raise CheckpointError(
+            f"{folder}: must hold the search of {url}, which is worked on there, but holds "
+            f"another; move it away, or go on from another folder"
+        )
+    if len(there) > len(here):
+        storage.fetch(folder, skip=_is_of_a_trial)
+    return folder
 
 
 def open_search(
@@ -135,8 +180,8 @@ def journal_of(search: Search, fingerprints: Mapping[SplitName, str]) -> Iterato
             f"{search.base.data.root} holds other data; name the first with --data"
         )
     try:
-        with held(search.folder / LOCK):
-            journal = Journal(search.folder / JOURNAL)
+        with held(search.folder / LOCK), _sent(search):
+            journal = Journal(search.folder / JOURNAL, _sender(search))
             journal.write(search.first)
             journal.write({"at": 0.0, "event": "data", "fingerprints": dict(fingerprints)})
             yield journal
@@ -145,6 +190,34 @@ def journal_of(search: Search, fingerprints: Mapping[SplitName, str]) -> Iterato
             f"{search.folder}: must not be in use, but {error} searches there; wait for it, or "
             f"end it"
         ) from None
+
+
+@contextmanager
+def _sent(search: Search) -> Iterator[None]:
+    """What the search has written is at its URL, too, if it has one."""
+    if (storage := search.storage) is None:
+        yield
+        return
+    storage.grow(search.folder / JOURNAL)  # first, as it says whether another command is there
+    storage.send(search.folder, skip=_is_of_a_trial_or_sent)
+    try:
+        yield
+    finally:
+        storage.send(search.folder, skip=_is_of_a_trial_or_sent)
+
+
+def _sender(search: Search) -> Callable[[Path], None] | None:
+    return None if search.storage is None else search.storage.grow
+
+
+def _is_of_a_trial(name: PurePosixPath) -> bool:
+    """Whether a file is a trial's, which sends it itself, or Ray's."""
+    kind = name.parts[0]
+    return kind == "ray" or (kind in ("trials", "confirm") and len(name.parts) > 2)
+
+
+def _is_of_a_trial_or_sent(name: PurePosixPath) -> bool:
+    return name.name == JOURNAL or _is_of_a_trial(name)
 
 
 def with_space(search: Search, space: Space) -> Search:

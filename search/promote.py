@@ -34,11 +34,13 @@ def as_saved(winner: TrialRecord, metric: Metric) -> TrialRecord:
 
     Raises: CheckpointError if the trial's checkpoint cannot be seen from here.
     """
+    if winner.storage is not None:
+        winner.storage.fetch(winner.run_dir)
     checkpoint = winner.run_dir / BEST
     if not checkpoint.is_file():
         raise CheckpointError(
             f"{checkpoint}: the winner's checkpoint must be readable here, but is not; on a "
-            f"cluster --out must lie on a path that all nodes share"
+            f"cluster --out must lie on a path that all nodes share, or be a URL"
         )
     kept = load_checkpoint(checkpoint, {"metrics": dict})["metrics"]
     if kept[metric] == winner.best(metric):

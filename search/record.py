@@ -12,6 +12,7 @@ from kptrain.checkpoint import BEST, RESUME, temporary_of
 from kptrain.config import Metric, TrainConfig, best_is_max
 from kptrain.curve import EpochReport
 from kptrain.resolve import settings_of
+from search.storage import Storage
 
 State = Literal["waiting", "running", "paused", "completed", "stopped", "failed", "interrupted"]
 UNDER_WAY = ("waiting", "running", "paused")
@@ -41,6 +42,8 @@ class TrialRecord:
     run_dir: Path
     label: str
     """What the user calls it."""
+    storage: Storage | None = None
+    """Where its folder is, if not on a disk that all nodes share."""
     state: State = "waiting"
     curve: list[EpochReport] = field(default_factory=list)
     error: str = ""
@@ -62,19 +65,27 @@ class TrialRecord:
 class Record:
     """All trials of a search; `save` writes its table, `sweep` removes checkpoints."""
 
-    def __init__(self, run_dir: Path, metric: Metric, keep: int = 1) -> None:
+    def __init__(
+        self, run_dir: Path, metric: Metric, keep: int = 1, storage: Storage | None = None
+    ) -> None:
+        """storage: where the folder is, too, if at a URL."""
         self.run_dir = run_dir
+        self.storage = storage
         self.title = run_dir.name  # of the whole, at Weights & Biases
         self.metric = metric
         self._keep = keep
         self.trials: list[TrialRecord] = []
         self._saved = -math.inf
+        self._removed: set[tuple[int, str]] = set()  # at a URL, where asking again costs
 
     def add(self, settings: Mapping[str, Any], config: TrainConfig) -> TrialRecord:
         """A new trial, with its number and its folder."""
         number = len(self.trials)
         label, run_dir = self._name(number)
-        trial = TrialRecord(number, dict(settings), config, run_dir, label)
+        storage = self.storage
+        if storage is not None:
+            storage = storage.below(run_dir.relative_to(self.run_dir).as_posix())
+        trial = TrialRecord(number, dict(settings), config, run_dir, label, storage)
         self.trials.append(trial)
         return trial
 
@@ -118,6 +129,9 @@ class Record:
                 for path in (trial.run_dir / name for name in names):
                     path.unlink(missing_ok=True)
                     temporary_of(path).unlink(missing_ok=True)
+                    if trial.storage is not None and (trial.number, path.name) not in self._removed:
+                        trial.storage.remove(path.name)
+                        self._removed.add((trial.number, path.name))
 
     def _kept(self) -> list[TrialRecord]:
         """The trials whose best checkpoint stays."""

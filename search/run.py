@@ -43,10 +43,9 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")
     parser.add_argument(
         "--resume",
-        type=Path,
         metavar="DIR",
-        help="go on with the search in this folder, whatever ended it; with --trials and its like "
-        "beyond its budget",
+        help="go on with the search in this folder or at this URL, whatever ended it; with "
+        "--trials and its like beyond its budget",
     )
     parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
     parser.add_argument(
@@ -65,7 +64,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         metavar="DIR",
         help="an earlier search of the same training to learn from; may be given several times",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder to make (default: in runs)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder to make (default: in runs), or a URL such as s3://bucket/name, to which all "
+        "is written as well",
+    )
     parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
         "--plan", action="store_true", help="check everything, say what it can cost, and stop"
@@ -138,12 +142,7 @@ def begin(arguments: argparse.Namespace) -> "Search | None":
     from search.opening import begin_search  # noqa: PLC0415  (see above)
     from search.warm import read_past_searches  # noqa: PLC0415  (see above)
 
-    if ":/" in str(arguments.out):
-        raise SettingsError(
-            f"--out: must be a path, but got {arguments.out}; on a cluster, one that all nodes "
-            f"share and have mounted"
-        )
-    out = arguments.out or Path("runs") / time.strftime(f"{space.path.stem}-%Y%m%d-%H%M%S")
+    out, url = _where(arguments.out or time.strftime(f"runs/{space.path.stem}-%Y%m%d-%H%M%S"))
     if out.exists():
         raise SettingsError(
             f"--out: must be a folder that does not exist yet, but {out} does; choose another, or "
@@ -153,7 +152,27 @@ def begin(arguments: argparse.Namespace) -> "Search | None":
     past = read_past_searches(arguments.warm_from, space, base)
     for search in past:
         print(f"Warm      {search}")
-    return None if arguments.plan else begin_search(out, space, base, past)
+    return None if arguments.plan else begin_search(out, space, base, past, url)
+
+
+def _where(out: str) -> tuple[Path, str | None]:
+    """The folder to work in, and its URL if it has one.
+
+    Raises: SettingsError if nothing can be written there, or there is a search already.
+    """
+    from search.journal import JOURNAL  # noqa: PLC0415  (see above)
+    from search.storage import Storage, is_url, url_name  # noqa: PLC0415  (see above)
+
+    if not is_url(out):
+        return Path(out), None
+    storage = Storage(out)
+    storage.check()
+    if storage.read(JOURNAL) is not None:
+        raise SettingsError(
+            f"--out: must be a folder that does not exist yet, but at {out} is a search; choose "
+            f"another, or go on with it by --resume {shlex.quote(out)}"
+        )
+    return Path("runs") / url_name(out), out
 
 
 def _resumed(arguments: argparse.Namespace) -> "Search | None":
@@ -165,9 +184,12 @@ def _resumed(arguments: argparse.Namespace) -> "Search | None":
                 f"{option}: must not come with --resume, as the search goes on with what it began "
                 f"with; leave it out, or begin another search"
             )
-    from search.opening import open_search, with_space  # noqa: PLC0415  (see above)
+    from search.opening import fetch_search, open_search, with_space  # noqa: PLC0415  (see above)
+    from search.storage import is_url  # noqa: PLC0415  (see above)
 
-    search = open_search(arguments.resume, arguments.space, _budget(arguments), arguments.data)
+    folder = arguments.resume
+    folder = fetch_search(folder) if is_url(folder) else Path(folder)
+    search = open_search(folder, arguments.space, _budget(arguments), arguments.data)
     space = _planned(search.space, search.base, arguments.address)
     return None if arguments.plan else with_space(search, space)
 
@@ -217,7 +239,7 @@ def run(search: "Search", address: str | None, way: Way) -> int:
     fingerprints = {name: pack.fingerprint for name, pack in packs.items()}
     space, base = search.space, search.base
     with journal_of(search, fingerprints) as journal:
-        record = Record(search.folder, space.metric, space.keep)
+        record = Record(search.folder, space.metric, space.keep, search.storage)
         state = search_state(search, record, searcher_of(search), journal)
         if state.redo():
             state.resume(space)
@@ -255,7 +277,8 @@ def _run_all(
     from search.study import StudyMirror  # noqa: PLC0415  (see above)
 
     space, base = search.space, search.base
-    print(f"Results   {_as_given(search.folder) / 'trials.csv'}", flush=True)
+    url = "" if search.storage is None else f", and at {search.storage.url}"
+    print(f"Results   {_as_given(search.folder) / 'trials.csv'}{url}", flush=True)
     with RayOnDemand(address, uses_gpus=base.train.device != "cpu") as ray:
         if state.has_work():
             ray.start()

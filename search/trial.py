@@ -1,6 +1,7 @@
 """One trial as Ray Tune runs it: an actor that reads the stream of `fit`."""
 
 import platform
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from kptrain.curve import EpochReport
 from kptrain.device import describe_device, release_memory
 from kptrain.errors import DataError, KptrainError, WeightsError
 from kptrain.loggers import log_reports
-from kptrain.run_folder import CONFIG
+from kptrain.run_folder import CONFIG, only_user_of
 from kptrain.stream import fit
+from search.storage import Storage
 
 OWN_SHARE = 0.95
 """Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
@@ -27,7 +29,8 @@ class KeypointTrial(tune.Trainable):
 
     Its config: `settings` (all of a TrainConfig), `run_dir`, `title`, `search`, `wandb_id`, `cpu`
     (cores) and `gpu` (the share of one); `epoch`, the last one that the search knows; `rungs`, the
-    epochs after which it is put down, whole on disk, as another process may take it up.
+    epochs after which it is put down, whole on disk, as another process may take it up; `storage`,
+    the URL of what `run_dir` is only this node's copy of while it trains, or None.
     """
 
     @classmethod
@@ -55,11 +58,14 @@ class KeypointTrial(tune.Trainable):
         self._own = config
         self._train_config = TrainConfig.model_validate(config["settings"])
         self._device = describe_device(self._train_config)
+        self._remote = None if config["storage"] is None else Storage(config["storage"])
         self._take_up(config["epoch"])
 
     def _take_up(self, epoch: int) -> None:
         """Open the training after an epoch, up to its next rung, from whatever is safe of it."""
         run_dir = Path(self._own["run_dir"])
+        if self._remote is not None:
+            _fetch(self._remote, run_dir)
         self._until = next((rung for rung in self._own["rungs"] if rung > epoch), None)
         reports = fit(
             self._train_config,
@@ -68,6 +74,7 @@ class KeypointTrial(tune.Trainable):
             known=epoch,
             until=self._until,
             wait=PATIENCE,
+            saved=self._send_epoch,
         )
         self._reports: Generator[EpochReport, None, None] | None = log_reports(
             reports,
@@ -94,17 +101,35 @@ class KeypointTrial(tune.Trainable):
         return {**vars(report), "done": done, "node_host": platform.node(), "device": self._device}
 
     def _put_down(self) -> None:
-        """Let go of the training and its folder; what it leaves is on disk."""
+        """Let go of the training and its folder; what it leaves is on disk, or at its URL alone."""
         reports, self._reports = self._reports, None
         if reports is not None:
             reports.close()
+            if self._remote is not None:
+                self._remote.send(Path(self._own["run_dir"]))
+                shutil.rmtree(self._own["run_dir"])
         del reports
         release_memory()
 
+    def _send_epoch(self) -> None:
+        if self._remote is not None:  # what loggers write, when they have finished
+            run_dir = Path(self._own["run_dir"])
+            self._remote.send(run_dir, skip=lambda name: len(name.parts) > 1)
+
     def cleanup(self) -> None:
-        if self._reports is not None:
-            self._reports.close()
+        self._put_down()
 
     def __repr__(self) -> str:
         """How the dashboard lists the actor; it asks once."""
         return f"{self._first}, and later ones: see its log"
+
+
+def _fetch(storage: Storage, run_dir: Path) -> None:
+    """What is safe of a trial, instead of what a killed process may have left on this node."""
+    with only_user_of(run_dir, PATIENCE):
+        for path in run_dir.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.startswith("."):  # the lock
+                path.unlink()
+        storage.fetch(run_dir)

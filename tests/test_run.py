@@ -106,7 +106,7 @@ def test_an_existing_folder_is_never_written_into(
         (["--resume", "x", "--out", "y"], "--out: must not come with --resume, as"),
         (["--resume", "x", "--warm-from", "y"], "--warm-from: must not come with --resume, as"),
         (["--resume", "x"], "x/journal.jsonl: must be the journal of a search, but cannot be read"),
-        (["space.yaml", "--out", "s3://bucket/x"], "--out: must be a path, but got s3:/bucket/x"),
+        (["space.yaml", "--out", "nope://bucket/x"], "nope://bucket/x: must be a URL that pyarrow"),
     ],
 )
 def test_what_is_neither_a_new_search_nor_one_to_go_on_with_is_one_line_and_exit_code_2(

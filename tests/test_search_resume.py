@@ -1,5 +1,6 @@
 """Real searches that are killed, interrupted or lose a node, and go on."""
 
+import csv
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,11 +48,11 @@ def table(out: Path) -> list[dict[str, str]]:
     return [{name: row[name] for name in row if name not in TIMES} for row in rows(out)]
 
 
-def start(folder: Path, *arguments: object) -> subprocess.Popen[bytes]:
+def start(folder: Path, *arguments: object, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """A search in a group of processes of its own, so that all of it can be killed."""
     with (folder / "log").open("ab") as log:
         return subprocess.Popen(
-            command("search.run", *arguments),
+            [*before, *command("search.run", *arguments)],
             cwd=folder,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -206,27 +207,63 @@ def three_nodes() -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         cluster.communicate("stop\n")
 
 
-def test_a_node_that_dies_costs_its_trials_at_most_their_epoch(tmp_path: Path) -> None:
+OWN_DISK = ("unshare", "-m", "sh", "-c", 'mount -t tmpfs none runs && exec "$@"', "sh")
+"""Before a command: its folder `runs` is empty, and no other process sees it."""
+
+
+def test_neither_a_node_nor_the_disk_of_the_command_is_missed_where_results_go_to_a_url(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "runs").mkdir()
+    if subprocess.run([*OWN_DISK, "true"], check=False, cwd=tmp_path).returncode:
+        pytest.skip("no disk can be mounted for one process alone here")
     base = SMALL | {"train": {"epochs": 12}}
     space = write_space(tmp_path, base=base, trials=3, asha={"grace_epochs": 12})
-    out = tmp_path / "out"
+    out = tmp_path / "lr"
     with three_nodes() as (address, cluster):
-        search = start(tmp_path, space, "--data", "embedded", "--address", address, "--out", "out")
+        there = ["--address", address]
+        begin = [space, "--data", "embedded", *there, "--out", out.as_uri()]
+        search = start(tmp_path, *begin, before=OWN_DISK)
         wait_for(out, 4)
         assert cluster.stdin is not None
         for order in ("kill\n", "add\n"):
             cluster.stdin.write(order)
             cluster.stdin.flush()
-        assert search.wait(150) == 0, (tmp_path / "log").read_text()
+        wait_for(out, 1, "again")
+        wait_for(out, 12)
+        search.kill()
+        search.wait()
         large = write_space(tmp_path, trials=2, resources={"cpu": 2})
-        options = ["--data", "embedded", "--address", address, "--out", "large"]
+        options = ["--data", "embedded", *there, "--out", "large"]
         too_large = run("search.run", large, *options, cwd=tmp_path)
-    assert too_large.returncode == 2
+        again = run("search.run", *begin, cwd=tmp_path)
+        search = start(tmp_path, "--resume", out.as_uri(), *there, before=OWN_DISK)
+        assert search.wait(150) == 0, (tmp_path / "log").read_text()
+    assert too_large.returncode == again.returncode == 2
     assert "must fit into one node of the cluster, but none has 2 CPU" in too_large.stderr
+    assert f"but at {out.as_uri()} is a search; choose another" in again.stderr
     said = (tmp_path / "log").read_text()
     assert len(re.findall(r"goes on after epoch \d+: the trial's process died", said)) == 1
     assert [int(row["epoch"]) for row in rows(out)] == 3 * list(range(1, 13))
     assert {row["state"] for row in rows(out)} == {"completed"}
+    # What was safe was not trained again: of each trial that was hit at most the epoch before.
+    told = {(row["trial"], row["epoch"]): row["seconds"] for row in rows(out)}
+    safe = {(trial, epoch): seconds for trial, epoch, seconds in timings(out / "trials")}
+    assert safe.keys() == told.keys()
+    assert len([key for key in told if safe[key] != told[key]]) <= 3
+    (winner,) = out.glob("trials/*/*.pth")
+    assert winner.read_bytes() == (out / "best" / winner.name).read_bytes()
+    assert list(out.rglob("resume.pt")) == []
+    assert {path.name for path in out.iterdir()} >= {"space.yaml", "report.html", "importance.csv"}
+    assert list((tmp_path / "runs" / "lr" / "trials").iterdir()) == []  # the nodes' disk
+
+
+def timings(trials: Path) -> Iterator[tuple[str, str, str]]:
+    """Trial, epoch and seconds, of all that the trials themselves have kept."""
+    for path in trials.glob("*/timing.csv"):
+        with path.open() as file:
+            for row in csv.DictReader(file):
+                yield str(int(path.parent.name)), row["epoch"], row["seconds"]
 
 
 def test_two_searches_at_once_build_one_pack(
