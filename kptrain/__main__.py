@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from kptrain.checkpoint import BEST, RESUME
 from kptrain.config import TrainConfig
@@ -34,7 +34,7 @@ from kptrain.strict_yaml import read_yaml
 say = partial(print, flush=True)  # a log file shows each line when it is said
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain",
         description="Train a COCO keypoint model and report val_loss, val_oks and val_ap each "
@@ -58,7 +58,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         action="store_true",
         help="go on with the run in --out, with the settings kept there unless CONFIG is given",
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def read_settings(arguments: argparse.Namespace) -> TrainConfig:
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     if arguments and arguments[0] in COMMANDS:
         return _exit_code(lambda: run_command(arguments[0], arguments[1:]), None)
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     out = parsed.out or Path("runs") / time.strftime("kptrain-%Y%m%d-%H%M%S")
     return _exit_code(lambda: _train(parsed, out), out)
 
@@ -158,5 +158,10 @@ def line(report: EpochReport, config: TrainConfig) -> str:
     )
 
 
-if __name__ == "__main__":
+def script() -> NoReturn:
+    """The command with its arguments, as it is installed."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    script()

@@ -33,7 +33,7 @@ NAMES = (
 )
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain evaluate",
         description="Print COCO's ten numbers of a checkpoint, and write its detections as COCO's "
@@ -48,12 +48,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="results (default: results.json beside CHECKPOINT)"
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def evaluate(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     model, config = load_model(parsed.checkpoint)
     root = find_root(config.data.root if parsed.data is None else parsed.data)
     told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}

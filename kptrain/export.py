@@ -44,7 +44,7 @@ class FromPixels(nn.Module):
         return heatmaps
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain export",
         description="Write a checkpoint as ONNX (opset 18): RGB from 0 to 255, (N, 3, H, W) "
@@ -53,12 +53,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("out", type=Path, metavar="MODEL.onnx")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def export(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, SettingsError."""
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     difference = export_model(parsed.checkpoint, parsed.out)
     print(f"{parsed.out}: differs from torch by at most {difference:.1e}")
 

@@ -22,7 +22,7 @@ from kptrain.views import PEAK_MARGIN, Frame, person_frame
 Box = tuple[float, float, float, float]
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain predict",
         description="Find the 17 keypoints of persons in pictures, and draw them beside each "
@@ -41,12 +41,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: beside)")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--json", action="store_true", help="print the keypoints, a line a picture")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def predict(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     boxes = [_box(text) for text in parsed.box]
     drawings = [_drawing(path, parsed.out) for path in parsed.images]
     for path, drawn in zip(parsed.images, drawings, strict=True):

@@ -24,7 +24,7 @@ NOWHERE = -1e3
 """Where a joint of nobody is drawn: outside of the picture."""
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain show",
         description="Draw samples of the first epoch with their targets, as the settings have "
@@ -36,12 +36,12 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], metavar="path=value")
     parser.add_argument("--number", type=int, default=6, metavar="N", help="of samples")
     parser.add_argument("--out", type=Path, default=Path("targets.png"), metavar="PNG")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def show(arguments: list[str]) -> None:
     """Run the command. Raises: SettingsError, DataError."""
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     if parsed.number < 1:
         raise SettingsError(f"--number: must be 1 or more, but got {parsed.number}")
     said = flatten(read_yaml(parsed.config)) if parsed.config else {}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.history import History, read_history
-from search.run import begin, parse_arguments, run
+from search.run import begin, build_parser, run
 from search.space import Space
 from search.way import Way
 
@@ -37,7 +37,7 @@ def run_search(
         arguments += ["--set", f"{name}={json.dumps(value)}"]
     way = Way("quiet" if quiet else "auto")
     with way.by_the_way():
-        search = begin(parse_arguments(arguments))
+        search = begin(build_parser().parse_args(arguments))
     assert search is not None  # as no plan was asked for
     run(search, address, way)
     return read_history(search.folder)

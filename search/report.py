@@ -6,6 +6,7 @@ Reads the folder alone: the search may run, have been killed, or be at its end.
 import argparse
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from kptrain.errors import KptrainError
 from search.history import read_history
@@ -39,19 +40,19 @@ def _replace(path: Path, content: bytes) -> None:
     temporary.replace(path)
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.report",
         description="Draw what a search came to so far: DIR/report.html, which opens offline, and "
         "DIR/report.png. The search may be running, killed or finished.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     try:
         print(write_report(parsed.folder))
     except (KptrainError, OSError) as error:
@@ -60,5 +61,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def script() -> NoReturn:
+    """The command with its arguments, as it is installed."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    script()

@@ -7,7 +7,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from kptrain.config import TrainConfig
 from kptrain.errors import KptrainError, SettingsError, TrainingError
@@ -33,7 +33,7 @@ INTERRUPTED = 130
 # Torch, Optuna and Ray take seconds to import: a slip in the space file is answered before.
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.run",
         description="Search the settings of a keypoint training: Ray Tune runs the trials, Optuna "
@@ -82,7 +82,7 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
         help="an object a line on standard output, one for each event and one for the result; what "
         "people read goes to standard error",
     )
-    return parser.parse_args(arguments)
+    return parser
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +122,7 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float]:
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     end_at_once()
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     try:
         way = Way("quiet" if parsed.quiet else "json" if parsed.json else "auto")
         with way.by_the_way():
@@ -398,5 +398,10 @@ def _why_none_won(record: "Record", out: Path) -> str:
     return f"{out}: at least one trial must finish an epoch, but none did; the first: {error}"
 
 
-if __name__ == "__main__":
+def script() -> NoReturn:
+    """The command with its arguments, as it is installed."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    script()

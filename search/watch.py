@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 from rich.live import Live
@@ -52,18 +53,18 @@ def _is_running(folder: Path) -> bool:
         return True
 
 
-def parse_arguments(arguments: list[str]) -> argparse.Namespace:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.watch",
         description="Follow a search from another terminal, until nobody runs it.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
-    parsed = parse_arguments(arguments)
+    parsed = build_parser().parse_args(arguments)
     try:
         watch(parsed.folder)
     except (KptrainError, OSError) as error:
@@ -74,5 +75,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def script() -> NoReturn:
+    """The command with its arguments, as it is installed."""
     sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    script()
