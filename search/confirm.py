@@ -72,9 +72,9 @@ class Confirmation(Record):
         first = self.first_line()
         path = self.run_dir / JOURNAL
         if path.exists() and read_events(path)[:1] != [first]:
-            shutil.rmtree(self.run_dir)
             if self.storage is not None:
                 self.storage.clear()
+            shutil.rmtree(self.run_dir)  # last, as it is asked above
         self.run_dir.mkdir(exist_ok=True)
         journal = Journal(path, None if self.storage is None else self.storage.grow)
         journal.write(first)

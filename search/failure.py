@@ -9,6 +9,7 @@ from ray.tune.experiment import Trial
 
 from kptrain.errors import KptrainError, OutOfMemoryError, TrainingError
 from search.state import Cause
+from search.storage import StorageError
 
 DIED = (
     ray.exceptions.RayActorError,
@@ -33,7 +34,8 @@ def kind_of(error: BaseException) -> Cause:
     """Whether another attempt may help: with more memory, or in another process."""
     if isinstance(error, OutOfMemoryError):
         return "memory"
-    is_lost = isinstance(error, DIED) and not _failed_at_start(str(error))
+    is_dead = isinstance(error, DIED) and not _failed_at_start(str(error))
+    is_lost = is_dead or isinstance(error, StorageError)  # which may be in reach again
     return "lost" if is_lost else "own"
 
 

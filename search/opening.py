@@ -22,7 +22,7 @@ from kptrain.resolve import change, flatten, resolve, settings_of
 from search.budget import Budget
 from search.journal import JOURNAL, Event, Journal, read_events
 from search.space import Space, read_space, with_budget
-from search.storage import Storage, url_name
+from search.storage import Storage, StorageError, url_name
 from search.warm import PastSearch, PastTrial
 
 FORMAT = 1
@@ -45,6 +45,8 @@ class Search:
     """The first line of its journal."""
     fingerprints: Mapping[SplitName, str] | None = None
     """Of the data of its trials, by split; None as long as it is not known."""
+    url: str | None = None
+    """Where the folder is, too."""
 
     @property
     def warm_from(self) -> list[str]:
@@ -57,9 +59,8 @@ class Search:
 
     @cached_property
     def storage(self) -> Storage | None:
-        """Where the folder is, too, if it was begun at a URL. Raises: SettingsError."""
-        url = self.first.get("storage")
-        return None if url is None else Storage(str(url))
+        """At its URL, if it has one. Raises: SettingsError."""
+        return None if self.url is None else Storage(self.url)
 
     @property
     def wandb_id(self) -> str:
@@ -96,7 +97,7 @@ def begin_search(
     Journal(hidden / JOURNAL).write(first)
     hidden.rename(folder)
     flush(folder.parent)  # the new name
-    return Search(folder.absolute(), space, base, trials, first)
+    return Search(folder.absolute(), space, base, trials, first, url=url)
 
 
 def fetch_search(url: str) -> Path:
@@ -116,7 +117,7 @@ def fetch_search(url: str) -> Path:
         hidden = folder.with_name(f".{folder.name}.tmp")
         shutil.rmtree(hidden, ignore_errors=True)
         storage.fetch(hidden, skip=_is_of_a_trial)
-        hidden.rename(folder)
+        hidden.rename(folder)  # it is there with all this, or not at all
         return folder
     path = folder / JOURNAL
     here = path.read_bytes() if path.exists() else b""
@@ -127,15 +128,21 @@ def fetch_search(url: str) -> Path:
             f"another; move it away, or go on from another folder"
         )
     if len(there) > len(here):
-        storage.fetch(folder, skip=_is_of_a_trial)
+        storage.fetch(folder, skip=lambda name: str(name) == JOURNAL or _is_of_a_trial(name))
+        storage.fetch_file(JOURNAL, folder)  # last, as it is asked above
     return folder
 
 
 def open_search(
-    folder: Path, given: Path | None, budget: Mapping[str, float], data: str | None
+    folder: Path,
+    given: Path | None,
+    budget: Mapping[str, float],
+    data: str | None,
+    url: str | None = None,
 ) -> Search:
     """What a search was begun with. `given`: a space file that the command names; `budget`: the
-    parts of a budget that it changes; `data`: where the data lie now.
+    parts of a budget that it changes; `data`: where the data lie now; `url`: where the folder is
+    now, too, if not where it was.
 
     Raises: CheckpointError, SettingsError.
     """
@@ -165,7 +172,8 @@ def open_search(
         for one in first["past"]
     )
     fingerprints = next((e["fingerprints"] for e in events if e["event"] == "data"), None)
-    return Search(folder.absolute(), space, base, past, first, fingerprints)
+    url = url or first.get("storage")
+    return Search(folder.absolute(), space, base, past, first, fingerprints, url)
 
 
 @contextmanager
@@ -198,12 +206,20 @@ def _sent(search: Search) -> Iterator[None]:
     if (storage := search.storage) is None:
         yield
         return
-    storage.grow(search.folder / JOURNAL)  # first, as it says whether another command is there
-    storage.send(search.folder, skip=_is_of_a_trial_or_sent)
+
+    def send() -> None:
+        storage.grow(search.folder / JOURNAL)  # first, as it says whether another command is there
+        storage.send(search.folder, skip=_is_of_a_trial_or_sent)
+
+    send()
     try:
         yield
-    finally:
-        storage.send(search.folder, skip=_is_of_a_trial_or_sent)
+    except StorageError:  # out of reach, or another's by now
+        raise
+    except BaseException:
+        send()
+        raise
+    send()
 
 
 def _sender(search: Search) -> Callable[[Path], None] | None:

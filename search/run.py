@@ -187,9 +187,9 @@ def _resumed(arguments: argparse.Namespace) -> "Search | None":
     from search.opening import fetch_search, open_search, with_space  # noqa: PLC0415  (see above)
     from search.storage import is_url  # noqa: PLC0415  (see above)
 
-    folder = arguments.resume
-    folder = fetch_search(folder) if is_url(folder) else Path(folder)
-    search = open_search(folder, arguments.space, _budget(arguments), arguments.data)
+    url = arguments.resume if is_url(arguments.resume) else None
+    folder = Path(arguments.resume) if url is None else fetch_search(url)
+    search = open_search(folder, arguments.space, _budget(arguments), arguments.data, url)
     space = _planned(search.space, search.base, arguments.address)
     return None if arguments.plan else with_space(search, space)
 

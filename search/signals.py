@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -34,6 +35,24 @@ def ask_first() -> Iterator[Callable[[], str]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Either signal comes when the block has ended."""
+    if threading.current_thread() is not threading.main_thread():  # which alone is told of them
+        yield
+        return
+    came: list[int] = []
+    ours = [number for number in SIGNALS if signal.getsignal(number) is not None]
+    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)
 
 
 def _end(*_: object) -> None:

@@ -91,8 +91,11 @@ class KeypointTrial(tune.Trainable):
         assert self._reports is not None
         try:
             report = next(self._reports)
-        except (DataError, WeightsError) as error:  # another node may have what this one lacks
-            raise type(error)(f"{error} (on {platform.node()})") from None
+        except BaseException as error:
+            self._reports = None  # it has let go of the folder, which may be another's by now
+            if isinstance(error, DataError | WeightsError):  # another node may have what this lacks
+                raise type(error)(f"{error} (on {platform.node()})") from None
+            raise
         self._epoch = report.epoch
         done = report.epoch == self._train_config.train.epochs
         print(f"epoch {report.epoch}  val_loss {report.val_loss:.6f}", flush=True)

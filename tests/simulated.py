@@ -31,16 +31,18 @@ def simulate(
     killed_after: int | None = None,
     error: str = "",
     more: str = "",
+    url: str | None = None,
 ) -> SearchState:
     """A search in `folder`, two trials at a time; killed after so many epochs of all; every trial
-    fails with `error` before its first epoch where one is given; `more`: of the space file."""
+    fails with `error` before its first epoch where one is given; `more`: of the space file; `url`:
+    where the folder is, too."""
     path = folder.parent / f"{folder.name}.yaml"
     path.write_text(SPACE.format(trials=trials) + more)
     space = read_space(path)
     base = resolve_space(space, {"data.root": "embedded"})
-    search = begin_search(folder, space, base, [])
+    search = begin_search(folder, space, base, [], url)
     with journal_of(search, {"train": "a", "val": "b"}) as journal:
-        record = Record(search.folder, space.metric)
+        record = Record(search.folder, space.metric, storage=search.storage)
         state = search_state(search, record, searcher_of(search), journal)
         _run(state, killed_after, error)
     return state

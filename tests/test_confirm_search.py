@@ -159,7 +159,7 @@ def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_i
 
 def test_a_training_that_fails_only_when_it_is_confirmed_is_named(tmp_path: Path) -> None:
     """Another run lies in the folder of one training before it begins."""
-    space = write_space(tmp_path, trials=2, confirm={"top": 1, "seeds": 2})
+    space = write_space(tmp_path, trials=1, confirm={"top": 1, "seeds": 2})
     blocked: list[Path] = []
 
     def block(_: int, line: str) -> None:

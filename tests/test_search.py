@@ -305,27 +305,6 @@ def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sa
     assert_arrived(tmp_path / "out", ["heatmap.sigma_px", "train.batch_size", "optim.lr"])
 
 
-def test_ctrl_c_keeps_the_table_and_promotes_the_best_so_far(tmp_path: Path) -> None:
-    base = SMALL | {"train": {"epochs": 200}}
-    space = write_space(tmp_path, base=base, trials=2, asha={"grace_epochs": 200})
-
-    pressed: list[int] = []
-
-    def press_ctrl_c(search: int, line: str) -> None:
-        if not pressed and "epoch  3/200" in line:
-            pressed.append(search)
-            os.kill(search, signal.SIGINT)
-
-    done = watch(space, tmp_path, press_ctrl_c)
-    assert done.returncode == 130, done.stdout
-    assert "Traceback" not in done.stdout
-    assert done.stdout.endswith(
-        "Interrupted after 0 of 2 trials. Go on with python -m search.run --resume out\n"
-    )
-    assert {row["state"] for row in rows(tmp_path / "out")} == {"interrupted"}
-    assert (tmp_path / "out" / "best" / BEST).is_file()
-
-
 ONE_GPU = """
 from ray.cluster_utils import Cluster
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})

@@ -18,6 +18,7 @@ import pytest
 import yaml
 from test_search import SMALL, command, rows, run, write_space
 
+from kptrain.checkpoint import BEST
 from search.journal import JOURNAL, read_events
 
 pytestmark = pytest.mark.slow
@@ -173,7 +174,11 @@ def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
     assert search.wait(60) == 130
     said = (tmp_path / "log").read_text()
     assert "Trials end after their current epoch" in said
-    assert said.endswith("Go on with python -m search.run --resume out\n")
+    assert "Traceback" not in said
+    assert said.endswith(
+        "Interrupted after 0 of 5 trials. Go on with python -m search.run --resume out\n"
+    )
+    assert (out / "best" / BEST).is_file()
     resume(out)
     assert table(out) == table(whole)
 

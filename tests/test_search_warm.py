@@ -8,8 +8,8 @@ from test_search import SMALL, rows, run, write_space
 
 pytestmark = pytest.mark.slow
 
-NUM_TRIALS = 11
-"""One more than those that Optuna's TPE draws by chance."""
+NUM_TRIALS = 7
+"""One more than those that are drawn by chance."""
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,17 @@
 """A folder at a URL: what is sent when, and what is refused."""
 
+import _thread
 import os
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kptrain.errors import CheckpointError, SettingsError
-from search.storage import Storage, join, url_name
+from search.storage import Storage, StorageError, join, url_name
 
 
 @pytest.fixture
@@ -40,13 +44,13 @@ def files(folder: Path) -> dict[str, str]:
 def written(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What it writes from now on, in order."""
     names: list[str] = []
-    write = storage._write
+    put = storage._put
 
-    def note(name: str, source: Path) -> None:
+    def note(name: str, content: bytes) -> None:
         names.append(name)
-        write(name, source)
+        put(name, content)
 
-    monkeypatch.setattr(storage, "_write", note)
+    monkeypatch.setattr(storage, "_put", note)
     return names
 
 
@@ -92,19 +96,47 @@ def test_what_was_fetched_is_not_sent_again(
     assert names == []
 
 
-def test_a_file_is_there_whole_or_not_at_all(
-    storage: Storage, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
+class Failing:
+    """A file system that does something before it writes."""
+
+    def __init__(self, files: Any, before: Callable[[], None]) -> None:
+        self._files = files
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name)
+
+    def open_output_stream(self, path: str) -> Any:
+        stream = self._files.open_output_stream(path)
+        self._before()
+        return stream
+
+
+@pytest.mark.parametrize("is_atomic", [False, True])
+def test_a_signal_leaves_a_file_whole(
+    storage: Storage,
+    here: Path,
+    there: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_atomic: bool,
 ) -> None:
     storage.send(here)
     (here / "first").write_text("a longer one")
 
-    def cut(*_: object) -> None:
-        raise KeyboardInterrupt
+    def interrupt() -> None:
+        _thread.interrupt_main()
+        time.sleep(0.2)
 
-    monkeypatch.setattr("search.storage.shutil.copyfileobj", cut)
-    with pytest.raises(KeyboardInterrupt):
-        storage.send(here)
-    assert files(there)["first"] == "first"
+    monkeypatch.setattr(storage, "_files", Failing(storage._files, interrupt))
+    if is_atomic:
+        monkeypatch.setattr("search.storage.ATOMIC", ("local",))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            storage.send(here)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert files(there)["first"] == "a longer one"
 
 
 def test_what_another_command_went_on_with_is_not_written_over(there: Path, tmp_path: Path) -> None:
@@ -116,8 +148,31 @@ def test_what_another_command_went_on_with_is_not_written_over(there: Path, tmp_
     other.grow(journal)  # of another machine, from where the first had come
     journal.write_text("a\nc\nd\n")
     for storage in (one, Storage(there.as_uri())):
-        with pytest.raises(CheckpointError, match="another has gone on with it"):
+        with pytest.raises(StorageError, match="another has gone on with it"):
             storage.grow(journal)
+    assert (there / "journal").read_text() == "a\nb\n"
+
+
+def test_nor_when_it_did_so_while_this_one_was_cut_off(
+    there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.storage.PAUSES", (0.0,))
+    journal = tmp_path / "journal"
+    one, other = Storage(there.as_uri()), Storage(there.as_uri())
+    journal.write_text("a\n")
+    one.grow(journal)
+    journal.write_text("a\nb\n")
+
+    def cut_off() -> None:
+        other.grow(journal)
+        raise OSError("no route to the server")
+
+    monkeypatch.setattr(one, "_files", Failing(one._files, cut_off))
+    longer = tmp_path / "own" / "journal"
+    longer.parent.mkdir()
+    longer.write_text("a\nc\n")
+    with pytest.raises(StorageError, match="another has gone on with it"):
+        one.grow(longer)
     assert (there / "journal").read_text() == "a\nb\n"
 
 
@@ -126,22 +181,23 @@ def test_what_fails_for_a_while_is_tried_again_and_then_told(
 ) -> None:
     monkeypatch.setattr("search.storage.PAUSES", (0.0, 0.0))
     failures = iter([True, True, False])
-    make = storage._files.create_dir
 
-    class Failing:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(files_of_all, name)
+    def fail() -> None:
+        if next(failures, True):
+            raise RuntimeError("the server is busy")  # as some clients' errors are
 
-        def create_dir(self, path: str, *, recursive: bool) -> None:
-            if next(failures, True):
-                raise OSError("the server is busy")
-            make(path, recursive=recursive)
-
-    files_of_all = storage._files
-    monkeypatch.setattr(storage, "_files", Failing())
-    with pytest.raises(CheckpointError, match=r"the server is busy \(3 tries\); when it is, go on"):
+    monkeypatch.setattr(storage, "_files", Failing(storage._files, fail))
+    with pytest.raises(StorageError, match=r"the server is busy; when it is, go on with --resume"):
         storage.send(here)
-    assert len(files(there)) == 1  # the first of them, in the third try
+    sent = [name for name in files(there) if not name.startswith(".")]
+    assert len(sent) == 1  # the first of them, in the third try
+
+
+def test_a_trial_that_could_not_reach_it_may_be_tried_again() -> None:
+    from search.failure import kind_of
+
+    assert kind_of(StorageError("there: must be in reach")) == "lost"
+    assert kind_of(CheckpointError("here: must be whole")) == "own"
 
 
 def test_what_is_removed_is_gone_and_what_is_not_there_may_be(
@@ -167,7 +223,10 @@ def test_a_file_system_of_fsspec_is_one_too(here: Path, tmp_path: Path) -> None:
     ("url", "message"),
     [
         ("nope://bucket/x", "nope://bucket/x: must be a URL that pyarrow or fsspec can open, but"),
-        ("s3://KEY:SECRET@bucket/x", r"s3://…@…: must not hold a key or a password"),
+        ("s3://KEY:SECRET@bucket/x", "s3://…: must not hold a key, a token or a password"),
+        ("s3://KEY@bucket/x", "s3://…: must not hold a key"),
+        ("abfs://account/x?client_secret=SECRET", "abfs://…: must not hold a key"),
+        ("s3://bucket/x?nonsense=1", "s3://bucket/x: must be a URL .* but Unexpected query param"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_refused(url: str, message: str) -> None:
