@@ -85,5 +85,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    print(completion(build_parser().parse_args(arguments).shell))
+    return 0
+
+
 if __name__ == "__main__":
-    print(completion(build_parser().parse_args(sys.argv[1:]).shell))
+    sys.exit(main(sys.argv[1:]))

@@ -105,6 +105,18 @@ def uninterrupted(
 
 
 @pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a search of one trial at a time that nothing stopped."""
+    from test_search import ONE_AT_A_TIME, run, write_space
+
+    folder = tmp_path_factory.mktemp("whole")
+    space = write_space(folder, **ONE_AT_A_TIME)
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
 def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Other drawn images than those of `small_coco`."""
     root = tmp_path_factory.mktemp("other-data")

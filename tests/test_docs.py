@@ -1,6 +1,7 @@
 """The written reference is what the code says."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -29,3 +30,33 @@ def test_every_setting_and_every_key_is_told() -> None:
         rows = [line for line in (DOCS / name).read_text().splitlines() if line.startswith("| `")]
         assert len(rows) > 10
         assert [row for row in rows if row.rstrip(" |").endswith("`")] == []
+
+
+def messages() -> list[str]:
+    """What the troubleshooting page quotes, in the order of its table."""
+    rows = (DOCS / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+    return [found[1] for row in rows if (found := re.match(r"\| `([^`]+)` \|", row))]
+
+
+@pytest.fixture(scope="module")
+def code() -> str:
+    """All of the code, with each text in one piece: lines joined, what is filled in left out."""
+    files = [path for part in ("kptrain", "search") for path in (DOCS.parent / part).glob("*.py")]
+    joined = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    return re.sub(r"\{[^{}]*\}", "", re.sub(r'"\s*\n\s*f?"', "", joined))
+
+
+@pytest.mark.parametrize("message", messages())
+def test_a_message_that_is_explained_is_one_of_the_code(message: str, code: str) -> None:
+    assert [part for part in message.split("…") if part not in code] == []
+
+
+def test_many_messages_are_explained() -> None:
+    assert len(messages()) > 20
+
+
+@pytest.mark.parametrize("page", ["troubleshooting.md", "how_it_works.md"])
+def test_a_link_of_a_page_leads_somewhere(page: str) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text(encoding="utf-8"))
+    assert links
+    assert [link for link in links if not (DOCS / link).exists()] == []

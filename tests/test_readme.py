@@ -1,16 +1,22 @@
-"""The README's commands are commands of this package, with the options that it shows."""
+"""The README's commands run as they are printed, one after the other."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from kptrain import __main__ as kptrain_command
 from kptrain import evaluate_command, export, predict, show
-from search import report, watch
+from kptrain.checkpoint import BEST
+from search import completion, report, watch
 from search import run as search_command
 
 README = Path(__file__).parents[1] / "README.md"
@@ -23,19 +29,33 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "search.run": search_command.build_parser,
     "search.report": report.build_parser,
     "search.watch": watch.build_parser,
+    "search.completion": completion.build_parser,
 }
+MAINS: dict[str, Callable[[list[str]], int]] = {
+    "kptrain": kptrain_command.main,
+    "search.run": search_command.main,
+    "search.report": report.main,
+    "search.watch": watch.main,
+    "search.completion": completion.main,
+}
+FEW = (
+    *("model.trunk=shufflenet_v2_x0_5", "model.weights=none", "model.deconv_channels=[8,8,8]"),
+    *("data.image_size=[64,64]", "heatmap.sigma_px=1", "train.epochs=4", "train.device=cpu"),
+)
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
 
 
 def commands() -> list[str]:
-    """Every line of a shell block that calls one of our modules."""
-    blocks = re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
-    lines = [line.partition("   #")[0].strip() for block in blocks for line in block.splitlines()]
-    return [line for line in lines if re.match(r"(\S*/)?python -m ", line)]
+    """Every line of a shell block but those that other programs run."""
+    lines = [line.partition("   #")[0].strip() for block in blocks() for line in block.splitlines()]
+    return [line for line in lines if not line.startswith(("make ", "optuna-dashboard "))]
 
 
-def test_there_are_commands_of_every_kind() -> None:
-    named = {name_of(command) for command in commands()}
-    assert named == set(PARSERS)
+def module_commands() -> list[str]:
+    return [line for line in commands() if re.match(r"(\S*/)?python -m ", line)]
 
 
 def name_of(command: str) -> str:
@@ -44,11 +64,19 @@ def name_of(command: str) -> str:
     return both if both in PARSERS else module
 
 
-@pytest.mark.parametrize("command", commands())
+def arguments_of(command: str) -> list[str]:
+    """Of a module, without where its output goes."""
+    return shlex.split(command.partition(" > ")[0])[3:]
+
+
+def test_there_are_commands_of_every_kind() -> None:
+    assert {name_of(command) for command in module_commands()} == set(PARSERS)
+
+
+@pytest.mark.parametrize("command", module_commands())
 def test_a_command_of_the_readme_is_understood(command: str) -> None:
     name = name_of(command)
-    words = shlex.split(command)[2 + len(name.split()) :]
-    PARSERS[name]().parse_args(words)
+    PARSERS[name]().parse_args(arguments_of(command)[len(name.split()) - 1 :])
 
 
 def test_an_option_that_is_gone_would_be_noticed() -> None:
@@ -59,3 +87,61 @@ def test_an_option_that_is_gone_would_be_noticed() -> None:
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README.read_text("utf-8")))
 def test_a_file_that_the_readme_names_is_there(link: str) -> None:
     assert (README.parent / link).exists()
+
+
+@pytest.fixture(scope="module")
+def place(
+    whole: Path, small_coco: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """Where a reader is, who has made a search, and has a picture; it is the working directory."""
+    place = tmp_path_factory.mktemp("reader")
+    shutil.copytree(whole, place / "runs" / "lr")
+    shutil.copyfile(whole / "best" / BEST, place / BEST)
+    shutil.copyfile(whole / "best" / "config.yaml", place / "config.yaml")
+    Image.new("RGB", (640, 640), "teal").save(place / "photo.jpg")
+    (place / "spaces").symlink_to(README.parent / "spaces")
+    (place / "coco").symlink_to(small_coco)
+    before = Path.cwd()
+    os.chdir(place)
+    yield place
+    os.chdir(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", commands())
+def test_a_command_runs(command: str, place: Path) -> None:
+    """As printed, with names of the reader's own; trainings are made small, and of a search that is
+    begun only the plan is seen, as whole ones are other tests."""
+    for printed, own in {
+        "/path/to/coco": "coco",
+        "runs/…": "runs/lr",
+        "runs/<name>": "runs/lr",
+        "s3://bucket/runs/lr": (place / "cloud").as_uri(),
+        " --address auto": "",
+        "~/.local/share/bash-completion/completions/kptrain": "completions",
+    }.items():
+        command = command.replace(printed, own)
+    if not re.match(r"(\S*/)?python -m ", command):
+        subprocess.run(shlex.split(command), check=True)
+        return
+    words = arguments_of(command)
+    module = shlex.split(command)[2]
+    if module == "search.run" and "--resume" not in words and "--plan" not in words:
+        words.append("--plan")
+    if "coco" in words and "evaluate" not in words:
+        words += [word for setting in FEW for word in ("--set", setting)]
+    if "file:" in command and "--resume" in words:
+        shutil.copytree("runs/lr", "cloud", dirs_exist_ok=True)  # as if it had been begun there
+    if module == "search.run":
+        done = subprocess.run(
+            [sys.executable, "-m", module, *words], check=False, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+    else:
+        assert MAINS[module](words) == 0
+
+
+def test_the_commands_left_what_they_promise(place: Path) -> None:
+    names = {path.name for path in place.iterdir()}
+    assert names >= {"photo-keypoints.png", "results.json", "model.onnx", "targets.png"}
+    assert (place / "runs" / "lr" / "report.html").exists()

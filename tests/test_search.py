@@ -37,6 +37,9 @@ FOUR_AXES = {
 }
 
 
+ONE_AT_A_TIME = {"resources": {"cpu": os.cpu_count()}}
+
+
 def write_space(folder: Path, **content: Any) -> Path:
     """A space file over the learning rate, with small settings, unless said otherwise."""
     whole = {
@@ -245,14 +248,6 @@ def test_the_winners_folder_is_complete(search: dict[str, Any]) -> None:
 def test_no_other_checkpoint_is_left(search: dict[str, Any]) -> None:
     left = sorted(path.name for path in (search["out"] / "trials").rglob("*.p*t*"))
     assert left == [BEST]
-
-
-def test_the_rerun_repeats_the_winners_metrics_digit_for_digit(search: dict[str, Any]) -> None:
-    best = search["out"] / "best"
-    done = run("kptrain", best / "config.yaml", "--out", "rerun", cwd=search["folder"])
-    assert done.returncode == 0, done.stderr
-    again = search["folder"] / "rerun" / "metrics.csv"
-    assert again.read_bytes() == (best / "metrics.csv").read_bytes()
 
 
 def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_search import SMALL, command, rows, run, write_space
+from test_search import ONE_AT_A_TIME, SMALL, command, rows, run, write_space
 
 from kptrain.checkpoint import BEST
 from search.journal import JOURNAL, read_events
@@ -25,7 +25,6 @@ pytestmark = pytest.mark.slow
 
 WANDB_KEY = "0123456789abcdef0123" * 2
 TIMES = ("seconds", "images_per_second", "peak_memory_bytes")
-ONE_AT_A_TIME = {"resources": {"cpu": os.cpu_count()}}
 THREE_NODES = """
 import sys
 from ray.cluster_utils import Cluster
@@ -75,16 +74,6 @@ def resume(out: Path, *arguments: object) -> str:
     done = run("search.run", "--resume", out.name, *arguments, cwd=out.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a search of one trial at a time that nothing stopped."""
-    folder = tmp_path_factory.mktemp("whole")
-    space = write_space(folder, **ONE_AT_A_TIME)
-    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "out"
 
 
 def test_killed_twice_it_ends_as_if_it_had_not_been_and_leaves_nothing_behind(
