@@ -1,7 +1,8 @@
 """Searches that are killed at random moments and resumed, against one that is not.
 
 One trial at a time a search is determined, so each must end with the table of the one that nothing
-stopped. In turn are killed: the search itself, a process of Ray's that trains, and all of it.
+stopped. In turn are killed: the search itself, a process of Ray's that trains, and all of it. With
+`--url` each search is kept at a URL, and the folder in which it is worked on is lost with each kill.
 
     python -m bench.chaos
 """
@@ -9,6 +10,7 @@ stopped. In turn are killed: the search itself, a process of Ray's that trains, 
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,12 +53,13 @@ class Outcome:
 
 
 def main() -> None:
-    arguments = parse_arguments(__doc__)
+    arguments = parse_arguments(__doc__, takes_url=True)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ["RAY_TMPDIR"] = str(root)
         space = root / "space.yaml"
         space.write_text(SPACE.format(cpus=os.cpu_count()))
+        os.chdir(root)  # where searches at a URL are worked on
         first = [str(space), "--data", "embedded", "--out"]
         seconds = time.monotonic()
         _run([*first, str(root / "whole")])
@@ -64,7 +67,8 @@ def main() -> None:
         outcomes = []
         for number in range(arguments.repetitions):
             out = root / f"{number:02d}"
-            outcomes.append(_chaos([*first, str(out)], out, root / "whole", number, seconds))
+            where = out.as_uri() if arguments.url else str(out)
+            outcomes.append(_chaos([*first, where], out, root / "whole", number, seconds))
             show([(f"search {number}", _told(outcomes[-1]))])
     kills = [kill for outcome in outcomes for kill in outcome.kills]
     counts = ", ".join(f"{kills.count(victim)} of a {victim}" for victim in VICTIMS)
@@ -110,7 +114,8 @@ def _chaos(first: list[str], out: Path, whole: Path, seed: int, seconds: float) 
 
 def _next(first: list[str], out: Path) -> list[str]:
     """The command that begins a search, or goes on with it once it is there."""
-    return ["--resume", str(out)] if out.exists() else first
+    shutil.rmtree(Path("runs", out.name), ignore_errors=True)  # of one that is at a URL
+    return ["--resume", first[-1]] if (out / JOURNAL).exists() else first
 
 
 def _command(arguments: list[str]) -> list[str]:

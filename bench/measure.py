@@ -21,7 +21,10 @@ REPETITIONS = 5
 
 
 def parse_arguments(
-    description: str | None, takes_data: bool = False, takes_commit: bool = False
+    description: str | None,
+    takes_data: bool = False,
+    takes_commit: bool = False,
+    takes_url: bool = False,
 ) -> argparse.Namespace:
     """The options of every script."""
     parser = argparse.ArgumentParser(prog=f"python -m {_module()}", description=description)
@@ -29,6 +32,8 @@ def parse_arguments(
         parser.add_argument("commit", metavar="COMMIT", help="the earlier one")
     if takes_data:
         parser.add_argument("--data", default="embedded", metavar="P", help="folder with COCO")
+    if takes_url:
+        parser.add_argument("--url", action="store_true", help="keep searches at a URL")
     parser.add_argument("--record", action="store_true", help="add the figure to bench/RESULTS.md")
     parser.add_argument("--repetitions", type=int, default=REPETITIONS, metavar="N")
     return parser.parse_args()
