@@ -2,7 +2,7 @@
 
 One trial at a time a search is determined, so each must end with the table of the one that nothing
 stopped. In turn are killed: the search itself, a process of Ray's that trains, and all of it. With
-`--url` each search is kept at a URL, and the folder in which it is worked on is lost with each kill.
+`--url` each search is kept at a URL, and the folder where it is worked on is lost with each kill.
 
     python -m bench.chaos
 """
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import chdir
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,12 +55,12 @@ class Outcome:
 
 def main() -> None:
     arguments = parse_arguments(__doc__, takes_url=True)
-    with tempfile.TemporaryDirectory() as folder:
+    # Searches at a URL are worked on in the working directory.
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
         root = Path(folder)
         os.environ["RAY_TMPDIR"] = str(root)
         space = root / "space.yaml"
         space.write_text(SPACE.format(cpus=os.cpu_count()))
-        os.chdir(root)  # where searches at a URL are worked on
         first = [str(space), "--data", "embedded", "--out"]
         seconds = time.monotonic()
         _run([*first, str(root / "whole")])
