@@ -10,7 +10,7 @@ import torch
 from conftest import assert_equal_runs, changed, resume_state, rows
 
 from kptrain.config import TrainConfig
-from kptrain.errors import CheckpointError, DataError, WeightsError
+from kptrain.errors import CheckpointError, DataError, TrainingError, WeightsError
 from kptrain.model import KeypointNet, build_model
 from search.trial import KeypointTrial
 
@@ -26,6 +26,7 @@ def trial_config(config: TrainConfig, run_dir: Path, title: str) -> dict[str, An
         "rungs": [],
         "search": "test",
         "wandb_id": "test",
+        "storage": None,
         "cpu": 1,
         "gpu": 0.5,
     }
@@ -99,6 +100,36 @@ def test_a_trial_put_down_at_its_rungs_and_taken_up_by_another_equals_an_uninter
     assert_equal_runs(tmp_path, uninterrupted)
     first.cleanup()
     second.cleanup()
+
+
+def test_a_trial_at_a_url_is_taken_up_on_another_node_and_leaves_no_copy_on_the_first(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    there = {"rungs": [1, 2], "storage": (tmp_path / "there").as_uri()}
+    nodes = [tmp_path / name / "trial" for name in ("one", "other")]
+    first = KeypointTrial(trial_config(config, nodes[0], "x") | there)
+    assert first.step()["epoch"] == 1
+    assert not nodes[0].exists()
+    nodes[1].mkdir(parents=True)
+    (nodes[1] / "resume.pt").write_text("of a process that was killed here")
+    second = KeypointTrial(trial_config(config, nodes[1], "x") | there | {"epoch": 1})
+    assert [second.step()["epoch"], second.step()["epoch"]] == [2, 3]
+    second.cleanup()
+    assert not nodes[1].exists()
+    assert_equal_runs(tmp_path / "there", uninterrupted)
+
+
+def test_a_trial_that_fails_keeps_its_hands_off_the_folder_that_the_next_may_have(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    there = {"storage": (tmp_path / "there").as_uri()}
+    failing = changed(config, "optim.lr", 1e20)
+    trial = KeypointTrial(trial_config(failing, tmp_path / "run", "x") | there)
+    with pytest.raises(TrainingError, match="the loss must be finite"):
+        list(iter(trial.step, None))
+    (tmp_path / "run" / "of-the-next").touch()
+    trial.cleanup()
+    assert (tmp_path / "run" / "of-the-next").exists()
 
 
 def test_a_trial_goes_on_beyond_a_rung_by_itself(
