@@ -30,8 +30,9 @@ LOOPBACK = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[str]:
-    """A Ray of our own on this machine, or a running cluster; yields the dashboard's address.
+def ray_session(address: str | None) -> Iterator[tuple[str, Path | None]]:
+    """A Ray of our own on this machine, or a running cluster; yields the dashboard's address, and
+    the folder of which it shows the logs if that is ours.
 
     Ray's own output is off: what matters of it reaches the user through the record.
     """
@@ -53,7 +54,7 @@ def ray_session(address: str | None) -> Iterator[str]:
         # A trial's failure is logged there as an error, with every layer; the record has its cause.
         logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         try:
-            yield context.dashboard_url or ""
+            yield context.dashboard_url or "", folder and folder / "session_latest" / "logs"
         finally:
             ray.shutdown()
 
@@ -108,6 +109,8 @@ class RayOnDemand(ExitStack):
         self._address = address
         self._claimed = visible_gpus() if uses_gpus and address is None else []
         self._is_started = False
+        self.logs: Path | None = None
+        """What is written there, Ray's dashboard shows; None before the start and on a cluster."""
 
     def start(self) -> None:
         """Start it, unless it runs, and say where its dashboard is."""
@@ -115,7 +118,7 @@ class RayOnDemand(ExitStack):
             return
         self.enter_context(claim_gpus(self._claimed))
         print("Starting Ray ...", flush=True)
-        dashboard = self.enter_context(ray_session(self._address))
+        dashboard, self.logs = self.enter_context(ray_session(self._address))
         self._is_started = True
         if dashboard:
             print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)", flush=True)

@@ -5,6 +5,7 @@ import json
 import shlex
 import sys
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,7 +16,7 @@ from kptrain.layout import SplitName
 from kptrain.resolve import banner, change, parse_assignments
 from search.budget import Budget, count_of
 from search.signals import end_at_once
-from search.space import Space, read_space, resolve_space, with_budget
+from search.space import Space, max_epochs, read_space, resolve_space, with_budget
 from search.way import Way
 
 SPLITS: tuple[SplitName, ...] = ("train", "val")
@@ -275,6 +276,7 @@ def _run_all(
     from search.rebuild import Listed, confirmation_state  # noqa: PLC0415  (see above)
     from search.refresh import Refresh  # noqa: PLC0415  (see above)
     from search.study import StudyMirror  # noqa: PLC0415  (see above)
+    from search.terminal import ProgressLog  # noqa: PLC0415  (see above)
 
     space, base = search.space, search.base
     url = "" if search.storage is None else f", and at {search.storage.url}"
@@ -284,8 +286,12 @@ def _run_all(
             ray.start()
             refresh = Refresh(search.folder)
             try:
-                mirror = StudyMirror(state.record, space.axes)
-                run_trials(space, base, state, way, [mirror.sync, refresh])
+                onlookers: list[Callable[[], None]]
+                onlookers = [StudyMirror(state.record, space.axes).sync, refresh]
+                if ray.logs is not None:
+                    log = ray.logs / "search.log"
+                    onlookers.append(ProgressLog(log, state, max_epochs(space, base)))
+                run_trials(space, base, state, way, onlookers)
             finally:
                 refresh.end()
         if state.interrupted or space.confirm is None or state.record.leader() is None:

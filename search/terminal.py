@@ -1,6 +1,7 @@
 """What a search says while it runs: a live picture on a terminal, else a line an event."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -83,3 +84,20 @@ class Terminal:
         value_told = f"  best {metric} {best:.6f}" if best is not None else ""
         error = f"  {trial.error}" if trial.error else ""
         return f"{trial.state} after epoch {epoch}{value_told}{error}"
+
+
+class ProgressLog:
+    """The progress of a whole search in a file, a line at each change; called after each event."""
+
+    def __init__(self, path: Path, state: SearchState, max_epochs: int) -> None:
+        self._path = path
+        self._state = state
+        self._max_epochs = max_epochs
+        self._said = ""
+
+    def __call__(self) -> None:
+        line = summary(self._state, self._max_epochs)
+        if line != self._said:
+            self._said = line
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(f"{clock_of(self._state.clock.now)}  {line}\n")

@@ -129,7 +129,7 @@ def test_a_repeated_data_set_has_as_many_images_as_said_each_with_its_persons(
         ("gather", "gather / bare copy"),
         ("decoding", "Pillow / torchvision"),
         ("saving", "written / copied"),
-        ("gpu --small --seconds 0.1", "pipeline / textbook"),
+        pytest.param("gpu --small --seconds 0.1", "pipeline / textbook", marks=pytest.mark.gpu),
     ],
 )
 def test_a_bench_runs_and_shows_its_ratio(script: str, told: str) -> None:

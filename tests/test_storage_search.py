@@ -10,6 +10,7 @@ from kptrain.errors import CheckpointError
 from search.history import read_history
 from search.journal import JOURNAL
 from search.opening import fetch_search, open_search
+from search.run import main
 
 
 @pytest.fixture
@@ -60,6 +61,14 @@ def test_a_folder_of_another_search_is_not_touched(there: Path) -> None:
 def test_where_no_search_is_that_is_said(there: Path) -> None:
     with pytest.raises(CheckpointError, match=r"must be the folder of a search, but holds no jour"):
         fetch_search(there.with_name("none").as_uri())
+
+
+def test_no_search_is_begun_where_one_is(
+    there: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    space = str(tmp_path / "first" / "lr.yaml")
+    assert main([space, "--data", "embedded", "--out", there.as_uri(), "--plan"]) == 2
+    assert f"but at {there.as_uri()} is a search; choose another" in capsys.readouterr().err
 
 
 def test_a_search_that_was_moved_goes_on_where_it_is_now(there: Path) -> None:

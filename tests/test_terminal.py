@@ -17,7 +17,7 @@ from search.journal import Journal
 from search.rebuild import Listed
 from search.record import Record
 from search.state import SearchState
-from search.terminal import Terminal
+from search.terminal import ProgressLog, Terminal
 from search.view import sparkline
 from search.way import Way
 
@@ -183,3 +183,16 @@ def test_without_a_bound_on_epochs_only_the_hours_left_are_told(
     show_a_search(tmp_path, Budget(hours=0.5))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith("| 1 trial ended, best val_loss 0.250000, 0:30:00 of 0.5 hours left")
+
+
+def test_the_log_of_the_progress_has_a_line_at_each_change(tmp_path: Path) -> None:
+    state = three_trials(tmp_path, Budget(trials=3))
+    told = ProgressLog(tmp_path / "search.log", state, 3)
+    told()
+    told()
+    state.report(0, epoch(1, 0.5), "host", "cpu")
+    told()
+    lines = (tmp_path / "search.log").read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("0:01:40  0/3 trials ended, no result yet")
+    assert lines[1].startswith("0:01:40  0/3 trials ended, best val_loss 0.500000")
