@@ -58,7 +58,7 @@ def _describe(parser: argparse.ArgumentParser) -> None:
         elif action.type is Path or action.dest == "out":
             complete = shtab.FILE
         if complete is not None:
-            action.complete = complete  # type: ignore[attr-defined]
+            action.complete = complete  # type: ignore[attr-defined]  # as shtab wants it
 
 
 def _preamble(shell: str) -> str:
