@@ -126,9 +126,7 @@ def test_a_repeated_data_set_has_as_many_images_as_said_each_with_its_persons(
     [
         ("targets", "loop / ours"),
         ("validation", "pycocotools / ours"),
-        ("gather", "gather / bare copy"),
         ("decoding", "Pillow / torchvision"),
-        ("saving", "written / copied"),
         pytest.param("gpu --small --seconds 0.1", "pipeline / textbook", marks=pytest.mark.gpu),
     ],
 )
