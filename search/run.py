@@ -165,6 +165,10 @@ def _where(out: str) -> tuple[Path, str | None]:
     from search.storage import Storage, is_url, url_name  # noqa: PLC0415  (see above)
 
     if not is_url(out):
+        if ":/" in out:  # what a path makes of a URL
+            raise SettingsError(
+                f"--out: must be a path, or a URL with ://, but got {out}; give a URL as text"
+            )
         return Path(out), None
     storage = Storage(out)
     storage.check()

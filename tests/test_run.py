@@ -106,6 +106,10 @@ def test_an_existing_folder_is_never_written_into(
         (["--resume", "x", "--out", "y"], "--out: must not come with --resume, as"),
         (["--resume", "x", "--warm-from", "y"], "--warm-from: must not come with --resume, as"),
         (["--resume", "x"], "x/journal.jsonl: must be the journal of a search, but cannot be read"),
+        (
+            ["space.yaml", "--out", "s3:/bucket/x"],
+            "--out: must be a path, or a URL with ://, but got",
+        ),
         (["space.yaml", "--out", "nope://bucket/x"], "nope://bucket/x: must be a URL that pyarrow"),
     ],
 )
