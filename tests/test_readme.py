@@ -137,6 +137,7 @@ def test_a_command_runs(command: str, place: Path) -> None:
     assert MAINS[module](words) == 0
 
 
+@pytest.mark.slow
 def test_the_commands_left_what_they_promise(place: Path) -> None:
     names = {path.name for path in place.iterdir()}
     assert names >= {"photo-keypoints.png", "results.json", "model.onnx", "targets.png"}
