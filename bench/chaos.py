@@ -134,7 +134,7 @@ def _kill_within(arguments: list[str], victim: str, seconds: float) -> bool:
         time.sleep(seconds)
         is_running = search.poll() is None
         below = _below(search.pid)
-        trial = [pid for pid, title in below.items() if "KeypointTrial" in title]
+        trial = [pid for pid, title in below.items() if "TrialActor" in title]
         victims = {"driver": [search.pid], "worker": trial, "cluster": [*below, search.pid]}[victim]
         for pid in victims:
             _kill(pid)

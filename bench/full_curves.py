@@ -16,9 +16,10 @@ from contextlib import closing
 from pathlib import Path
 
 from bench.measure import RESULTS
-from kptrain.config import TrainConfig
+from kptrain.config import Settings, TrainConfig
 from kptrain.resolve import change
 from kptrain.stream import fit
+from search.keypoints import KEYPOINTS
 from search.space import Space, read_space, resolve_space
 
 HERE = RESULTS.parent
@@ -39,7 +40,7 @@ SAID = {
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__).parse_args()
-    space = read_space(SPACE)
+    space = read_space(SPACE, KEYPOINTS)
     base = resolve_space(space, SAID)
     for number, row in enumerate(rows(space)):
         if number < len(lines := read_lines()):
@@ -56,12 +57,14 @@ def rows(space: Space) -> Iterator[dict[str, str]]:
         yield {name: figure(space.axes[name].draw(rng)) for name in AXES}
 
 
-def trained(base: TrainConfig, row: dict[str, str]) -> list[float]:
+def trained(base: Settings, row: dict[str, str]) -> list[float]:
     """The validation loss after each epoch."""
     point = {name: (int if "epochs" in name else float)(value) for name, value in row.items()}
+    config = change(base, point, "bench")
+    assert isinstance(config, TrainConfig)
     with (
         tempfile.TemporaryDirectory() as folder,
-        closing(fit(change(base, point, "bench"), Path(folder) / "run")) as reports,
+        closing(fit(config, Path(folder) / "run")) as reports,
     ):
         return [report.val_loss for report in reports]
 

@@ -28,7 +28,7 @@ import kptrain.__main__
 import search.driver  # once, before the commands are forked
 import search.run
 from bench.measure import parse_arguments, record, show
-from kptrain.checkpoint import BEST, RESUME
+from kptrain.config import BEST, RESUME
 from kptrain.embedded import write_embedded
 
 SETTINGS = """\

@@ -23,6 +23,7 @@ from bench.command import Said, run_command, run_search, table_of
 from bench.measure import parse_arguments, ratio, record, show, spread
 from bench.repeated import repeat
 from kptrain.resolve import EMBEDDED, EMBEDDED_SETTINGS, resolve
+from search.keypoints import KEYPOINTS
 from search.space import read_space
 
 OURS, TEXTBOOKS = r"epoch +\d+/\d+  val_loss (\S+)", r"^reached (\S+)"
@@ -106,7 +107,7 @@ def reached(said: Said, pattern: str) -> list[tuple[float, float]]:
 
 def _textbook(out: Path, folder: Path) -> Said:
     """The textbook on the trials of a search of ours."""
-    space = read_space(SPACE)
+    space = read_space(SPACE, KEYPOINTS)
     numbers = sorted({row["trial"] for row in table_of(out)}, key=int)
     trials = [
         yaml.safe_load((out / "trials" / f"{int(n):03d}" / "config.yaml").read_text())

@@ -26,7 +26,16 @@ SPACE_PARTS: dict[str, type[Settings]] = {
     "resources.": Resources,
     "confirm.": Confirm,
 }
-NOT_IN_THE_FILE = ("path", "axes", "base", "start", "text", "sha256", *("asha", "resources"))
+NOT_IN_THE_FILE = (
+    "trainable",
+    "path",
+    "axes",
+    "base",
+    "start",
+    "text",
+    "sha256",
+    *("asha", "resources"),
+)
 
 
 def settings_page() -> str:
@@ -75,7 +84,8 @@ def _changes(field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    return "none" if field.is_required() else json.dumps(field.default).replace("null", "none")
+    # Only the metric is: it has one that depends on what is searched.
+    return "its first" if field.is_required() else json.dumps(field.default).replace("null", "none")
 
 
 def _told(field: FieldInfo) -> str:

@@ -8,4 +8,4 @@ if __name__ == "__main__":
         "spaces/quick.yaml", "runs/example-search", data="embedded", settings=small, trials=3
     )
     best = history.record.leader()
-    print(best.number, best.settings, best.best("val_loss"))
+    print(best.number, best.settings, best.best())

@@ -11,8 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kptrain.checkpoint import BEST, RESUME
-from kptrain.config import TrainConfig
+from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError

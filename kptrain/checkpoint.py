@@ -17,8 +17,6 @@ import torch
 
 from kptrain.errors import CheckpointError
 
-BEST = "best_keypoint_model.pth"
-RESUME = "resume.pt"
 FORMAT = 1
 NO_KINDS: Mapping[str, type] = MappingProxyType({})
 

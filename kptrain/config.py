@@ -19,6 +19,10 @@ Changes = Literal["nothing", "loss", "data", "place"]
 """What a setting changes about what is reported: `loss` what a loss value means, `data` on what
 every metric is measured, `place` only where and how it runs."""
 
+BEST = "best_keypoint_model.pth"
+RESUME = "resume.pt"
+"""The files in a run's folder: the best epoch's weights, and the state to resume from."""
+
 OUTPUT_STRIDE = 4
 """Input pixels per heatmap pixel: the trunk divides by 32, three deconvolutions multiply by 8."""
 
@@ -214,6 +218,6 @@ def best_is_max(metric: Metric) -> bool:
     return metric != "val_loss"
 
 
-def save_config(config: TrainConfig, path: Path) -> None:
+def save_config(config: Settings, path: Path) -> None:
     """Write every setting as yaml; `resolve` reads it back to an equal tree."""
     path.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")

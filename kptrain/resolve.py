@@ -1,7 +1,7 @@
 """From what was said, in a file and on the command line, to a complete `TrainConfig`.
 
 What was said is a flat mapping of dotted paths to values. One function, `change`, sets values in
-the tree; so there is one set of rules and one error text, here and in a search.
+a tree of settings; so there is one set of rules and one error text, here and in a search.
 """
 
 import difflib
@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+)
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -18,6 +28,8 @@ from pydantic.fields import FieldInfo
 from kptrain.config import Changes, Settings, TrainConfig
 from kptrain.errors import DataError, SettingsError
 from kptrain.strict_yaml import parse_yaml
+
+Tree = TypeVar("Tree", bound=Settings)
 
 EMBEDDED = "embedded"
 DEFAULT_ROOT = Path("data/coco-2017")
@@ -42,9 +54,9 @@ class SettingInfo(NamedTuple):
 
 
 @cache  # a search checks a thousand points
-def setting_infos() -> Mapping[str, SettingInfo]:
-    """Every setting of the tree, by its dotted path."""
-    infos = {path: _info(field) for path, field in _fields(TrainConfig, "")}
+def setting_infos(tree: type[Settings] = TrainConfig) -> Mapping[str, SettingInfo]:
+    """Every setting of a tree, by its dotted path."""
+    infos = {path: _info(field) for path, field in _fields(tree, "")}
     return MappingProxyType(infos)
 
 
@@ -59,8 +71,8 @@ def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:
 
 
 def _info(field: FieldInfo) -> SettingInfo:
-    extra = cast(dict[str, Changes], field.json_schema_extra)
-    return SettingInfo(_single_type(field.annotation), extra["changes"])
+    extra = cast(dict[str, Changes], field.json_schema_extra or {})
+    return SettingInfo(_single_type(field.annotation), extra.get("changes", "nothing"))
 
 
 def _single_type(annotation: Any) -> type | None:
@@ -92,14 +104,14 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def settings_of(config: TrainConfig) -> dict[str, Any]:
+def settings_of(config: Settings) -> dict[str, Any]:
     """Every setting of a config by its dotted path, values as JSON has them."""
     return flatten(config.model_dump(mode="json"))
 
 
-def check_names(said: Mapping[str, Any], where: str) -> None:
+def check_names(said: Mapping[str, Any], where: str, tree: type[Settings] = TrainConfig) -> None:
     """Raises: SettingsError for the first path that no setting has, with the nearest name."""
-    known = list(setting_infos())
+    known = list(setting_infos(tree))
     for path in said:
         if path not in known:
             near = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
@@ -107,26 +119,27 @@ def check_names(said: Mapping[str, Any], where: str) -> None:
             raise SettingsError(f"{where}: {path} is not a setting{hint}")
 
 
-def change(config: TrainConfig, said: Mapping[str, Any], where: str) -> TrainConfig:
+def change(config: Tree, said: Mapping[str, Any], where: str) -> Tree:
     """Return the config with the given settings changed, all rules checked anew.
 
     Raises: SettingsError naming `where`, the setting, its rule and the value given.
     """
-    check_names(said, where)
-    tree = config.model_dump()
+    tree = type(config)
+    check_names(said, where, tree)
+    content = config.model_dump()
     for path, value in said.items():
         *branches, leaf = path.split(".")
-        node = tree
+        node = content
         for branch in branches:
             node = node[branch]
         node[leaf] = value
     try:
-        return TrainConfig.model_validate(tree)
+        return tree.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"{where}: {_first(error)}") from None
+        raise SettingsError(f"{where}: {_first(error, tree)}") from None
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: ValidationError, tree: type[Settings]) -> str:
     first = error.errors()[0]
     path = ".".join(part for part in first["loc"] if isinstance(part, str))
     message = first["msg"].removeprefix("Value error, ")
@@ -135,13 +148,9 @@ def _first(error: ValidationError) -> str:
     value = first["input"]
     if message.startswith("Input should be "):
         return f"{path} must be {message.removeprefix('Input should be ')}, but got {value!r}"
-    return f"{path}: {message}, but got {value!r}; {path} is: {_doc(path)}"
-
-
-def _doc(path: str) -> str:
-    """A setting's own description, in one line."""
-    fields = dict(_fields(TrainConfig, ""))
-    return " ".join((fields[path].description or "").split())
+    told = f"{path}: {message}, but got {value!r}"
+    doc = " ".join((dict(_fields(tree, ""))[path].description or "").split())
+    return f"{told}; {path} is: {doc}" if doc else told
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kptrain.checkpoint import BEST, RESUME, load_checkpoint
-from kptrain.config import TrainConfig
+from kptrain.checkpoint import load_checkpoint
+from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.locks import HeldError, held
 from kptrain.resolve import flatten, setting_infos, settings_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kptrain.checkpoint import BEST, RESUME, on_host, save_checkpoint, with_dtype
-from kptrain.config import TrainConfig
+from kptrain.checkpoint import on_host, save_checkpoint, with_dtype
+from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.curve import EpochReport, save_curve
 from kptrain.errors import CheckpointError
 from kptrain.resolve import settings_of

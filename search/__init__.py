@@ -1,27 +1,32 @@
-"""Search the settings of `kptrain` with Ray Tune, Optuna and ASHA: `run_search` over a `Space`."""
+"""Search the settings of a training with Ray Tune, Optuna and ASHA: `run_search` over a `Space`.
 
+`OwnTraining` makes one of your own searchable.
+"""
+
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kptrain.config import Settings
     from search.api import run_search
     from search.history import read_history
+    from search.own_training import OwnTraining
     from search.space import Space
+    from search.trainable import Metric
 
-__all__ = ["Space", "read_history", "run_search"]
+__all__ = ["Metric", "OwnTraining", "Settings", "Space", "read_history", "run_search"]
+PLACES = {
+    "Metric": "search.trainable",
+    "OwnTraining": "search.own_training",
+    "Settings": "kptrain.config",
+    "Space": "search.space",
+    "read_history": "search.history",
+    "run_search": "search.api",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Imported when they are used: Ray and torch take seconds."""
-    if name == "run_search":
-        from search.api import run_search  # noqa: PLC0415  (only what is needed)
-
-        return run_search
-    if name == "read_history":
-        from search.history import read_history  # noqa: PLC0415  (only what is needed)
-
-        return read_history
-    if name == "Space":
-        from search.space import Space  # noqa: PLC0415  (only what is needed)
-
-        return Space
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(PLACES[name]), name)

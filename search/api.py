@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search.arguments import begin, build_parser
 from search.history import History, read_history
-from search.run import begin, build_parser, run
+from search.run import run
 from search.space import Space
 from search.way import Way
 
@@ -18,6 +19,7 @@ def run_search(
     data: str | None = None,
     settings: Mapping[str, Any] | None = None,
     trials: int | None = None,
+    trainable: str | None = None,
     address: str | None = None,
     quiet: bool = False,
 ) -> History:
@@ -25,13 +27,20 @@ def run_search(
 
     A `Space` stands for its file, which is read again. `data`: a folder with COCO, or `embedded`;
     `settings`: fixed for all trials, by their dotted path; `trials`: instead of the space's;
+    `trainable`: `MODULE:NAME` of an `OwnTraining` to search instead of the keypoints';
     `address`: of a running Ray cluster. Its `best` holds the winner.
 
     Raises: KptrainError, as the command's errors.
     """
     path = space.path if isinstance(space, Space) else space
     arguments = [str(path), "--out", str(out)]
-    for name, value in {"--data": data, "--trials": trials, "--address": address}.items():
+    given = {
+        "--data": data,
+        "--trials": trials,
+        "--trainable": trainable,
+        "--address": address,
+    }
+    for name, value in given.items():
         arguments += [] if value is None else [name, str(value)]
     for name, value in (settings or {}).items():
         arguments += ["--set", f"{name}={json.dumps(value)}"]
@@ -40,4 +49,4 @@ def run_search(
         search = begin(build_parser().parse_args(arguments))
     assert search is not None  # as no plan was asked for
     run(search, address, way)
-    return read_history(search.folder)
+    return read_history(search.folder, search.space.trainable)

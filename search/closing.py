@@ -3,23 +3,24 @@
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
-from kptrain.config import best_is_max
 from search.importance import Importance, describe_importance
 from search.record import Record, TrialRecord
 from search.searcher import axis_values
+from search.trainable import Trainable
 
 
 def describe_result(winner: TrialRecord, record: Record, mattered: Importance, out: Path) -> str:
     """What won, by how much over the defaults, what mattered, and the command that reruns it."""
-    value = winner.best(record.metric)
+    value = winner.best()
     lines = [
         "",
         f"Best      trial {winner.number} ({winner.state}), {record.metric} {value:.6f}, "
         f"{axis_values(winner.settings)}",
         f"Defaults  {against_defaults(winner, record)}",
         describe_importance(mattered),
-        where_saved(out),
+        where_saved(record.trainable, out),
     ]
     return "\n".join(lines)
 
@@ -29,16 +30,14 @@ def headline(record: Record) -> str:
     leader = record.leader()
     if leader is None:
         return "no trial has finished an epoch"
-    return f"trial {leader.number}, {record.metric} {leader.best(record.metric):.6f}"
+    return f"trial {leader.number}, {record.metric} {leader.best():.6f}"
 
 
-def where_saved(out: Path) -> str:
+def where_saved(trainable: Trainable[Any], out: Path) -> str:
     """Where the winner and the report are, and the command that reruns the winner."""
-    return (
-        f"Saved     {out / 'best'}\n"
-        f"Report    {out / 'report.html'}\n"
-        f"Rerun     {_python()} -m kptrain {shlex.quote(str(out / 'best' / 'config.yaml'))}"
-    )
+    lines = [f"Saved     {out / 'best'}", f"Report    {out / 'report.html'}"]
+    rerun = trainable.rerun(shlex.quote(str(out / "best" / "config.yaml")))
+    return "\n".join([*lines, *([f"Rerun     {_python()} {rerun}"] if rerun else [])])
 
 
 def _python() -> str:
@@ -52,7 +51,7 @@ def against_defaults(winner: TrialRecord, record: Record) -> str:
     defaults = record.trials[0]
     epochs = len(defaults.curve)
     # Stopped early, the defaults are compared at the same number of epochs.
-    value, best = defaults.best(record.metric), winner.best(record.metric, epochs)
+    value, best = defaults.best(), winner.best(epochs)
     if winner.number == defaults.number:
         return "nothing that was tried is better"
     if value is None or best is None:
@@ -60,7 +59,7 @@ def against_defaults(winner: TrialRecord, record: Record) -> str:
         return f"{told}, before the first epoch" if defaults.state != "failed" else told
     share = f" ({abs(best - value) / abs(value):.1%})" if value else ""
     ended = f"trial 0, {defaults.state} after epoch {epochs}"
-    is_better = best > value if best_is_max(record.metric) else best < value
+    is_better = best > value if record.metric.is_max else best < value
     compared = f"{abs(best - value):.6f}{share} {'better' if is_better else 'worse'}"
     then = "" if epochs >= len(winner.curve) else " by then"
     return f"{record.metric} {value:.6f} ({ended}); the best was {compared}{then}"

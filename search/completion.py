@@ -12,7 +12,7 @@ import shtab
 from kptrain import __main__ as training
 from kptrain import evaluate_command, export, predict, show
 from kptrain.resolve import setting_infos
-from search import report, run, watch
+from search import arguments, report, watch
 
 SHELLS = ("bash", "zsh")
 FOLDERS = ("folder", "resume", "data", "warm_from")
@@ -37,7 +37,7 @@ def _parsers() -> Iterator[argparse.ArgumentParser]:
         parser = module.build_parser()
         commands.add_parser(name, parents=[parser], add_help=False, help=parser.description)
         _describe(commands.choices[name])
-    others = {"kptrain-search": run, "kptrain-report": report, "kptrain-watch": watch}
+    others = {"kptrain-search": arguments, "kptrain-report": report, "kptrain-watch": watch}
     named = {name: module.build_parser() for name, module in others.items()}
     for name, parser in ({"kptrain": one} | named).items():
         parser.prog = name

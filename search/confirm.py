@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kptrain.config import TrainConfig
+from kptrain.config import Settings
 from search.journal import JOURNAL, Event, Journal, read_events
 from search.record import Record, TrialRecord
 from search.space import Confirm, Space
@@ -20,13 +20,13 @@ SEEDS_BELOW = 10**6
 """Fresh seeds are short, as they name folders."""
 
 
-def fresh_seeds(space: Space, base: TrainConfig, count: int) -> list[int]:
+def fresh_seeds(space: Space, base: Settings, count: int) -> list[int]:
     """So many training seeds, told by the search's seed alone, none of them the search's own."""
     draw = random.Random(space.seed)  # noqa: S311 (to be drawn again, not to be secret)
     seeds: list[int] = []
     while len(seeds) < count:
         seed = draw.randrange(SEEDS_BELOW)
-        if seed != base.train.seed and seed not in seeds:
+        if seed != space.trainable.seed_of(base) and seed not in seeds:
             seeds.append(seed)
     return seeds
 
@@ -51,7 +51,9 @@ class Confirmation(Record):
 
     def __init__(self, search: Record, how: Confirm, seeds: list[int]) -> None:
         storage = None if search.storage is None else search.storage.below("confirm")
-        super().__init__(search.run_dir / "confirm", search.metric, storage=storage)
+        super().__init__(
+            search.run_dir / "confirm", search.trainable, search.metric, storage=storage
+        )
         self.search = search
         self.title = f"{search.run_dir.name}-confirm"
         self.seeds = seeds
@@ -89,7 +91,9 @@ class Confirmation(Record):
 
     def points(self) -> list[dict[str, Any]]:
         """What differs from the base, of each training."""
-        return [trial.settings | {"train.seed": seed} for trial, seed in self._plan]
+        path = self.trainable.seed
+        assert path is not None  # which a space that confirms has been checked for
+        return [trial.settings | {path: seed} for trial, seed in self._plan]
 
     def _name(self, number: int) -> tuple[str, Path]:
         trial, seed = self._plan[number]

@@ -30,7 +30,7 @@ def describe_confirmation(confirmation: Confirmation, mattered: Importance, out:
         *(f"          {describe_standing(standing, defaults)}" for standing in standings),
         f"Best      {_winner(standings[0])}",
         describe_importance(mattered),
-        where_saved(out),
+        where_saved(confirmation.trainable, out),
     ]
     return "\n".join(lines)
 
@@ -43,10 +43,10 @@ def describe_standing(standing: Standing, defaults: Standing) -> str:
     if (optimism := standing.optimism()) is not None:
         trial = standing.trial
         told.append(
-            f"the search's {trial.best(standing.metric):.6f} ({trial.state} after epoch "
+            f"the search's {trial.best():.6f} ({trial.state} after epoch "
             f"{len(trial.curve)}) was {_signed(optimism)}"
         )
-    told += [f"failed with seed {_seed(made)}: {made.error}" for made in standing.failed()]
+    told += [f"failed with seed {made.seed}: {made.error}" for made in standing.failed()]
     return "; ".join(told)
 
 
@@ -76,16 +76,12 @@ def _winner(first: Standing) -> str:
     assert saved is not None
     return (
         f"{won}, {axis_values(first.trial.settings)}; saved is its training with seed "
-        f"{_seed(saved)}, {first.metric} {saved.best(first.metric):.6f}"
+        f"{saved.seed}, {first.metric} {saved.best():.6f}"
     )
 
 
 def _name(trial: TrialRecord) -> str:
     return "defaults (trial 0)" if trial.number == 0 else f"trial {trial.number}"
-
-
-def _seed(made: TrialRecord) -> int:
-    return made.config.train.seed
 
 
 def _signed(gain: float) -> str:
@@ -100,10 +96,10 @@ def provenance_of(confirmation: Confirmation) -> dict[str, Any]:
         "settings": first.trial.settings,
         "confirmed": {
             "values_by_seed": first.values(),
-            "failed_by_seed": {_seed(made): made.error for made in first.failed()},
+            "failed_by_seed": {made.seed: made.error for made in first.failed()},
             "mean": first.mean(),
             "standard_deviation": first.spread(),
-            "search_value": first.trial.best(first.metric),
+            "search_value": first.trial.best(),
         },
     }
 
@@ -122,7 +118,7 @@ def save_confirmation(confirmation: Confirmation, run_dir: Path) -> None:
                     *(standing.trial.number, *standing.trial.settings.values()),
                     *_figures(standing, other),
                     *(standing.values().get(seed) for seed in confirmation.seeds),
-                    "; ".join(f"{_seed(made)}: {made.error}" for made in standing.failed()),
+                    "; ".join(f"{made.seed}: {made.error}" for made in standing.failed()),
                 ]
             )
 
@@ -133,6 +129,6 @@ def _figures(standing: Standing, defaults: Standing | None) -> list[Any]:
     gain = None if defaults is None else standing.gain(defaults)
     return [
         *(standing.metric, len(standing.values()), standing.mean(), standing.spread()),
-        *(trial.state, len(trial.curve), trial.best(standing.metric), standing.optimism()),
+        *(trial.state, len(trial.curve), trial.best(), standing.optimism()),
         *((None, None, None) if gain is None else astuple(gain)),
     ]

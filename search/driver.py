@@ -9,8 +9,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher as TuneSearcher
 
-from kptrain.config import TrainConfig
-from kptrain.curve import EpochReport
+from kptrain.config import Settings
 from kptrain.errors import SettingsError, TrainingError
 from search.cluster import capacity, has_gpu
 from search.failure import cause_of, in_one_line, kind_of
@@ -20,15 +19,13 @@ from search.signals import ask_first
 from search.space import Space, max_epochs
 from search.state import SearchState
 from search.terminal import Terminal
-from search.trial import KeypointTrial
+from search.trial import TrialActor
 from search.way import Way
-
-REPORT_FIELDS = tuple(EpochReport.__dataclass_fields__)
 
 
 def run_trials(
     space: Space,
-    base: TrainConfig,
+    base: Settings,
     state: SearchState,
     way: Way,
     onlookers: Iterable[Callable[[], None]] = (),
@@ -49,7 +46,7 @@ def run_trials(
         state.clock.set(state.clock.now)  # it stands still while nothing runs
         run = _Run(state, terminal, asked, cpu, gpu, onlookers)
         tune.Tuner(
-            KeypointTrial,
+            TrialActor,
             tune_config=tune.TuneConfig(
                 num_samples=-1,  # until the proposals end: a trial may be taken up again
                 search_alg=_Proposals(run),
@@ -122,6 +119,7 @@ class _Run:
         trial = state.record.trials[number]
         return {
             "number": number,
+            "trainable": state.record.trainable.name,
             "title": f"trial {trial.label:>03} {axis_values(trial.settings)}",
             "settings": trial.config.model_dump(mode="json"),
             "run_dir": str(trial.run_dir),
@@ -137,9 +135,9 @@ class _Run:
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Tell a result; whether the trial goes on at once."""
         self._hear()
-        report = EpochReport(**{name: result[name] for name in REPORT_FIELDS})
         number = self._numbers[trial_id]
-        goes_on = self.state.report(number, report, result["node_host"], result["device"])
+        host, device = result["node_host"], result["device"]
+        goes_on = self.state.report(number, result["report"], host, device)
         self.tell()
         return goes_on
 

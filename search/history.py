@@ -6,13 +6,16 @@ the journal holds.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from search.confirm import Confirmation, fresh_seeds
 from search.journal import JOURNAL, Event, Journal, read_events
+from search.keypoints import KEYPOINTS
 from search.opening import Search, open_search
 from search.rebuild import AsTold, confirmation_state, search_state
 from search.record import Record
 from search.state import SearchState
+from search.trainable import Trainable
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,10 @@ class History:
         return Span(trial.number, place, start["gpu"], start["at"], end)
 
 
-def read_history(folder: Path) -> History:
-    """Raises: CheckpointError or SettingsError if the folder does not hold a search."""
-    search = open_search(folder, None, {}, None)
-    record = Record(search.folder, search.space.metric, search.space.keep)
+def read_history(folder: Path, trainable: Trainable[Any] = KEYPOINTS) -> History:
+    """Raises: CheckpointError or SettingsError if the folder does not hold a search of that."""
+    search = open_search(folder, trainable, None, {}, None)
+    record = Record(search.folder, trainable, search.space.metric, search.space.keep)
     path = folder / JOURNAL
     events = read_events(path)  # first: of a search that runs, the state may know more by then
     state = search_state(search, record, AsTold(), _behind_its_first_lines(path))

@@ -13,16 +13,16 @@ from typing import Any
 
 import yaml
 
-from kptrain.config import TrainConfig
+from kptrain.config import Settings
 from kptrain.disk import flush
 from kptrain.errors import CheckpointError, SettingsError
-from kptrain.layout import SplitName
 from kptrain.locks import HeldError, held
-from kptrain.resolve import change, flatten, resolve, settings_of
+from kptrain.resolve import change, flatten, settings_of
 from search.budget import Budget
 from search.journal import JOURNAL, Event, Journal, read_events
 from search.space import Space, read_space, with_budget
 from search.storage import Storage, StorageError, url_name
+from search.trainable import Trainable
 from search.warm import PastSearch, PastTrial
 
 FORMAT = 1
@@ -37,13 +37,13 @@ class Search:
     folder: Path
     space: Space
     """With the budget that holds now."""
-    base: TrainConfig
+    base: Settings
     """The settings of trial 0."""
     past: tuple[PastTrial, ...]
     """Trials of earlier searches that it learns from."""
     first: Event
     """The first line of its journal."""
-    fingerprints: Mapping[SplitName, str] | None = None
+    fingerprints: Mapping[str, str] | None = None
     """Of the data of its trials, by split; None as long as it is not known."""
     url: str | None = None
     """Where the folder is, too."""
@@ -71,7 +71,7 @@ class Search:
 def begin_search(
     folder: Path,
     space: Space,
-    base: TrainConfig,
+    base: Settings,
     past: Sequence[PastSearch],
     url: str | None = None,
 ) -> Search:
@@ -81,6 +81,7 @@ def begin_search(
         "at": 0.0,
         "event": "search",
         "format": FORMAT,
+        "trainable": space.trainable.name,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "space": space.text,
         "budget": _parts(space),
@@ -135,6 +136,7 @@ def fetch_search(url: str) -> Path:
 
 def open_search(
     folder: Path,
+    trainable: Trainable[Any],
     given: Path | None,
     budget: Mapping[str, float],
     data: str | None,
@@ -159,14 +161,15 @@ def open_search(
             f"{first.get('event')!r} of {first.get('format')!r}; go on with the version that "
             f"began it"
         )
+    _check_same_trainable(folder, trainable, first.get("trainable"))
     for path in (folder / SPACE_FILE, *([] if given is None else [given])):
         _check_same_space(path, first["space"])
     budgets = [first["budget"], *(e["budget"] for e in events if e["event"] == "resume")]
-    space = read_space(folder / SPACE_FILE)
+    space = read_space(folder / SPACE_FILE, trainable)
     space = with_budget(space.model_copy(update=budgets[-1]), budget)
-    base = resolve(_as_python(first["base"]), str(folder / JOURNAL))
+    base = trainable.resolve(_as_python(first["base"]), str(folder / JOURNAL))
     if data is not None:
-        base = change(base, {"data.root": data}, "--data")
+        base = change(base, {trainable.data_setting(): data}, "--data")
     past = tuple(
         PastTrial(one["settings"], [(e, v) for e, v in one["curve"]], one["ending"])
         for one in first["past"]
@@ -177,7 +180,7 @@ def open_search(
 
 
 @contextmanager
-def journal_of(search: Search, fingerprints: Mapping[SplitName, str]) -> Iterator[Journal]:
+def journal_of(search: Search, fingerprints: Mapping[str, str]) -> Iterator[Journal]:
     """Hold the folder, and open the journal behind its first lines.
 
     Raises: CheckpointError if another search holds the folder, or its data were others.
@@ -185,7 +188,8 @@ def journal_of(search: Search, fingerprints: Mapping[SplitName, str]) -> Iterato
     if search.fingerprints is not None and search.fingerprints != dict(fingerprints):
         raise CheckpointError(
             f"{search.folder}: must go on with the data that it began with, but "
-            f"{search.base.data.root} holds other data; name the first with --data"
+            f"{search.space.trainable.data_of(search.base)} holds other data; name the first with "
+            f"--data"
         )
     try:
         with held(search.folder / LOCK), _sent(search):
@@ -248,6 +252,17 @@ def _parts(space: Space) -> dict[str, Any]:
 def _as_python(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a yaml file would give them."""
     return dict(json.loads(json.dumps(settings)))
+
+
+def _check_same_trainable(folder: Path, trainable: Trainable[Any], began_with: str | None) -> None:
+    """Raises: SettingsError."""
+    if trainable.name == began_with:
+        return
+    do = "leave out --trainable" if began_with is None else f"give --trainable {began_with}"
+    raise SettingsError(
+        f"{folder}: must be read with what it searches, {began_with or 'keypoints'}, but got "
+        f"{trainable.name or 'no --trainable'}; {do}"
+    )
 
 
 def _check_same_space(path: Path, began_with: str) -> None:

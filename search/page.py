@@ -2,13 +2,12 @@
 
 import base64
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from kptrain.picture import PICTURE, WORST
 from search import plots, setting_plots
 from search.budget import clock_of
 from search.closing import against_defaults, headline
@@ -102,7 +101,9 @@ def _sections(history: History) -> Iterator[tuple[str, str, str]]:
     )
     yield "timeline", "Where and when", _timeline(history)
     yield "failures", "Failures", _failures(record.trials)
-    yield "predictions", "What the best model sees", _pictures(history.search.folder)
+    if captions := record.trainable.pictures():
+        folder = history.search.folder / "best"
+        yield "predictions", "What the best model sees", _pictures(folder, captions)
     yield "trials", "All trials", _trials(history)
     yield "next", "Rerun, resume, go on", _commands(history)
 
@@ -191,15 +192,11 @@ def _failures(trials: list[TrialRecord]) -> str:
     return _table(["count", "trials", "cause"], rows)
 
 
-def _pictures(folder: Path) -> str:
-    told = [
-        (PICTURE, "Samples of the validation split: truth, prediction, heatmaps."),
-        (WORST, "Those that it finds worst, the worst first."),
-    ]
+def _pictures(folder: Path, captions: Mapping[str, str]) -> str:
     shown = [
-        _text(caption, "quiet") + _image(folder / "best" / name, caption)
-        for name, caption in told
-        if (folder / "best" / name).is_file()
+        _text(caption, "quiet") + _image(folder / name, caption)
+        for name, caption in captions.items()
+        if (folder / name).is_file()
     ]
     return "".join(shown) or _text("They are drawn when a winner is promoted.")
 
@@ -214,7 +211,7 @@ def _trials(history: History) -> str:
     leader = record.leader()
     rows = []
     for trial in record.trials:
-        best = trial.best(record.metric)
+        best = trial.best()
         value = "" if best is None else f"{best:.6f}"
         cells = [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
         rows.append([*cells, trial.state + (f": {trial.error}" if trial.error else "")])
@@ -224,12 +221,14 @@ def _trials(history: History) -> str:
 
 def _commands(history: History) -> str:
     folder = shlex.quote(str(history.search.folder))
-    best = shlex.quote(str(history.search.folder / "best" / "config.yaml"))
+    trainable = history.record.trainable
+    rerun = trainable.rerun(shlex.quote(str(history.search.folder / "best" / "config.yaml")))
+    resume = f"python -m search.run --resume {folder}{trainable.option}"
     told = [
-        ("The best training again, alone", f"python -m kptrain {best}"),
-        ("Go on, whatever ended the search", f"python -m search.run --resume {folder}"),
-        ("Go on with more trials", f"python -m search.run --resume {folder} --trials 80"),
-        ("This page again", f"python -m search.report {folder}"),
+        *([("The best training again, alone", f"python {rerun}")] if rerun else []),
+        ("Go on, whatever ended the search", resume),
+        ("Go on with more trials", f"{resume} --trials 80"),
+        ("This page again", f"python -m search.report {folder}{trainable.option}"),
         ("In Optuna's dashboard", f"optuna-dashboard {folder}/study.log"),
     ]
     return "".join(_text(what, "quiet") + f"<pre>{escape(how)}</pre>" for what, how in told)

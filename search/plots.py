@@ -7,16 +7,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from kptrain.config import Metric, best_is_max
 from search.history import History, Span
 from search.record import TrialRecord
 from search.searcher import axis_values
 from search.svg import BEST, COLOURS, FAINT, INK, MARKERS, named
+from search.trainable import Metric
 
 
 def told(trial: TrialRecord, metric: Metric) -> str:
     """A trial in one line."""
-    best = trial.best(metric)
+    best = trial.best()
     value = "" if best is None else f", best {metric} {best:.6f}"
     why = f": {trial.error}" if trial.error else ""
     ended = f"{trial.state} after epoch {len(trial.curve)}"
@@ -26,12 +26,12 @@ def told(trial: TrialRecord, metric: Metric) -> str:
 def best_so_far(history: History) -> Figure | None:
     """The best value against epochs spent and against time."""
     metric = history.record.metric
-    pick = max if best_is_max(metric) else min
+    pick = max if metric.is_max else min
     epochs: list[int] = []
     minutes: list[float] = []
     values: list[float] = []
     for count, event in enumerate((e for e in history.events if e["event"] == "epoch"), 1):
-        value = event["report"][metric]
+        value = event["report"][metric.name]
         if not values or pick(value, values[-1]) != values[-1]:
             epochs.append(count)
             minutes.append(event["at"] / 60)
@@ -41,7 +41,7 @@ def best_so_far(history: History) -> Figure | None:
     figure = Figure(figsize=(7.2, 2.6))
     left, right = figure.subplots(1, 2, sharey=True)
     end_epochs, end_minutes = history.record.num_epochs(), history.state.clock.now / 60
-    defaults = history.record.trials[0].best(metric)
+    defaults = history.record.trials[0].best()
     for axes, places, end, label in (
         (left, epochs, end_epochs, "epochs trained, of all trials"),
         (right, minutes, end_minutes, "minutes"),
@@ -75,16 +75,16 @@ def curves(history: History) -> Figure | None:
         is_best = trial is leader
         colour = BEST if is_best else COLOURS[trial.state]
         width = 2.4 if is_best else 1.0
-        epochs = [report.epoch for report in trial.curve]
-        values = trial.values(metric)
+        epochs = [report["epoch"] for report in trial.curve]
+        values = trial.values()
         (line,) = axes.plot(epochs, values, color=colour, linewidth=width)
         named(line, told(trial, metric))
         if marker := MARKERS.get(trial.state):
             (end,) = axes.plot(epochs[-1:], values[-1:], marker, color=colour, markersize=5)
             named(end, told(trial, metric))
-    _frame(axes, [value for trial in trials for value in trial.values(metric)], metric)
+    _frame(axes, [value for trial in trials for value in trial.values()], metric)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(metric)
+    axes.set_ylabel(str(metric))
     states = [state for state in COLOURS if any(trial.state == state for trial in trials)]
     keys = [_key(state) for state in states]
     if leader is not None:
@@ -113,7 +113,7 @@ def is_far(value: float, values: Sequence[float], metric: Metric) -> bool:
     if not finite or not np.isfinite(value):
         return bool(finite)
     low, high = np.quantile(finite, [0.25, 0.75])
-    beyond = low - value if best_is_max(metric) else value - high
+    beyond = low - value if metric.is_max else value - high
     return bool(beyond > 3 * (high - low) > 0)
 
 
@@ -166,10 +166,8 @@ def for_a_chat(history: History, title: str) -> Figure:
     leader = record.leader()
     for trial in record.trials:
         colour = BEST if trial is leader else COLOURS[trial.state]
-        epochs = [report.epoch for report in trial.curve]
-        left.plot(
-            epochs, trial.values(metric), color=colour, linewidth=2.4 if trial is leader else 1
-        )
+        epochs = [report["epoch"] for report in trial.curve]
+        left.plot(epochs, trial.values(), color=colour, linewidth=2.4 if trial is leader else 1)
     left.set_xlabel("epoch")
     left.set_ylabel(metric)
     for row, (_, spans) in enumerate(lanes := lanes_of(history.spans())):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from kptrain.config import TrainConfig
+from kptrain.config import Settings
 from kptrain.resolve import change
 from search.asha import Asha
 from search.budget import Budget, Clock, Spending
@@ -78,7 +78,7 @@ def _state(
     *,
     ends_if_alike: bool,
 ) -> SearchState:
-    def configure(number: int, settings: Mapping[str, Any]) -> TrainConfig:
+    def configure(number: int, settings: Mapping[str, Any]) -> Settings:
         return change(search.base, settings, f"{search.space.path}: trial {number}")
 
     spending = Spending(budget, search.space.asha.grace_epochs, Clock())

@@ -8,26 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kptrain.checkpoint import BEST, RESUME, temporary_of
-from kptrain.config import Metric, TrainConfig, best_is_max
-from kptrain.curve import EpochReport
+from kptrain.checkpoint import temporary_of
+from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.storage import Storage
+from search.trainable import Metric, Report, Trainable
 
 State = Literal["waiting", "running", "paused", "completed", "stopped", "failed", "interrupted"]
 UNDER_WAY = ("waiting", "running", "paused")
 """A trial waits for its process; one that is paused waits at a rung, and may go on or not."""
-REPORTED = (
-    "epoch",
-    "train_loss",
-    "val_loss",
-    "val_oks",
-    "val_ap",
-    "lr",
-    "seconds",
-    "images_per_second",
-    "peak_memory_bytes",
-)
 
 
 @dataclass
@@ -37,39 +26,52 @@ class TrialRecord:
     number: int
     settings: dict[str, Any]
     """The varied settings, by dotted path."""
-    config: TrainConfig
+    config: Settings
     """All settings."""
+    epochs: int
+    """That it trains for, if nothing ends it before."""
+    seed: int | None
+    """None where it has none."""
+    metric: Metric
+    """By which it is judged."""
     run_dir: Path
     label: str
     """What the user calls it."""
     storage: Storage | None = None
     """Where its folder is, if not on a disk that all nodes share."""
     state: State = "waiting"
-    curve: list[EpochReport] = field(default_factory=list)
+    curve: list[Report] = field(default_factory=list)
     error: str = ""
     host: str = ""
     """Where it ran last."""
     device: str = ""
 
-    def values(self, metric: Metric) -> list[float]:
-        return [getattr(report, metric) for report in self.curve]
+    def values(self) -> list[float]:
+        """Of the metric, by epoch."""
+        return [report[self.metric.name] for report in self.curve]
 
-    def best(self, metric: Metric, epochs: int | None = None) -> float | None:
+    def best(self, epochs: int | None = None) -> float | None:
         """The best value of any epoch, or of the first `epochs`; None before the first."""
-        values = self.values(metric)[:epochs]
+        values = self.values()[:epochs]
         if not values:
             return None
-        return max(values) if best_is_max(metric) else min(values)
+        return max(values) if self.metric.is_max else min(values)
 
 
 class Record:
     """All trials of a search; `save` writes its table, `sweep` removes checkpoints."""
 
     def __init__(
-        self, run_dir: Path, metric: Metric, keep: int = 1, storage: Storage | None = None
+        self,
+        run_dir: Path,
+        trainable: Trainable[Any],
+        metric: Metric,
+        keep: int = 1,
+        storage: Storage | None = None,
     ) -> None:
         """storage: where the folder is, too, if at a URL."""
         self.run_dir = run_dir
+        self.trainable = trainable
         self.storage = storage
         self.title = run_dir.name  # of the whole, at Weights & Biases
         self.metric = metric
@@ -78,14 +80,24 @@ class Record:
         self._saved = -math.inf
         self._removed: set[tuple[int, str]] = set()  # at a URL, where asking again costs
 
-    def add(self, settings: Mapping[str, Any], config: TrainConfig) -> TrialRecord:
+    def add(self, settings: Mapping[str, Any], config: Settings) -> TrialRecord:
         """A new trial, with its number and its folder."""
         number = len(self.trials)
         label, run_dir = self._name(number)
         storage = self.storage
         if storage is not None:
             storage = storage.below(run_dir.relative_to(self.run_dir).as_posix())
-        trial = TrialRecord(number, dict(settings), config, run_dir, label, storage)
+        trial = TrialRecord(
+            number,
+            dict(settings),
+            config,
+            self.trainable.epochs_of(config),
+            self.trainable.seed_of(config),
+            self.metric,
+            run_dir,
+            label,
+            storage,
+        )
         self.trials.append(trial)
         return trial
 
@@ -97,7 +109,7 @@ class Record:
         """A trial's process is there, and has let go of the trial that it ran before."""
         self.trials[number].state = "running"
 
-    def report(self, number: int, report: EpochReport, host: str, device: str) -> None:
+    def report(self, number: int, report: Report, host: str, device: str) -> None:
         """An epoch of a trial has finished."""
         trial = self.trials[number]
         trial.state, trial.host, trial.device = "running", host, device
@@ -122,10 +134,10 @@ class Record:
 
         A trial that was stopped may still write its last: so this is asked for again and again.
         """
-        kept = self._kept()
+        kept, best, resume = self._kept(), self.trainable.best, self.trainable.resume
         for trial in self.trials:
             if trial.state not in (*UNDER_WAY, "interrupted"):  # these may go on
-                names = (RESUME,) if trial in kept else (RESUME, BEST)
+                names = resume if trial in kept else (*resume, *best)
                 for path in (trial.run_dir / name for name in names):
                     path.unlink(missing_ok=True)
                     temporary_of(path).unlink(missing_ok=True)
@@ -153,7 +165,7 @@ class Record:
     def best(self) -> float | None:
         """The best value of any trial so far, running ones included."""
         seen = [trial for trial in self.trials if trial.curve]
-        return min(seen, key=self._rank).best(self.metric) if seen else None
+        return min(seen, key=self._rank).best() if seen else None
 
     def num_ended(self) -> int:
         return sum(trial.state not in UNDER_WAY for trial in self.trials)
@@ -163,9 +175,9 @@ class Record:
         return sum(len(trial.curve) for trial in self.trials)
 
     def _rank(self, trial: TrialRecord) -> float:
-        value = trial.best(self.metric)
+        value = trial.best()
         assert value is not None
-        return -value if best_is_max(self.metric) else value
+        return -value if self.metric.is_max else value
 
     def save(self, at_most_every: float = 0.0) -> None:
         """Write the table, unless it was written less than so many seconds ago: one row an epoch; a
@@ -174,16 +186,18 @@ class Record:
             return
         self._saved = time.monotonic()
         settings = list(settings_of(self.trials[0].config))
+        reports = [report for trial in self.trials for report in trial.curve]
+        figures = list(dict.fromkeys(name for report in reports for name in report)) or ["epoch"]
         temporary = self.run_dir / ".trials.csv.tmp"
         with temporary.open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["trial", "state", *settings, *REPORTED, "error"])
+            writer.writerow(["trial", "state", *settings, *figures, "error"])
             for trial in self.trials:
                 told = settings_of(trial.config)
                 start = [trial.number, trial.state, *(told[path] for path in settings)]
                 for report in trial.curve:
-                    figures = [getattr(report, name) for name in REPORTED]
-                    writer.writerow([*start, *figures, trial.error])
+                    told_now = (report.get(name, "") for name in figures)
+                    writer.writerow([*start, *told_now, trial.error])
                 if not trial.curve:
-                    writer.writerow([*start, *[""] * len(REPORTED), trial.error])
+                    writer.writerow([*start, *[""] * len(figures), trial.error])
         temporary.replace(self.run_dir / "trials.csv")

@@ -15,8 +15,9 @@ SHARE = 0.01
 class Refresh:
     """Called after each event."""
 
-    def __init__(self, folder: Path) -> None:
-        self._command = [sys.executable, "-m", "search.report", str(folder)]
+    def __init__(self, folder: Path, trainable: str | None) -> None:
+        named = [] if trainable is None else ["--trainable", trainable]
+        self._command = [sys.executable, "-m", "search.report", str(folder), *named]
         self._process: subprocess.Popen[bytes] | None = None
         self._began = time.monotonic()
         self._next = self._began + LEAST

@@ -6,24 +6,26 @@ Reads the folder alone: the search may run, have been killed, or be at its end.
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kptrain.errors import KptrainError
 from search.history import read_history
+from search.keypoints import add_trainable, trainable_named
 from search.page import page_of, won
 from search.plots import for_a_chat
 from search.svg import drawing
+from search.trainable import Trainable
 
 PAGE = "report.html"
 CHAT = "report.png"
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, trainable: Trainable[Any]) -> Path:
     """Write `report.html` and `report.png` into a search's folder; returns the first.
 
     Raises: CheckpointError or SettingsError if it holds no search.
     """
-    history = read_history(folder)
+    history = read_history(folder, trainable)
     _replace(folder / PAGE, page_of(history).encode())
     with drawing():
         temporary = folder / f".{CHAT}.tmp"
@@ -47,6 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
         "DIR/report.png. The search may be running, killed or finished.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
+    add_trainable(parser)
     return parser
 
 
@@ -54,7 +57,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     parsed = build_parser().parse_args(arguments)
     try:
-        print(write_report(parsed.folder))
+        print(write_report(parsed.folder, trainable_named(parsed.trainable)))
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -21,7 +21,7 @@ from optuna.distributions import (
 from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState, create_trial
 
-from kptrain.config import TrainConfig, best_is_max
+from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.domains import Choice, Range
 from search.sampler import RungSampler
@@ -66,7 +66,7 @@ class Searcher:
         self._worst = -math.inf if maximise else math.inf
 
     @classmethod
-    def of(cls, space: Space, base: TrainConfig) -> "Searcher":
+    def of(cls, space: Space, base: Settings) -> "Searcher":
         """The searcher of a space whose first trial has the settings `base`."""
         defaults = {path: settings_of(base)[path] for path in space.axes}
         last = max_epochs(space, base)
@@ -75,7 +75,7 @@ class Searcher:
             space.axes,
             [defaults, *(defaults | point for point in space.start)],
             [*([early] if early else []), *rungs(space.asha, last), last],
-            maximise=best_is_max(space.metric),
+            maximise=space.metric.is_max,
             seed=space.seed,
             sampler=space.sampler,
         )

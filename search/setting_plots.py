@@ -18,7 +18,7 @@ def far_trials(history: History, epoch: int) -> list[str]:
     """The labels of those that the plots of settings leave out."""
     metric = history.record.metric
     reached = [trial for trial in history.record.trials if len(trial.curve) >= epoch > 0]
-    values = [value for t in reached if (value := t.best(metric, epoch)) is not None]
+    values = [value for t in reached if (value := t.best(epoch)) is not None]
     pairs = zip(reached, values, strict=True)
     return [trial.label for trial, value in pairs if is_far(value, values, metric)]
 
@@ -28,7 +28,7 @@ def slices(history: History, epoch: int) -> Figure | None:
     study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
     if len(study.trials) < 2:
         return None
-    grid = optuna_plots.plot_slice(study, target_name=history.record.metric)
+    grid = optuna_plots.plot_slice(study, target_name=str(history.record.metric))
     first: Axes = grid if isinstance(grid, Axes) else np.ravel(grid)[0]
     return _adapted(first.get_figure(), (7.2, 2.9))
 
@@ -38,7 +38,7 @@ def parallel(history: History, epoch: int) -> Figure | None:
     study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
     if len(study.trials) < 2 or len(history.search.space.axes) < 2:
         return None
-    axes = optuna_plots.plot_parallel_coordinate(study, target_name=history.record.metric)
+    axes = optuna_plots.plot_parallel_coordinate(study, target_name=str(history.record.metric))
     return _adapted(axes.get_figure(), (7.2, 3.4))
 
 

@@ -7,18 +7,19 @@ Trial 0 is always the base itself, also where its value of an axis lies outside 
 
 import hashlib
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
-from kptrain.config import Metric, PositiveInt, Settings, TrainConfig
+from kptrain.config import PositiveInt, Settings
 from kptrain.errors import SettingsError
-from kptrain.resolve import change, check_names, flatten, resolve, setting_infos
+from kptrain.resolve import change, check_names, flatten
 from kptrain.strict_yaml import read_yaml
 from search.budget import Budget
 from search.domains import Choice, Range, check_keys, read_choice, read_range
+from search.trainable import Metric, Trainable
 
 SamplerName = Literal["gp", "random"]
 
@@ -40,9 +41,9 @@ INCOMPARABLE = {
     "data": "decides on what every metric is measured, so that trials could not be compared; "
     "set it in base or with --set",
     "loss": "changes what a loss value means (an MSE on heatmaps scales with sigma squared), so "
-    "that metric val_loss would find the smallest loss, not the best model; use metric: val_ap",
+    "that metric {metric} would find the smallest loss, not the best model; use {others}",
 }
-"""Why a setting cannot be varied, by what it changes; `loss` holds for metric val_loss only."""
+"""Why a setting cannot be varied, by what it changes; `loss` holds for a metric that is a loss."""
 
 
 class Asha(Settings):
@@ -76,13 +77,18 @@ class Confirm(Settings):
 class Space(Budget):
     """A space file, read and checked: a budget, and what to spend it on."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    trainable: Trainable[Any]
+    """What is searched."""
     path: Path
     axes: dict[str, Choice | Range]
     """What is varied, by the dotted path of its setting."""
     base: dict[str, Any]
     """What the file says of all other settings, by dotted path."""
-    metric: Metric = "val_loss"
-    """By which trials are compared: `val_loss`, `val_oks` or `val_ap`."""
+    metric: Metric
+    """By which trials are compared: `val_loss`, unless it is `val_oks` or `val_ap`; of a training
+    of your own, the first of its metrics, unless it is another."""
     keep: PositiveInt = 1
     """Trials whose checkpoints stay on disk, the best ones; of the others, only the curve does."""
     asha: Asha = Asha()
@@ -101,8 +107,8 @@ class Space(Budget):
     """Of the file's bytes, in hexadecimal."""
 
 
-def read_space(path: Path) -> Space:
-    """Read a space file and check all that needs nothing but the file.
+def read_space(path: Path, trainable: Trainable[Any]) -> Space:
+    """Read a space file and check all that needs nothing but the file and the tree of settings.
 
     Raises: SettingsError.
     """
@@ -113,10 +119,13 @@ def read_space(path: Path) -> Space:
         if value is not None or key not in (*NESTED, *Budget.model_fields)
     }
     check_keys(content, FILE_KEYS, str(path))
-    axes = _read_axes(content.pop("space", None), f"{path}: space")
-    base = _read_base(content.pop("base", {}), axes, f"{path}: base")
-    start = _read_start(content.pop("start", []), axes, f"{path}: start")
-    space = _build(path, content | {"axes": axes, "base": base, "start": start})
+    axes = _read_axes(content.pop("space", None), trainable, f"{path}: space")
+    base = _read_base(content.pop("base", {}), axes, trainable, f"{path}: base")
+    start = _read_start(content.pop("start", []), axes, trainable, f"{path}: start")
+    default = next(iter(trainable.metrics))
+    metric = _read_metric(content.pop("metric", default), trainable, str(path))
+    read = {"trainable": trainable, "axes": axes, "base": base, "start": start, "metric": metric}
+    space = _build(path, content | read)
     _check_comparable(space)
     _check_confirm(space)
     if all(getattr(space, part) is None for part in Budget.model_fields):
@@ -144,6 +153,12 @@ def with_budget(space: Space, said: Mapping[str, float]) -> Space:
     return changed
 
 
+def with_share(space: Space, gpu: float) -> Space:
+    """Replace `gpu: auto` by the share that was found."""
+    resources = space.resources.model_copy(update={"gpu": gpu})
+    return space.model_copy(update={"resources": resources})
+
+
 def _check_room(space: Space, options: Mapping[str, str]) -> None:
     """Raises: SettingsError if the budget ends before the base and the start points are tried.
 
@@ -163,38 +178,35 @@ def _check_room(space: Space, options: Mapping[str, str]) -> None:
         )
 
 
-def resolve_space(space: Space, said: Mapping[str, Any]) -> TrainConfig:
+def resolve_space(space: Space, said: Mapping[str, Any]) -> Settings:
     """Return the settings of trial 0: the file's base overlaid with what the command line said.
 
     Raises: SettingsError, also where a point of the space is no possible training; DataError.
     """
     _check_said(space, said)
     where = f"{space.path} with --set" if said else str(space.path)
-    base = resolve(space.base | dict(said) | {"checkpoint.metric": space.metric}, where)
-    if "data.view" in space.axes and base.data.limit_val is not None:
-        raise SettingsError(
-            f"{where}: data.view cannot be varied while data.limit_val is set, but that is "
-            f"{base.data.limit_val}: it counts images in one view and persons in the other; "
-            f"remove one of the two"
-        )
+    by = space.trainable.metric_setting
+    judged = {} if by is None else {by: space.metric.name}
+    base: Settings = space.trainable.resolve(space.base | dict(said) | judged, where)
+    space.trainable.check_axes(space.axes, base, where)
     for point in _points_to_check(space):
         spelled = ", ".join(f"{name}={value}" for name, value in point.items())
         change(base, point, f"{where}: at {spelled}")
     epochs = max_epochs(space, base)
     if space.asha.grace_epochs > epochs:
         raise SettingsError(
-            f"{where}: asha.grace_epochs must be at most train.epochs ({epochs}), "
+            f"{where}: asha.grace_epochs must be at most {space.trainable.epochs} ({epochs}), "
             f"but got {space.asha.grace_epochs}; lower it, or train for longer"
         )
     return base
 
 
-def max_epochs(space: Space, base: TrainConfig) -> int:
+def max_epochs(space: Space, base: Settings) -> int:
     """Return the epochs of the longest trial that the space allows."""
-    axis = space.axes.get("train.epochs")
+    axis = space.axes.get(space.trainable.epochs)
     varied = () if axis is None else axis.values if isinstance(axis, Choice) else axis.ends()
     # Trial 0 trains for the base's epochs, which may be more than the axis allows.
-    return max([base.train.epochs, *(int(epochs) for epochs in varied)])
+    return max([space.trainable.epochs_of(base), *(int(epochs) for epochs in varied)])
 
 
 def rungs(asha: Asha, max_epochs: int) -> tuple[int, ...]:
@@ -218,7 +230,7 @@ def early_rung(asha: Asha, max_epochs: int) -> int | None:
     return epoch if epoch and rungs(asha, max_epochs) else None
 
 
-def _settings(given: Any, where: str) -> dict[str, Any]:
+def _settings(given: Any, tree: type[Settings], where: str) -> dict[str, Any]:
     """Flatten a mapping of settings, nested or dotted, and check their names."""
     if not isinstance(given, dict):
         raise SettingsError(f"{where}: must map settings to values, but got {given!r}")
@@ -226,23 +238,38 @@ def _settings(given: Any, where: str) -> dict[str, Any]:
         flat = flatten(given)
     except SettingsError as error:
         raise SettingsError(f"{where}: {error}") from None
-    check_names(flat, where)
+    check_names(flat, where, tree)
     return flat
 
 
-def _read_axes(given: Any, where: str) -> dict[str, Choice | Range]:
+def _read_metric(given: Any, trainable: Trainable[Any], path: str) -> Metric:
+    metrics = trainable.metrics
+    if not isinstance(given, str) or given not in metrics:
+        raise SettingsError(f"{path}: metric must be {_one_of(metrics)}, but got {given!r}")
+    return metrics[given]
+
+
+def _one_of(names: Iterable[str]) -> str:
+    *others, last = map(repr, names)
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, Choice | Range]:
     if given is None or given == {}:
         raise SettingsError(f"{where}: must vary at least one setting, but names none; name one")
     if not isinstance(given, dict):
         raise SettingsError(f"{where}: must map settings to domains, but got {given!r}")
     # Not flattened: a mapping is a range here.
-    check_names({str(name): domain for name, domain in given.items()}, where)
-    return {name: _read_axis(name, domain, f"{where}: {name}") for name, domain in given.items()}
+    check_names({str(name): domain for name, domain in given.items()}, where, trainable.settings)
+    return {
+        name: _read_axis(name, domain, trainable, f"{where}: {name}")
+        for name, domain in given.items()
+    }
 
 
-def _read_axis(name: str, given: Any, where: str) -> Choice | Range:
-    info = setting_infos()[name]
-    if name == "checkpoint.metric":
+def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> Choice | Range:
+    info = trainable.infos()[name]
+    if name == trainable.metric_setting:
         raise SettingsError(f"{where}: cannot be varied, trials must share it; use `metric`")
     if info.changes in ("place", "data"):
         raise SettingsError(f"{where}: cannot be varied: it {INCOMPARABLE[info.changes]}")
@@ -260,24 +287,29 @@ def _read_axis(name: str, given: Any, where: str) -> Choice | Range:
     return read_range(given, "int" if info.type is int else "float", where)
 
 
-def _read_base(given: Any, axes: Collection[str], where: str) -> dict[str, Any]:
-    base = _settings(given, where)
+def _read_base(
+    given: Any, axes: Collection[str], trainable: Trainable[Any], where: str
+) -> dict[str, Any]:
+    base = _settings(given, trainable.settings, where)
     for name in base:
-        if name == "checkpoint.metric":
-            raise SettingsError(f"{where}: must not hold checkpoint.metric; use `metric` instead")
+        if name == trainable.metric_setting:
+            raise SettingsError(f"{where}: must not hold {name}; use `metric` instead")
         if name in axes:
             raise SettingsError(
                 f"{where}: {name} must be in base or in space, but is in both; "
                 f"remove it from one of the two"
             )
-    change(TrainConfig(), base, where)
+    change(trainable.settings(), base, where)
     return base
 
 
-def _read_start(given: Any, axes: Mapping[str, Choice | Range], where: str) -> list[dict[str, Any]]:
+def _read_start(
+    given: Any, axes: Mapping[str, Choice | Range], trainable: Trainable[Any], where: str
+) -> list[dict[str, Any]]:
     if not isinstance(given, list):
         raise SettingsError(f"{where}: must be a list of points, but got {given!r}")
-    points = [_settings(point, f"{where}: point {n}") for n, point in enumerate(given, 1)]
+    tree = trainable.settings
+    points = [_settings(point, tree, f"{where}: point {n}") for n, point in enumerate(given, 1)]
     for n, point in enumerate(points, 1):
         if not point:
             raise SettingsError(f"{where}: point {n}: must name an axis, but is the base itself")
@@ -330,34 +362,41 @@ def _first(error: ValidationError) -> str:
 
 def _check_comparable(space: Space) -> None:
     """Raises: SettingsError if an axis changes what the metric means."""
-    infos = setting_infos()
+    infos = space.trainable.infos()
+    others = [metric.name for metric in space.trainable.metrics.values() if not metric.is_loss]
+    use = f"metric: {others[-1]}" if others else "a metric that is no loss"
     for name in space.axes:
-        if infos[name].changes == "loss" and space.metric == "val_loss":
-            raise SettingsError(
-                f"{space.path}: space: {name}: cannot be varied: it {INCOMPARABLE['loss']}"
-            )
+        if infos[name].changes == "loss" and space.metric.is_loss:
+            why = INCOMPARABLE["loss"].format(metric=space.metric, others=use)
+            raise SettingsError(f"{space.path}: space: {name}: cannot be varied: it {why}")
 
 
 def _check_confirm(space: Space) -> None:
     """Raises: SettingsError if a setting cannot be told from a seed."""
-    if space.confirm is not None and "train.seed" in space.axes:
+    seed = space.trainable.seed
+    if space.confirm is not None and seed is None:
         raise SettingsError(
-            f"{space.path}: confirm: cannot be given while space varies train.seed: each setting "
+            f"{space.path}: confirm: needs a training whose seed is a setting, but that of "
+            f"{space.trainable.name} is none; name it there by seed=, or remove confirm"
+        )
+    if space.confirm is not None and seed in space.axes:
+        raise SettingsError(
+            f"{space.path}: confirm: cannot be given while space varies {seed}: each setting "
             f"is trained again with other seeds, so that no seed can be the one that won; remove "
             f"one of the two"
         )
 
 
 def _check_said(space: Space, said: Mapping[str, Any]) -> None:
-    check_names(said, "--set")
+    check_names(said, "--set", space.trainable.settings)
     for name in said:
         if name in space.axes:
             raise SettingsError(
                 f"--set {name}: is varied by the space; remove it from one of the two"
             )
-        if name == "checkpoint.metric":
+        if name == space.trainable.metric_setting:
             raise SettingsError(f"--set {name}: is the space's metric; change it in {space.path}")
-    change(change(TrainConfig(), space.base, str(space.path)), said, "--set")
+    change(change(space.trainable.settings(), space.base, str(space.path)), said, "--set")
 
 
 def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:

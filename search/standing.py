@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from math import inf
 from statistics import fmean, stdev
 
-from kptrain.config import Metric, best_is_max
 from search.interval import Interval, interval
 from search.record import TrialRecord
+from search.trainable import Metric
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Standing:
 
     def values(self) -> dict[int, float]:
         """The best value of each training that completed, by its seed."""
-        best = {made.config.train.seed: made.best(self.metric) for made in self._completed()}
+        best = {_seed(made): made.best() for made in self._completed()}
         return {seed: value for seed, value in best.items() if value is not None}
 
     def failed(self) -> list[TrialRecord]:
@@ -45,13 +45,13 @@ class Standing:
     def best(self) -> TrialRecord | None:
         """The best training that completed."""
         values = self.values()
-        completed = [made for made in self._completed() if made.config.train.seed in values]
-        best = max if best_is_max(self.metric) else min
-        return best(completed, key=lambda made: values[made.config.train.seed], default=None)
+        completed = [made for made in self._completed() if _seed(made) in values]
+        best = max if self.metric.is_max else min
+        return best(completed, key=lambda made: values[_seed(made)], default=None)
 
     def optimism(self) -> float | None:
         """By how much the search's value was better than the mean; negative if it was worse."""
-        promised, mean = self.trial.best(self.metric), self.mean()
+        promised, mean = self.trial.best(), self.mean()
         return None if promised is None or mean is None else self._sign * (promised - mean)
 
     def gain(self, defaults: "Standing") -> Interval | None:
@@ -63,7 +63,12 @@ class Standing:
     @property
     def _sign(self) -> int:
         """What makes larger better."""
-        return 1 if best_is_max(self.metric) else -1
+        return 1 if self.metric.is_max else -1
 
     def _completed(self) -> list[TrialRecord]:
         return [made for made in self.trainings if made.state == "completed"]
+
+
+def _seed(made: TrialRecord) -> int:
+    assert made.seed is not None  # what is confirmed has one
+    return made.seed

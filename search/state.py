@@ -8,14 +8,14 @@ nothing of Ray, and of the disk only the journal.
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
-from kptrain.config import TrainConfig, best_is_max
-from kptrain.curve import EpochReport
+from kptrain.config import Settings
 from kptrain.errors import CheckpointError, KptrainError
 from search.asha import Asha
 from search.budget import Budget, Spending
 from search.journal import Event, Journal
 from search.record import Record, State, TrialRecord
 from search.searcher import Ending
+from search.trainable import Report
 
 Cause = Literal["memory", "lost", "own"]
 """Why a trial failed: it did not fit into memory, its process or node died, or by itself."""
@@ -42,7 +42,7 @@ class SearchState:
         source: Source,
         asha: Asha,
         spending: Spending,
-        configure: Callable[[int, Mapping[str, Any]], TrainConfig],
+        configure: Callable[[int, Mapping[str, Any]], Settings],
         journal: Journal,
         *,
         ends_if_alike: bool = True,
@@ -100,7 +100,7 @@ class SearchState:
         self.record.start(number)
         self._tell(number, "started")
 
-    def report(self, number: int, report: EpochReport, host: str, device: str) -> bool:
+    def report(self, number: int, report: Report, host: str, device: str) -> bool:
         """A trial has trained its next epoch; whether it goes on at once."""
         self._tick()
         trial = self.record.trials[number]
@@ -109,7 +109,7 @@ class SearchState:
         self._write(
             "epoch",
             number,
-            report=vars(report),
+            report=report,
             host=host,
             device=device,
             fate=fate,
@@ -117,7 +117,7 @@ class SearchState:
             out=out,
         )
         self.record.report(number, report, host, device)
-        self._source.report(number, report.epoch, self._value(report))
+        self._source.report(number, report["epoch"], self._value(report))
         self._tell(number, "epoch")
         if fate == "paused":
             self._let_go(number)
@@ -248,8 +248,7 @@ class SearchState:
             case "start":
                 self.start(number, _number(event["gpu"]))
             case "epoch":
-                report = EpochReport(**event["report"])
-                self.report(number, report, event["host"], event["device"])
+                self.report(number, dict(event["report"]), event["host"], event["device"])
             case "fail":
                 self.fail(number, event["error"], event["cause"], _number(event["gpu"]))
             case "interrupt":
@@ -300,13 +299,13 @@ class SearchState:
         self._is_closed = False  # a search at its end has been gone on with
         return number
 
-    def _judge(self, trial: TrialRecord, report: EpochReport) -> tuple[State, str]:
+    def _judge(self, trial: TrialRecord, report: Report) -> tuple[State, str]:
         """What becomes of a trial after an epoch, and why."""
         spent = self.spending.spend_epoch(trial.number)
-        if report.epoch == trial.config.train.epochs:
+        if report["epoch"] == trial.epochs:
             return "completed", ""
-        sign = -1 if best_is_max(self.record.metric) else 1
-        if not self.asha.report(trial.number, report.epoch, sign * self._value(report)):
+        sign = -1 if self.record.metric.is_max else 1
+        if not self.asha.report(trial.number, report["epoch"], sign * self._value(report)):
             is_paused = trial.number in self.asha.waiting()
             return ("paused" if is_paused else "stopped"), ""
         why = spent or self.interrupted
@@ -316,7 +315,7 @@ class SearchState:
         self._let_go(trial.number)
         self.record.end(trial.number, ending, error)
         if ending in ("completed", "stopped", "failed"):
-            self._source.finish(trial.number, ending, trial.best(self.record.metric))
+            self._source.finish(trial.number, ending, trial.best())
         self._tell(trial.number, "ended")
 
     def _tries(self, number: int, cause: Cause, gpu: float) -> str:
@@ -336,8 +335,8 @@ class SearchState:
         self.spending.end(number)
         self.running.discard(number)
 
-    def _value(self, report: EpochReport) -> float:
-        value: float = getattr(report, self.record.metric)
+    def _value(self, report: Report) -> float:
+        value: float = report[self.record.metric.name]
         return value
 
     def _tick(self) -> None:

@@ -22,7 +22,6 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from kptrain.config import best_is_max
 from search.domains import Choice, Range
 from search.record import Record, TrialRecord
 
@@ -62,28 +61,28 @@ class StudyMirror:
             path.unlink(missing_ok=True)
         backend = JournalFileBackend(str(self._path), JournalFileOpenLock(str(self._path)))
         self._storage = JournalStorage(backend)
-        is_max = best_is_max(self._record.metric)
+        is_max = self._record.metric.is_max
         direction = StudyDirection.MAXIMIZE if is_max else StudyDirection.MINIMIZE
         self._study = self._storage.create_new_study([direction], self._record.title)
-        self._storage.set_study_user_attr(self._study, "metric", self._record.metric)
+        self._storage.set_study_user_attr(self._study, "metric", self._record.metric.name)
         defaults = self._record.trials[0].settings
         self._distributions = {p: distribution(axis, defaults[p]) for p, axis in self._axes.items()}
 
     def _add(self, trial: TrialRecord) -> None:
         """A trial as it is by now, in one write."""
         state = STATES.get(trial.state, TrialState.RUNNING)
-        values = trial.values(self._record.metric)
+        values = trial.values()
         now = datetime.datetime.now()
         frozen = FrozenTrial(
             number=trial.number,
             trial_id=-1,
             state=state,
-            value=trial.best(self._record.metric) if state != TrialState.FAIL else None,
+            value=trial.best() if state != TrialState.FAIL else None,
             values=None,
             datetime_start=now,
             datetime_complete=now if state.is_finished() else None,
-            params={path: _param(axis, trial.settings[path]) for path, axis in self._axes.items()},
-            distributions=self._distributions,
+            params=(params := _params(self._axes, trial)),
+            distributions={path: self._distributions[path] for path in params},
             user_attrs=_attributes(trial),
             system_attrs={},
             intermediate_values=dict(enumerate(values, 1)),
@@ -97,7 +96,7 @@ class StudyMirror:
 
     def _go_on(self, trial: TrialRecord) -> None:
         trial_id = self._ids[trial.number]
-        values = trial.values(self._record.metric)
+        values = trial.values()
         for epoch in range(self._num_epochs[trial.number], len(values)):
             self._storage.set_trial_intermediate_value(trial_id, epoch + 1, values[epoch])
         self._num_epochs[trial.number] = len(values)
@@ -106,7 +105,7 @@ class StudyMirror:
             return
         for name, value in _attributes(trial).items():
             self._storage.set_trial_user_attr(trial_id, name, value)
-        best = trial.best(self._record.metric)
+        best = trial.best()
         told = None if best is None or state == TrialState.FAIL else [best]
         self._storage.set_trial_state_values(trial_id, state, told)
         self._ended.add(trial.number)
@@ -118,10 +117,27 @@ def distribution(axis: Choice | Range, default: Any) -> BaseDistribution:
         choices = [_param(axis, value) for value in axis.values]
         extra = [_param(axis, default)] if _param(axis, default) not in choices else []
         return CategoricalDistribution([*choices, *extra])
-    low, high = min(axis.low, default), max(axis.high, default)
+    seen = [axis.low, axis.high, *([default] if _can_show(axis, default) else [])]
+    low, high = min(seen), max(seen)
     if axis.kind == "int":
         return IntDistribution(int(low), int(high), log=axis.log)
     return FloatDistribution(low, high, log=axis.log)
+
+
+def _can_show(axis: Choice | Range, value: Any) -> bool:
+    """Whether Optuna has a place for a value: the defaults' may be none, or 0 on a log scale."""
+    if isinstance(axis, Choice):
+        return True
+    return value is not None and (value > 0 or not axis.log)
+
+
+def _params(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> dict[str, Any]:
+    """The settings of a trial as Optuna has them."""
+    return {
+        path: _param(axis, trial.settings[path])
+        for path, axis in axes.items()
+        if _can_show(axis, trial.settings[path])
+    }
 
 
 def _param(axis: Choice | Range, value: Any) -> Any:
@@ -149,18 +165,19 @@ def study_of(
     names = {
         path: end if ends.count(end) == 1 else path for path, end in zip(axes, ends, strict=True)
     }
-    is_max = best_is_max(record.metric)
+    is_max = record.metric.is_max
     study = optuna.create_study(direction="maximize" if is_max else "minimize")
     for trial in record.trials:
-        value = trial.best(record.metric, epoch)
+        value = trial.best(epoch)
         if value is None or len(trial.curve) < epoch or trial.label in without:
             continue
+        params = _params(axes, trial)
         study.add_trial(
             optuna.create_trial(
-                params={names[p]: _param(axis, trial.settings[p]) for p, axis in axes.items()},
+                params={names[path]: shown for path, shown in params.items()},
                 distributions={
-                    names[p]: distribution(axis, record.trials[0].settings[p])
-                    for p, axis in axes.items()
+                    names[path]: distribution(axes[path], record.trials[0].settings[path])
+                    for path in params
                 },
                 value=value,
             )

@@ -56,7 +56,6 @@ class Terminal:
                 print(f"{told}  | {summary(self._state, self._max_epochs)}", flush=True)
 
     def _content(self, trial: TrialRecord, event: str) -> dict[str, Any]:
-        metric = self._state.record.metric
         return {
             "at": round(self._state.clock.now, 3),
             "event": event,
@@ -64,19 +63,19 @@ class Terminal:
             "settings": trial.settings,
             "state": trial.state,
             "epoch": len(trial.curve),
-            "metric": metric,
-            "value": trial.values(metric)[-1] if trial.curve else None,
-            "best": trial.best(metric),
+            "metric": self._state.record.metric.name,
+            "value": trial.values()[-1] if trial.curve else None,
+            "best": trial.best(),
             "best_of_all": self._state.record.best(),
             "error": trial.error,
         }
 
     def _told(self, trial: TrialRecord, event: str) -> str:
         metric = self._state.record.metric
-        best, epoch = trial.best(metric), len(trial.curve)
+        best, epoch = trial.best(), len(trial.curve)
         if event == "epoch":
-            value = trial.values(metric)[-1]
-            return f"epoch {epoch:>2}/{trial.config.train.epochs}  {metric} {value:.6f}"
+            value = trial.values()[-1]
+            return f"epoch {epoch:>2}/{trial.epochs}  {metric} {value:.6f}"
         if event == "paused":
             return f"waits after epoch {epoch}"
         if event != "ended":

@@ -1,4 +1,4 @@
-"""One trial as Ray Tune runs it: an actor that reads the stream of `fit`."""
+"""One trial as Ray Tune runs it: an actor that reads the stream of a training."""
 
 import platform
 import shutil
@@ -6,31 +6,26 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray import tune
 
-from kptrain.config import TrainConfig
-from kptrain.curve import EpochReport
-from kptrain.device import describe_device, release_memory
 from kptrain.errors import DataError, KptrainError, WeightsError
-from kptrain.loggers import log_reports
-from kptrain.run_folder import CONFIG, only_user_of
-from kptrain.stream import fit
+from kptrain.run_folder import only_user_of
+from search.keypoints import trainable_named
 from search.storage import Storage
+from search.trainable import Report
 
-OWN_SHARE = 0.95
-"""Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
 PATIENCE = 60.0
 """Seconds for a process that still holds the trial's folder, as its search or node just died."""
 
 
-class KeypointTrial(tune.Trainable):
+class TrialActor(tune.Trainable):
     """A training that Ray may stop after any epoch; then the next one, in the same process.
 
-    Its config: `settings` (all of a TrainConfig), `run_dir`, `title`, `search`, `wandb_id`, `cpu`
-    (cores) and `gpu` (the share of one); `epoch`, the last one that the search knows; `rungs`, the
-    epochs after which it is put down, whole on disk, as another process may take it up; `storage`,
-    the URL of what `run_dir` is only this node's copy of while it trains, or None.
+    Its config: `trainable` (how a command names it), `settings` (the whole tree), `run_dir`,
+    `title`, `search`, `wandb_id`, `cpu` (cores) and `gpu` (the share of one); `epoch`, the last one
+    that the search knows; `rungs`, the epochs after which it is put down, whole on disk, as another
+    process may take it up; `storage`, the URL of what `run_dir` is only this node's copy of while
+    it trains, or None.
     """
 
     @classmethod
@@ -39,9 +34,8 @@ class KeypointTrial(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         self._first: str = config["title"]
-        if torch.cuda.is_available() and config["gpu"] < 1:
-            # Without a cap, the greediest trial of a GPU would starve its neighbours.
-            torch.cuda.set_per_process_memory_fraction(OWN_SHARE * config["gpu"])
+        self._trainable = trainable_named(config["trainable"])
+        self._trainable.hold(config["gpu"])
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -56,8 +50,8 @@ class KeypointTrial(tune.Trainable):
     def _begin(self, config: dict[str, Any]) -> None:
         print(config["title"], flush=True)  # the dashboard shows it in the actor's log
         self._own = config
-        self._train_config = TrainConfig.model_validate(config["settings"])
-        self._device = describe_device(self._train_config)
+        self._train_config = self._trainable.settings.model_validate(config["settings"])
+        self._device = self._trainable.device(self._train_config)
         self._remote = None if config["storage"] is None else Storage(config["storage"])
         self._take_up(config["epoch"])
 
@@ -66,20 +60,15 @@ class KeypointTrial(tune.Trainable):
         run_dir = Path(self._own["run_dir"])
         if self._remote is not None:
             _fetch(self._remote, run_dir)
-        self._until = next((rung for rung in self._own["rungs"] if rung > epoch), None)
-        reports = fit(
+        self._last = self._trainable.epochs_of(self._train_config)
+        self._rung = next((rung for rung in self._own["rungs"] if epoch < rung < self._last), None)
+        self._reports: Generator[Report, None, None] | None = self._trainable.stream(
             self._train_config,
             run_dir,
-            resume=(run_dir / CONFIG).exists(),
             known=epoch,
-            until=self._until,
+            until=self._rung or self._last,
             wait=PATIENCE,
             saved=self._send_epoch,
-        )
-        self._reports: Generator[EpochReport, None, None] | None = log_reports(
-            reports,
-            self._train_config,
-            run_dir,
             group=self._own["search"],
             run_id=self._own["wandb_id"],
         )
@@ -96,12 +85,17 @@ class KeypointTrial(tune.Trainable):
             if isinstance(error, DataError | WeightsError):  # another node may have what this lacks
                 raise type(error)(f"{error} (on {platform.node()})") from None
             raise
-        self._epoch = report.epoch
-        done = report.epoch == self._train_config.train.epochs
-        print(f"epoch {report.epoch}  val_loss {report.val_loss:.6f}", flush=True)
-        if report.epoch == self._until:
+        self._epoch = report["epoch"]
+        values = (f"{name} {report[name]:.6g}" for name in self._trainable.metrics)
+        print(f"epoch {self._epoch}  {'  '.join(values)}", flush=True)
+        if self._epoch == self._rung:
             self._put_down()
-        return {**vars(report), "done": done, "node_host": platform.node(), "device": self._device}
+        return {
+            "report": report,
+            "done": self._epoch == self._last,
+            "node_host": platform.node(),
+            "device": self._device,
+        }
 
     def _put_down(self) -> None:
         """Let go of the training and its folder; what it leaves is on disk, or at its URL alone."""
@@ -112,7 +106,7 @@ class KeypointTrial(tune.Trainable):
                 self._remote.send(Path(self._own["run_dir"]))
                 shutil.rmtree(self._own["run_dir"])
         del reports
-        release_memory()
+        self._trainable.release()
 
     def _send_epoch(self) -> None:
         if self._remote is not None:  # what loggers write, when they have finished

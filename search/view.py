@@ -34,19 +34,19 @@ def picture(state: SearchState, max_epochs: int, width: int) -> Group:
 def _table(state: SearchState, is_wide: bool) -> Table:
     metric = state.record.metric
     table = Table(box=None, pad_edge=False)
-    for heading in ("trial", "settings", "epoch", "curve", metric):
+    for heading in ("trial", "settings", "epoch", "curve", str(metric)):
         table.add_column(heading, no_wrap=heading != "settings")
     if is_wide:
         table.add_column("memory", no_wrap=True, justify="right")
         table.add_column("where", no_wrap=True)
     table.add_column("state")
     for trial in _rows(state):
-        best = trial.best(metric)
+        best = trial.best()
         table.add_row(
             trial.label,
             Text(axis_values(trial.settings)),
-            f"{len(trial.curve)}/{trial.config.train.epochs}",
-            sparkline(trial.values(metric)),
+            f"{len(trial.curve)}/{trial.epochs}",
+            sparkline(trial.values()),
             "" if best is None else f"{best:.6f}",
             *([_memory(trial), f"{trial.host} {trial.device}".strip()] if is_wide else []),
             Text(
@@ -70,7 +70,7 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _memory(trial: TrialRecord) -> str:
-    used = trial.curve[-1].peak_memory_bytes if trial.curve else None
+    used = trial.curve[-1].get("peak_memory_bytes") if trial.curve else None
     return "" if used is None else f"{used / 1e9:.2f} GB"
 
 
@@ -120,6 +120,6 @@ def _epochs_left(state: SearchState, max_epochs: int) -> float:
     if trials is None:
         return spending.epochs_left()
     ended = [trial for trial in record.trials if trial.state not in UNDER_WAY]
-    saved = sum(trial.config.train.epochs - len(trial.curve) for trial in ended)
+    saved = sum(trial.epochs - len(trial.curve) for trial in ended)
     by_trials = trials * max_epochs - saved - record.num_epochs()
     return min(max(by_trials, 0), spending.epochs_left())

@@ -9,13 +9,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from kptrain.config import TrainConfig
+from kptrain.config import Settings
 from kptrain.errors import SettingsError
-from kptrain.layout import SplitName
-from kptrain.pack import pack_fingerprint
-from kptrain.resolve import change, flatten, setting_infos, settings_of
+from kptrain.resolve import change, flatten, settings_of
 from kptrain.strict_yaml import read_yaml
 from search.domains import Choice, Range
 from search.past import Row, read_table
@@ -60,9 +58,7 @@ class PastSearch:
         return f"{len(self.trials)} of {num_all} trials of {self.folder}{told}"
 
 
-def read_past_searches(
-    folders: Sequence[Path], space: Space, base: TrainConfig
-) -> list[PastSearch]:
+def read_past_searches(folders: Sequence[Path], space: Space, base: Settings) -> list[PastSearch]:
     """Read the searches that were named with --warm-from.
 
     Raises: SettingsError naming what makes one of them no help here; DataError.
@@ -78,15 +74,15 @@ def read_past_searches(
     return [read_past_search(folder, space, base) for folder in folders]
 
 
-def read_past_search(folder: Path, space: Space, base: TrainConfig) -> PastSearch:
+def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
     """Read one earlier search, and check that it is about the same training.
 
     Raises: SettingsError, also where nothing can be learnt from it; DataError.
     """
-    trials = read_table(folder / "trials.csv", [*settings_of(base), space.metric])
+    trials = read_table(folder / "trials.csv", [*settings_of(base), space.metric.name])
     finished = [rows for rows in trials if rows[0].text("state") in USED and rows[0].text("epoch")]
     _check_same_training(finished, space, base)
-    _check_same_data(folder, finished, base)
+    _check_same_data(folder, finished, space, base)
     cells = _choice_cells(space, base)
     read = [_read_trial(rows, space, cells) for rows in finished]
     inside = [trial for trial in read if trial is not None]
@@ -109,7 +105,7 @@ def _read_trial(
         if not axis.contains(value):
             return None
         settings[path] = value
-    curve = [(row.integer("epoch"), row.number(space.metric)) for row in rows]
+    curve = [(row.integer("epoch"), row.number(space.metric.name)) for row in rows]
     return PastTrial(settings, curve, USED[rows[0].text("state")])
 
 
@@ -124,7 +120,7 @@ def _on_axis(
     return row.integer(path) if axis.kind == "int" else row.number(path)
 
 
-def _choice_cells(space: Space, base: TrainConfig) -> dict[str, dict[str, Any]]:
+def _choice_cells(space: Space, base: Settings) -> dict[str, dict[str, Any]]:
     """Of each choice, its values by their text in a table: a setting may be spelled in two ways."""
     lows = {path: axis.ends()[0] for path, axis in space.axes.items()}
     cells: dict[str, dict[str, Any]] = {}
@@ -135,10 +131,10 @@ def _choice_cells(space: Space, base: TrainConfig) -> dict[str, dict[str, Any]]:
     return cells
 
 
-def _check_same_training(trials: list[list[Row]], space: Space, base: TrainConfig) -> None:
-    infos = setting_infos()
+def _check_same_training(trials: list[list[Row]], space: Space, base: Settings) -> None:
+    infos, data = space.trainable.infos(), space.trainable.data
     for path, value in settings_of(base).items():
-        if path in space.axes or path == "data.root" or infos[path].changes == "place":
+        if path in space.axes or path == data or infos[path].changes == "place":
             continue
         for first, *_ in trials:
             if first.text(path) != _cell(value):
@@ -154,26 +150,29 @@ def _cell(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _check_same_data(folder: Path, trials: list[list[Row]], base: TrainConfig) -> None:
-    """By the fingerprints of the winner's packs; where there is no winner, by where they lie."""
+def _check_same_data(folder: Path, trials: list[list[Row]], space: Space, base: Settings) -> None:
+    """By the fingerprints of the winner's data; where there is no winner, by where they lie."""
+    path, here = space.trainable.data, space.trainable.data_of(base)
+    if path is None or here is None:
+        return
     provenance = folder / "best" / "provenance.json"
-    if not provenance.is_file():
+    if not provenance.is_file() or not space.trainable.fingerprints(base):
         for first, *_ in trials:
-            if first.text("data.root") != base.data.root:
+            if first.text(path) != here:
                 raise SettingsError(
-                    f"{first.where}: data.root must be {base.data.root}, as there is no "
-                    f"{provenance} to tell the data by, but is {first.text('data.root')}; leave "
+                    f"{first.where}: {path} must be {here}, as there is no "
+                    f"{provenance} to tell the data by, but is {first.text(path)}; leave "
                     f"out --warm-from"
                 )
         return
     told = _read_fingerprints(provenance)
-    path = folder / "best" / "config.yaml"
-    winner = change(TrainConfig(), flatten(read_yaml(path)), str(path))
-    data = winner.data.model_copy(update={"root": base.data.root})
-    for name in get_args(SplitName):
-        if told.get(name) != pack_fingerprint(data, name):
+    file = folder / "best" / "config.yaml"
+    winner = change(space.trainable.settings(), flatten(read_yaml(file)), str(file))
+    winner = change(winner, {path: here}, str(file))
+    for name, fingerprint in space.trainable.fingerprints(winner).items():
+        if told.get(name) != fingerprint:
             raise SettingsError(
-                f"{provenance}: the {name} data must be that of this search ({base.data.root}), "
+                f"{provenance}: the {name} data must be that of this search ({here}), "
                 f"but its fingerprint is another; name its folder with --data, or leave out "
                 f"--warm-from"
             )

@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.live import Live
@@ -12,15 +12,17 @@ from rich.live import Live
 from kptrain.errors import KptrainError
 from kptrain.locks import HeldError, held
 from search.history import History, read_history
+from search.keypoints import add_trainable, trainable_named
 from search.opening import LOCK
 from search.space import max_epochs
+from search.trainable import Trainable
 from search.view import picture, summary
 
 SECONDS = 1.0
 """Between two looks."""
 
 
-def watch(folder: Path) -> None:
+def watch(folder: Path, trainable: Trainable[Any]) -> None:
     """Show a search until nobody runs it: a live picture, or a line at each change.
 
     Raises: CheckpointError or SettingsError if the folder holds no search.
@@ -30,7 +32,7 @@ def watch(folder: Path) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
             is_running = _is_running(folder)  # before the look, so that the last one sees the end
-            history = read_history(folder)
+            history = read_history(folder, trainable)
             if console.is_terminal:
                 live.update(picture(history.state, _epochs(history), console.width), refresh=True)
             elif (line := summary(history.state, _epochs(history))) != said:
@@ -59,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Follow a search from another terminal, until nobody runs it.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
+    add_trainable(parser)
     return parser
 
 
@@ -66,7 +69,7 @@ def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     parsed = build_parser().parse_args(arguments)
     try:
-        watch(parsed.folder)
+        watch(parsed.folder, trainable_named(parsed.trainable))
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from kptrain.checkpoint import BEST, RESUME, load_checkpoint
-from kptrain.config import TrainConfig
+from kptrain.checkpoint import load_checkpoint
+from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.curve import METRICS, EpochReport
 from kptrain.embedded import write_embedded
 from kptrain.resolve import change, resolve
 from kptrain.stream import fit
+from search.space import Space, resolve_space
 
 FEW: dict[str, Any] = {
     "data.image_size": [64, 64],
@@ -227,3 +228,10 @@ class CocoWriter:
 @pytest.fixture
 def writer(tmp_path: Path) -> CocoWriter:
     return CocoWriter(tmp_path / "coco")
+
+
+def resolved(space: Space, said: Mapping[str, Any]) -> TrainConfig:
+    """The settings of trial 0 of a search of keypoints."""
+    config = resolve_space(space, said)
+    assert isinstance(config, TrainConfig)
+    return config

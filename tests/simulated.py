@@ -4,13 +4,15 @@ import math
 from pathlib import Path
 
 import numpy as np
+from conftest import resolved
 from test_record import epoch
 
 from kptrain.config import TrainConfig
+from search.keypoints import KEYPOINTS
 from search.opening import begin_search, journal_of
 from search.rebuild import search_state, searcher_of
 from search.record import Record
-from search.space import read_space, resolve_space
+from search.space import read_space
 from search.state import SearchState
 
 SPACE = """\
@@ -38,11 +40,11 @@ def simulate(
     where the folder is, too."""
     path = folder.parent / f"{folder.name}.yaml"
     path.write_text(SPACE.format(trials=trials) + more)
-    space = read_space(path)
-    base = resolve_space(space, {"data.root": "embedded"})
+    space = read_space(path, KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
     search = begin_search(folder, space, base, [], url)
     with journal_of(search, {"train": "a", "val": "b"}) as journal:
-        record = Record(search.folder, space.metric, storage=search.storage)
+        record = Record(search.folder, KEYPOINTS, space.metric, storage=search.storage)
         state = search_state(search, record, searcher_of(search), journal)
         _run(state, killed_after, error)
     return state
@@ -62,6 +64,7 @@ def _run(state: SearchState, killed_after: int | None, error: str) -> None:
             state.fail(number, error, "own", 0.5)
             continue
         done = len(trial.curve) + 1
+        assert isinstance(trial.config, TrainConfig)
         if state.report(number, epoch(done, _loss(trial.config, done)), "host", "cuda:0"):
             running.append(number)
     if killed_after is None and not state.interrupted:

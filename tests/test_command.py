@@ -16,7 +16,8 @@ from conftest import read_metrics
 from PIL import Image
 
 from kptrain import __main__ as command
-from kptrain.checkpoint import BEST, RESUME, load_checkpoint
+from kptrain.checkpoint import load_checkpoint
+from kptrain.config import BEST, RESUME
 from kptrain.embedded import EMBEDDED_VERSION, write_embedded
 from kptrain.picture import PICTURE
 from kptrain.resolve import EMBEDDED_SETTINGS

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import resolved
 from test_record import NOTHING, add, epoch
 from test_space import LR, one_line, read
 
-from kptrain.checkpoint import BEST, RESUME
-from kptrain.config import Metric, TrainConfig
+from kptrain.config import BEST, RESUME, Metric, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.resolve import change
 from search.confirm import Confirmation, candidates, fresh_seeds
 from search.confirm_report import describe_confirmation, provenance_of, save_confirmation
 from search.interval import STUDENT_T, interval
 from search.journal import JOURNAL
+from search.keypoints import KEYPOINTS
 from search.plan import describe_plan, disk_bound
 from search.record import Record
-from search.space import Confirm, resolve_space
+from search.space import Confirm
 
 SEEDS = [11, 12, 13]
 
@@ -38,7 +39,7 @@ def searched(folder: Path, metric: Metric = "val_loss") -> Record:
     """Five trials: the defaults (0.5), two better that completed (0.3, 0.4), one stopped, one
     failed."""
     folder.mkdir(exist_ok=True)
-    record = Record(folder, metric)
+    record = Record(folder, KEYPOINTS, KEYPOINTS.metrics[metric])
     add(record, [0.6, 0.5, 0.5], "completed")
     add(record, [0.4, 0.3, 0.35], "completed", lr=0.002)
     add(record, [0.2], "stopped", lr=0.003)
@@ -362,13 +363,13 @@ def test_the_plan_counts_the_confirmation_and_its_checkpoints() -> None:
     said = {"data.root": "embedded", "train.epochs": 8}
     without = read(trials="40")
     space = read(rest="confirm: {top: 3, seeds: 3}", trials="40")
-    base = resolve_space(space, said)
+    base = resolved(space, said)
     assert "Confirm   top 3 and the defaults, 3 seeds each: at most 96 epochs\n" in (
         describe_plan(space, base, 0)
     )
     assert "Confirm" not in describe_plan(without, base, 0)
-    more = disk_bound(space, base, 2) - disk_bound(without, base, 2)
-    one = disk_bound(without.model_copy(update={"keep": 2}), base, 2) - disk_bound(without, base, 2)
-    assert more == 4 * one
+    spaces = (without, without.model_copy(update={"keep": 2}), space)
+    least, one_more, confirming = (disk_bound(each, base, 2) or 0 for each in spaces)
+    assert confirming - least == 4 * (one_more - least) > 0
     few = read(rest="confirm: {top: 3, seeds: 3}", trials="2")
     assert "top 2 and the defaults, 3 seeds each: at most 48 epochs" in describe_plan(few, base, 0)

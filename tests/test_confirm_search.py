@@ -13,7 +13,8 @@ import pytest
 import yaml
 from test_search import SMALL, rows, run, watch, write_space
 
-from kptrain.checkpoint import BEST, load_checkpoint
+from kptrain.checkpoint import load_checkpoint
+from kptrain.config import BEST
 
 pytestmark = pytest.mark.slow
 

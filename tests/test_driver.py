@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import resolved
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
 from ray.exceptions import OutOfMemoryError as NodeIsFullError
@@ -16,10 +17,11 @@ from search.budget import Budget
 from search.driver import _Run
 from search.failure import _cause_of_death, in_one_line, kind_of
 from search.journal import Journal
+from search.keypoints import KEYPOINTS
 from search.opening import Search
 from search.rebuild import search_state, searcher_of
 from search.record import Record
-from search.space import read_space, resolve_space
+from search.space import read_space
 from search.state import Cause
 from search.terminal import Terminal
 
@@ -29,7 +31,7 @@ FULL = OutOfMemoryError("the GPU: must have memory for a batch, but has not; low
 def test_the_cause_of_an_actor_that_did_not_start_is_its_last_line() -> None:
     text = (
         "The actor died because of an error raised in its creation task, "
-        "\x1b[36mray::KeypointTrial.__init__()\x1b[39m (pid=1)\n"
+        "\x1b[36mray::TrialActor.__init__()\x1b[39m (pid=1)\n"
         '  File "x.py", line 1\nRuntimeError: CUDA is not there\n'
     )
     assert _cause_of_death(text) == "RuntimeError: CUDA is not there"
@@ -67,14 +69,17 @@ class Tune:
         path.write_text(
             f"space: {{optim.lr: {{low: 1e-4, high: 1e-2}}}}\n{budget}\nbase: {{train.epochs: 8}}\n"
         )
-        space = read_space(path)
-        base = resolve_space(space, {"data.root": "embedded"})
+        space = read_space(path, KEYPOINTS)
+        base = resolved(space, {"data.root": "embedded"})
         first_budget = folder / "first"
         if not first_budget.exists():
             first_budget.write_text(space.model_dump_json(include=set(Budget.model_fields)))
         first = {"budget": json.loads(first_budget.read_text())}
         search = Search(folder, space, base, (), first)
-        journal, record = Journal(folder / "journal.jsonl"), Record(folder, "val_loss")
+        journal, record = (
+            Journal(folder / "journal.jsonl"),
+            Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
+        )
         self.state = search_state(search, record, searcher_of(search), journal)
         if self.state.redo():
             self.state.resume(space)
@@ -99,7 +104,7 @@ class Tune:
         """Of the trial that was started last; whether it goes on after the last of them."""
         goes_on = True
         for number in epochs:
-            told = {**vars(epoch(number, 0.5)), "node_host": "host", "device": "cpu"}
+            told = {"report": epoch(number, 0.5), "node_host": "host", "device": "cpu"}
             goes_on = self._run.report(self._trial.trial_id, told)
         return goes_on
 
@@ -132,7 +137,7 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
     assert tune.report(2)
     tune.fail(FULL)
     [trial] = tune.state.record.trials
-    assert (trial.state, trial.values("val_loss")) == ("failed", [0.5, 0.5])
+    assert (trial.state, trial.values()) == ("failed", [0.5, 0.5])
     assert trial.error == f"{FULL} (tried with 0.25 and 0.5 of a GPU)"
 
 

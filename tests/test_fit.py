@@ -15,8 +15,8 @@ from conftest import assert_equal_runs, changed, differences, read_metrics, rows
 
 from kptrain import stream as fit_module
 from kptrain.batches import Batch, batches, targets
-from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
-from kptrain.config import TrainConfig
+from kptrain.checkpoint import load_checkpoint, save_checkpoint
+from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.curve import METRICS, TIMING, EpochReport
 from kptrain.errors import CheckpointError, TrainingError, WeightsError
 from kptrain.layout import SplitName

@@ -17,6 +17,7 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.resolve import flatten, resolve, setting_infos
 from kptrain.strict_yaml import dump_yaml, read_yaml
 from kptrain.views import ignore_mask, image_frame, person_frame
+from search.keypoints import KEYPOINTS
 from search.space import Space, read_space
 
 fuzzed = settings(max_examples=150, deadline=None)
@@ -110,7 +111,7 @@ def test_a_changed_space_file_is_a_space_or_one_line(
     path = tmp_path_factory.getbasetemp() / "space.yaml"
     path.write_text(dump_yaml(replaced(SPACE, data)), encoding="utf-8")
     try:
-        space = read_space(path)
+        space = read_space(path, KEYPOINTS)
     except (SettingsError, DataError) as error:
         said_in_one_line(error)
     else:

@@ -16,6 +16,7 @@ from kptrain.config import Metric, TrainConfig
 from kptrain.resolve import change
 from search.domains import Choice, Range
 from search.importance import common_epoch, describe_importance, importance, save_importance
+from search.keypoints import KEYPOINTS
 from search.record import Record, State
 
 pytestmark = pytest.mark.slow  # seconds together
@@ -41,7 +42,7 @@ def draw(rng: np.random.Generator) -> dict[str, Any]:
 def searched(folder: Path, num: int, curve: Curve, metric: Metric = "val_loss") -> Record:
     """Trials at random points, with three epochs of a curve; one that is shorter was stopped."""
     rng = np.random.default_rng(num)
-    record = Record(folder, metric)
+    record = Record(folder, KEYPOINTS, KEYPOINTS.metrics[metric])
     for number in range(num):
         settings = draw(rng)
         record.add(settings, change(TrainConfig(), settings | {"train.epochs": 3}, "test"))
@@ -118,7 +119,7 @@ def test_a_metric_that_is_maximised_is_judged_by_its_largest_values(
 
     record = searched(tmp_path, 100, curve, metric)
     assert importance(record, AXES).shares[0].path == "optim.lr"
-    record.metric = "val_loss"
+    record = searched(tmp_path, 100, curve, "val_loss")
     assert importance(record, AXES).shares[0].path == "schedule.gamma"
 
 
@@ -149,7 +150,7 @@ def test_a_trial_that_did_not_come_to_its_end_counts_if_it_got_that_far(
     assert (importance(record, AXES).epoch, importance(record, AXES).num_trials) == (3, 19)
     record.trials[1].state = state
     assert importance(record, AXES).num_trials == 19
-    assert common_epoch(Record(tmp_path, "val_loss")) == 0
+    assert common_epoch(Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])) == 0
 
 
 def test_defaults_that_lie_beyond_the_axes_are_left_out(tmp_path: Path) -> None:

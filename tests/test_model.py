@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchvision import models
 
-from kptrain.checkpoint import BEST, save_checkpoint
-from kptrain.config import ModelSettings
+from kptrain.checkpoint import save_checkpoint
+from kptrain.config import BEST, ModelSettings
 from kptrain.errors import CheckpointError, WeightsError
 from kptrain.model import KeypointNet, build_model, weights_file
 

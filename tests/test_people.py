@@ -17,9 +17,9 @@ from pycocotools.cocoeval import COCOeval
 
 from kptrain import __main__ as command
 from kptrain import export
-from kptrain.checkpoint import BEST, load_checkpoint, save_checkpoint
+from kptrain.checkpoint import load_checkpoint, save_checkpoint
 from kptrain.coco import read_split
-from kptrain.config import TrainConfig
+from kptrain.config import BEST, TrainConfig
 from kptrain.evaluate import average_precision, oks
 from kptrain.evaluate_command import NAMES, detections
 from kptrain.export import PARITY

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from kptrain import picture
-from kptrain.checkpoint import BEST, save_checkpoint
-from kptrain.config import TrainConfig
+from kptrain.checkpoint import save_checkpoint
+from kptrain.config import BEST, TrainConfig
 from kptrain.draw import Example
 from kptrain.errors import CheckpointError
 from kptrain.evaluate import detect, oks

@@ -7,23 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FEW
+from conftest import FEW, resolved
 
-from kptrain.checkpoint import BEST, RESUME
+from kptrain.config import BEST, RESUME
 from kptrain.errors import SettingsError
 from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.resolve import change, resolve, settings_of
-from search.plan import (
-    NAMES,
-    check_gpu_hours,
-    concurrent_trials,
-    describe_plan,
-    disk_bound,
-    fit_gpu,
-    greediest,
-    share_that_fits,
-)
-from search.space import read_space, resolve_space, rungs
+from search.keypoint_needs import NAMES, fit_gpu, greediest, share_that_fits
+from search.keypoints import KEYPOINTS
+from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound
+from search.space import read_space, rungs
 
 
 @pytest.mark.parametrize(
@@ -51,8 +44,8 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
         "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
         "trials: 12\nasha: {grace_epochs: 2, reduction: 3}\nresources: {cpu: 1, gpu: 0.5}\n"
     )
-    space = read_space(path)
-    base = resolve_space(space, {"data.root": "embedded", "train.epochs": 20})
+    space = read_space(path, KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded", "train.epochs": 20})
     plan = describe_plan(space, base, num_gpus=1)
     assert "optim.lr: from 0.0001 to 0.01" in plan
     assert "12, judged by val_loss" in plan
@@ -60,7 +53,7 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     assert "1 CPU and 0.5 GPU" in plan
     assert "240 epochs (12 trials of 20), and " in plan
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
-    short = resolve_space(space, {"data.root": "embedded", "train.epochs": 2})
+    short = resolved(space, {"data.root": "embedded", "train.epochs": 2})
     assert "ASHA      stops none" in describe_plan(space, short, num_gpus=0)
 
 
@@ -78,13 +71,15 @@ def test_the_plan_names_the_budget_and_the_least_bound_on_epochs(
     tmp_path: Path, budget: str, words: str
 ) -> None:
     lr = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}"
-    space = read_space(written(tmp_path, f"{lr}\nasha: {{grace_epochs: 1}}\n{budget}\n"))
-    base = resolve_space(space, {"data.root": "embedded", "train.epochs": 20})
+    space = read_space(written(tmp_path, f"{lr}\nasha: {{grace_epochs: 1}}\n{budget}\n"), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded", "train.epochs": 20})
     assert words in describe_plan(space, base, num_gpus=0)
 
 
 def test_gpu_hours_are_refused_where_trials_hold_no_gpu(tmp_path: Path) -> None:
-    space = read_space(written(tmp_path, GREEDY_SPACE.replace("trials: 5", "gpu_hours: 5")))
+    space = read_space(
+        written(tmp_path, GREEDY_SPACE.replace("trials: 5", "gpu_hours: 5")), KEYPOINTS
+    )
     check_gpu_hours(space, gpu=0.25)
     with pytest.raises(SettingsError, match=r"gpu_hours \(5\) must be given only where trials use"):
         check_gpu_hours(space, gpu=0.0)
@@ -112,9 +107,9 @@ def written(folder: Path, text: str) -> Path:
 def test_the_greediest_settings_are_the_largest_of_each_axis_and_of_the_base(
     tmp_path: Path,
 ) -> None:
-    space = read_space(written(tmp_path, GREEDY_SPACE))
-    base = resolve_space(space, {"data.root": "embedded"})
-    told = settings_of(greediest(space, base))
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
+    told = settings_of(greediest(space.axes, base, str(space.path)))
     assert told["train.batch_size"] == 64
     assert told["data.image_size"] == [96, 96]  # the base's, larger than both of the axis
     assert told["model.trunk"] == "resnet34"
@@ -154,8 +149,8 @@ def test_no_more_trials_share_a_gpu_than_it_can_serve() -> None:
 
 
 def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None:
-    space = read_space(written(tmp_path, GREEDY_SPACE))
-    base = resolve_space(space, {"data.root": "embedded", "train.device": "cpu"})
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded", "train.device": "cpu"})
     assert "no GPU found" in describe_plan(space, base, num_gpus=1)
 
 
@@ -166,18 +161,18 @@ def test_a_measuring_that_fails_is_said_in_one_line(
         def __init__(self, *_: object, **__: object) -> None:
             raise BrokenProcessPool("A process was terminated\nabruptly")
 
-    space = read_space(written(tmp_path, GREEDY_SPACE))
-    base = resolve_space(space, {"data.root": "embedded"})
-    monkeypatch.setattr("search.plan.ProcessPoolExecutor", Broken)
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
+    monkeypatch.setattr("search.keypoint_needs.ProcessPoolExecutor", Broken)
     with pytest.raises(SettingsError, match=r"GPU, but cannot \(A process was .* abruptly\); give"):
-        fit_gpu(space, base)
+        fit_gpu(space.axes, base, str(space.path))
 
 
 def test_gpu_auto_without_a_gpu_here_means_cpus_and_is_refused_where_a_cluster_has_gpus(
     tmp_path: Path,
 ) -> None:
-    space = read_space(written(tmp_path, GREEDY_SPACE))
-    base = resolve_space(space, {"data.root": "embedded"})
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
     with pytest.raises(SettingsError, match="auto only where this machine has a GPU to measure on"):
         describe_plan(space, base, num_gpus=1)
@@ -211,8 +206,8 @@ ORIGINAL = {"model.trunk": "resnet50", "model.deconv_channels": [1024, 512, 256]
 
 def test_the_most_disk_grows_with_what_runs_and_with_what_is_kept(tmp_path: Path) -> None:
     text = GREEDY_SPACE.replace("trials: 5", "trials: 5\nkeep: 3")
-    spaces = [read_space(written(tmp_path, t)) for t in (GREEDY_SPACE, text)]
-    base = resolve_space(spaces[0], {"data.root": "embedded"})
+    spaces = [read_space(written(tmp_path, t), KEYPOINTS) for t in (GREEDY_SPACE, text)]
+    base = resolved(spaces[0], {"data.root": "embedded"})
     heaviest = {"model.trunk": "resnet34", "model.deconv_channels": [64, 8, 8]}
     largest = checkpoint_bytes(change(base, heaviest, "test"))
     best, resume = (size + NAMES for size in largest)
@@ -224,9 +219,9 @@ def test_the_most_disk_grows_with_what_runs_and_with_what_is_kept(tmp_path: Path
 
 @pytest.mark.gpu
 def test_gpu_auto_measures_and_puts_several_small_trials_on_one_gpu(tmp_path: Path) -> None:
-    space = read_space(written(tmp_path, GREEDY_SPACE))
-    fitted, told = fit_gpu(space, resolve_space(space, {"data.root": "embedded"}))
-    assert isinstance(fitted.resources.gpu, float)
-    assert 0 < fitted.resources.gpu < 0.5
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
+    share, told = fit_gpu(space.axes, base, str(space.path))
+    assert 0 < share < 0.5
     assert "GB of context" in told
     assert f"{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB" in told

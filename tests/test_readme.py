@@ -15,8 +15,8 @@ from PIL import Image
 
 from kptrain import __main__ as kptrain_command
 from kptrain import evaluate_command, export, predict, show
-from kptrain.checkpoint import BEST
-from search import completion, report, watch
+from kptrain.config import BEST
+from search import arguments, completion, report, watch
 from search import run as search_command
 from search.signals import SIGNALS
 
@@ -27,7 +27,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "kptrain evaluate": evaluate_command.build_parser,
     "kptrain show": show.build_parser,
     "kptrain export": export.build_parser,
-    "search.run": search_command.build_parser,
+    "search.run": arguments.build_parser,
     "search.report": report.build_parser,
     "search.watch": watch.build_parser,
     "search.completion": completion.build_parser,

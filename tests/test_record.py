@@ -5,22 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from kptrain.checkpoint import BEST, RESUME, save_checkpoint
-from kptrain.config import Metric, TrainConfig
+from kptrain.checkpoint import save_checkpoint
+from kptrain.config import BEST, RESUME, Metric, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.errors import CheckpointError
 from kptrain.resolve import change, settings_of
 from search.closing import describe_result
 from search.importance import Importance
+from search.keypoints import KEYPOINTS
 from search.promote import as_saved
 from search.record import Record, State, TrialRecord
+from search.trainable import Report
 
-NOTHING = Importance("val_loss", 1, 3, (), "too few")
+NOTHING = Importance(KEYPOINTS.metrics["val_loss"], 1, 3, (), "too few")
 
 
-def epoch(number: int, value: float) -> EpochReport:
+def epoch(number: int, value: float) -> Report:
     """A report whose every metric is the given value."""
-    return EpochReport(number, value, value, value, value, 0.001, 1.5, 20.0, 1000, True)
+    return vars(EpochReport(number, value, value, value, value, 0.001, 1.5, 20.0, 1000, True))
 
 
 def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> TrialRecord:
@@ -37,7 +39,7 @@ def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> 
 
 
 def test_the_table_has_every_trial_setting_epoch_state_and_error(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     first = add(record, [0.5, 0.4, 0.3], "completed")
     add(record, [0.9], "stopped", lr=0.1)
     add(record, [], "failed", lr=9.0)
@@ -59,7 +61,7 @@ def test_the_table_has_every_trial_setting_epoch_state_and_error(tmp_path: Path)
 
 
 def test_the_table_is_written_no_more_often_than_asked_for(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     record.save()  # before the first trial there is nothing to tell
     assert list(tmp_path.iterdir()) == []
     add(record, [0.5], "stopped")
@@ -75,7 +77,7 @@ def test_the_table_is_written_no_more_often_than_asked_for(tmp_path: Path) -> No
 def test_the_leader_is_the_completed_trial_with_the_best_epoch(
     tmp_path: Path, metric: Metric, best: int
 ) -> None:
-    record = Record(tmp_path, metric)
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics[metric])
     assert record.leader() is None
     for values in ([0.5, 0.4, 0.45], [0.3, 0.2, 0.6], [0.5, 0.5, 0.7]):
         add(record, values, "completed")
@@ -87,7 +89,7 @@ def test_the_leader_is_the_completed_trial_with_the_best_epoch(
 
 
 def test_while_none_has_completed_the_best_stopped_trial_leads(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     add(record, [0.5], "stopped")
     add(record, [0.4], "stopped")
     assert record.leader() is record.trials[1]
@@ -96,7 +98,7 @@ def test_while_none_has_completed_the_best_stopped_trial_leads(tmp_path: Path) -
 
 
 def test_only_the_leaders_checkpoint_stays_on_the_disk(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     for values in ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2], [0.9, 0.9, 0.9]):
         add(record, values, "completed")
     add(record, [0.1], "failed")
@@ -111,7 +113,7 @@ def test_only_the_leaders_checkpoint_stays_on_the_disk(tmp_path: Path) -> None:
 def test_the_best_ones_that_are_to_be_kept_stay_completed_ones_before_stopped_ones(
     tmp_path: Path, keep: int, kept: list[int]
 ) -> None:
-    record = Record(tmp_path, "val_loss", keep)
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"], keep)
     for values in ([0.5, 0.4, 0.3], [0.2, 0.2, 0.2]):
         add(record, values, "completed")
     for values in ([0.15], [0.1]):
@@ -124,7 +126,7 @@ def test_the_best_ones_that_are_to_be_kept_stay_completed_ones_before_stopped_on
 
 
 def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_sweep(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     add(record, [0.2, 0.2, 0.2], "completed")
     late = add(record, [0.5], "stopped")
     record.sweep()
@@ -136,18 +138,18 @@ def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_sweep(tmp_path:
 
 
 def test_a_trial_that_is_to_go_on_keeps_its_curve_and_its_files(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     trial = add(record, [0.5], "interrupted")
     trial.error = "the budget of 1 epoch was spent"
     record.wait(0)
-    assert (trial.state, trial.error, trial.values("val_loss")) == ("waiting", "", [0.5])
+    assert (trial.state, trial.error, trial.values()) == ("waiting", "", [0.5])
     record.sweep()
     assert (trial.run_dir / RESUME).exists()
 
 
 @pytest.mark.parametrize("state", ["waiting", "running", "paused", "interrupted"])
 def test_a_trial_that_may_go_on_keeps_all_it_has(tmp_path: Path, state: State) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     add(record, [0.5, 0.4, 0.3], "completed")
     open_end = add(record, [0.9], state)
     record.sweep()
@@ -157,7 +159,7 @@ def test_a_trial_that_may_go_on_keeps_all_it_has(tmp_path: Path, state: State) -
 def test_a_trial_that_waits_at_a_rung_takes_no_ended_ones_place_on_the_disk(
     tmp_path: Path,
 ) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     stopped, paused = add(record, [0.5], "stopped"), add(record, [0.4], "paused")
     record.sweep()
     assert [path.name for path in stopped.run_dir.iterdir()] == [BEST]
@@ -165,7 +167,7 @@ def test_a_trial_that_waits_at_a_rung_takes_no_ended_ones_place_on_the_disk(
 
 
 def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     add(record, [0.5, 0.4, 0.3], "completed")
     winner = add(record, [0.5, 0.3, 0.24], "completed", lr=0.002)
     said = describe_result(winner, record, NOTHING, Path("runs/x"))
@@ -177,7 +179,7 @@ def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path
 
 
 def test_defaults_that_were_stopped_are_compared_at_the_same_epoch(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     add(record, [0.5], "stopped")
     winner = add(record, [0.6, 0.3, 0.2], "completed", lr=0.1)
     said = describe_result(winner, record, NOTHING, tmp_path)
@@ -185,13 +187,13 @@ def test_defaults_that_were_stopped_are_compared_at_the_same_epoch(tmp_path: Pat
 
 
 def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) -> None:
-    record = Record(tmp_path, "val_ap")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_ap"])
     defaults = add(record, [0.5, 0.6, 0.7], "completed")
     add(record, [0.1, 0.1, 0.1], "completed")
     assert "nothing that was tried is better" in describe_result(
         defaults, record, NOTHING, Path("x")
     )
-    record = Record(tmp_path / "other", "val_ap")
+    record = Record(tmp_path / "other", KEYPOINTS, KEYPOINTS.metrics["val_ap"])
     record.run_dir.mkdir()
     add(record, [], "failed")
     winner = add(record, [0.5, 0.6, 0.7], "completed")
@@ -201,13 +203,13 @@ def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) ->
 def test_an_interrupted_winner_counts_up_to_the_epoch_that_its_checkpoint_has(
     tmp_path: Path,
 ) -> None:
-    record = Record(tmp_path, "val_loss")
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     winner = add(record, [0.5, 0.4, 0.3], "interrupted")
-    whole = {"metrics": epoch(3, 0.3).metrics()}
+    whole = {"metrics": epoch(3, 0.3)}
     save_checkpoint(whole, winner.run_dir / BEST)
-    assert as_saved(winner, "val_loss") is winner
-    save_checkpoint({"metrics": epoch(2, 0.4).metrics()}, winner.run_dir / BEST)
-    assert as_saved(winner, "val_loss").values("val_loss") == [0.5, 0.4]
+    assert as_saved(winner, KEYPOINTS) is winner
+    save_checkpoint({"metrics": epoch(2, 0.4)}, winner.run_dir / BEST)
+    assert as_saved(winner, KEYPOINTS).values() == [0.5, 0.4]
     (winner.run_dir / BEST).unlink()
     with pytest.raises(CheckpointError, match="must be readable here, but is not"):
-        as_saved(winner, "val_loss")
+        as_saved(winner, KEYPOINTS)

@@ -17,6 +17,7 @@ from kptrain.locks import held
 from search import watch
 from search.confirm import Confirmation, fresh_seeds
 from search.history import read_history
+from search.keypoints import KEYPOINTS
 from search.page import page_of
 from search.plots import is_far, lanes_of
 from search.rebuild import Listed, confirmation_state
@@ -106,7 +107,7 @@ def test_a_whole_search_has_all_its_figures(
     assert page.count("<svg") == 6
     leader = state.record.leader()
     assert leader is not None
-    assert f"trial {leader.number}, val_loss {leader.best('val_loss'):.6f}" in page
+    assert f"trial {leader.number}, val_loss {leader.best():.6f}" in page
     titles = re.findall(r"<title>(.*?)</title>", page)
     for trial in state.record.trials:
         assert any(title.startswith(f"trial {trial.number}: ") for title in titles)
@@ -184,9 +185,10 @@ def test_a_confirmation_names_the_winner_unless_it_was_of_other_trials(
 
 def test_what_is_far_worse_than_most_does_not_flatten_the_others() -> None:
     values = [1.0, 1.1, 1.2, 1.3, 9.0, float("nan")]
-    assert [is_far(value, values, "val_loss") for value in values] == [False] * 4 + [True] * 2
-    assert not is_far(0.0, values, "val_loss")
-    assert is_far(-9.0, values, "val_ap")
+    loss = KEYPOINTS.metrics["val_loss"]
+    assert [is_far(value, values, loss) for value in values] == [False] * 4 + [True] * 2
+    assert not is_far(0.0, values, loss)
+    assert is_far(-9.0, values, KEYPOINTS.metrics["val_ap"])
 
 
 def test_the_command_writes_the_page_and_a_picture(
@@ -229,7 +231,7 @@ def seen_by_chromium(path: Path, folder: Path) -> tuple[str, list[str]]:
 def test_a_browser_shows_it_without_a_word_on_its_console(
     searches: dict[str, tuple[Path, SearchState]], tmp_path: Path, kind: str
 ) -> None:
-    page, console = seen_by_chromium(write_report(searches[kind][0]), tmp_path)
+    page, console = seen_by_chromium(write_report(searches[kind][0], KEYPOINTS), tmp_path)
     assert console == []
     for key in SECTIONS:
         assert f'<section id="{key}">' in page
@@ -253,11 +255,11 @@ def test_a_running_search_is_drawn_again_one_drawing_at_a_time(
     folder = tmp_path / "killed"
     shutil.copytree(searches["killed"][0], folder)
     (folder / "report.html").unlink(missing_ok=True)
-    refresh = Refresh(folder)
+    refresh = Refresh(folder, None)
     refresh()
     assert refresh._process is None  # it is too early
     monkeypatch.setattr("search.refresh.LEAST", 0.0)
-    refresh = Refresh(folder)
+    refresh = Refresh(folder, None)
     refresh()
     first = refresh._process
     assert first is not None

@@ -15,8 +15,8 @@ import torch
 from conftest import FEW, assert_equal_runs, changed, rows, run
 
 from kptrain import stream as fit_module
-from kptrain.checkpoint import BEST, RESUME, load_checkpoint, save_checkpoint
-from kptrain.config import TrainConfig
+from kptrain.checkpoint import load_checkpoint, save_checkpoint
+from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.resolve import change
 from kptrain.stream import fit

@@ -18,8 +18,8 @@ import pytest
 import torch
 import yaml
 
-from kptrain.checkpoint import BEST, load_checkpoint
-from kptrain.config import TrainConfig, save_config
+from kptrain.checkpoint import load_checkpoint
+from kptrain.config import BEST, TrainConfig, save_config
 from kptrain.resolve import flatten, resolve
 
 pytestmark = pytest.mark.slow
@@ -381,7 +381,7 @@ def trial_process(driver: int) -> int:
         above = pid
         while above in parents and above != driver:
             above = parents[above]
-        if above == driver and re.match(r"ray::(KeypointTrial|ResourceTrainable)", title):
+        if above == driver and re.match(r"ray::(TrialActor|ResourceTrainable)", title):
             return pid
     raise AssertionError(f"no trial below {driver} in {titles}")
 

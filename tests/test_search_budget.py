@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from test_search import SMALL, rows, run, write_space
 
-from kptrain.checkpoint import BEST, load_checkpoint
+from kptrain.checkpoint import load_checkpoint
+from kptrain.config import BEST
 from search.record import UNDER_WAY
 
 pytestmark = pytest.mark.slow

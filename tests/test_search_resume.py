@@ -18,7 +18,7 @@ import pytest
 import yaml
 from test_search import ONE_AT_A_TIME, SMALL, command, rows, run, write_space
 
-from kptrain.checkpoint import BEST
+from kptrain.config import BEST
 from search.journal import JOURNAL, read_events
 
 pytestmark = pytest.mark.slow

@@ -6,19 +6,21 @@ from typing import Any
 
 import optuna
 import pytest
+from conftest import resolved
 from optuna.trial import TrialState
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import change, setting_infos
+from search.keypoints import KEYPOINTS
 from search.searcher import Searcher, axis_values
-from search.space import Space, read_space, resolve_space
+from search.space import Space, read_space
 
 
 def make(tmp_path: Path, text: str) -> tuple[Space, TrainConfig]:
     path = tmp_path / "space.yaml"
     path.write_text(text)
-    space = read_space(path)
-    return space, resolve_space(space, {"data.root": "embedded"})
+    space = read_space(path, KEYPOINTS)
+    return space, resolved(space, {"data.root": "embedded"})
 
 
 BOTH = """

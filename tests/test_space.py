@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from conftest import resolved
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -16,13 +17,13 @@ from pydantic import ValidationError
 from kptrain.errors import DataError, SettingsError
 from kptrain.resolve import EMBEDDED_SETTINGS
 from search.domains import Choice, Range
+from search.keypoints import KEYPOINTS
 from search.space import (
     Asha,
     Resources,
     Space,
     max_epochs,
     read_space,
-    resolve_space,
     rungs,
     with_budget,
 )
@@ -56,7 +57,7 @@ def read(space: str = LR, rest: str = "", trials: str = "4") -> Space:
     """Read `x.yaml` of one space and further lines."""
     text = f"space: {space}\ntrials: {trials}\n{rest}\n"
     Path("x.yaml").write_text(text, encoding="utf-8")
-    return read_space(Path("x.yaml"))
+    return read_space(Path("x.yaml"), KEYPOINTS)
 
 
 def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
@@ -87,11 +88,11 @@ def test_at_least_four_space_files_are_shipped() -> None:
 def test_every_shipped_space_file_resolves_on_the_embedded_set_and_on_coco(
     path: Path, data: str, tmp_path: Path
 ) -> None:
-    space = read_space(path)
+    space = read_space(path, KEYPOINTS)
     root = "embedded" if data == "embedded" else str(tmp_path)
-    config = resolve_space(space, {"data.root": root})
+    config = resolved(space, {"data.root": root})
     assert config.data.root == root
-    assert config.checkpoint.metric == space.metric
+    assert config.checkpoint.metric == space.metric.name
     assert rungs(space.asha, max_epochs(space, config)), "ASHA must be able to stop a trial"
 
 
@@ -102,7 +103,9 @@ def test_every_shipped_space_file_opens_with_its_question_how_to_run_it_and_its_
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# Question: ")
     assert lines[1] == f"# Run: python -m search.run spaces/{path.name}"
-    assert lines[2].startswith(f"# Cost: At most {read_space(path).trials} trainings of ")
+    assert lines[2].startswith(
+        f"# Cost: At most {read_space(path, KEYPOINTS).trials} trainings of "
+    )
 
 
 def test_a_full_space_file_is_read_as_written() -> None:
@@ -120,7 +123,12 @@ def test_a_full_space_file_is_read_as_written() -> None:
         "data.image_size": Choice(([64, 64], [96, 96])),
     }
     assert space.base == {"train.epochs": 7, "model.trunk": "resnet18"}
-    assert (space.metric, space.trials, space.seed, space.sampler) == ("val_ap", 4, 5, "random")
+    assert (space.metric.name, space.trials, space.seed, space.sampler) == (
+        "val_ap",
+        4,
+        5,
+        "random",
+    )
     assert space.asha == Asha(grace_epochs=2, reduction=4)
     assert space.resources == Resources(cpu=2, gpu=0.5)
     assert space.start == ({"optim.lr": 3e-4}, {"data.image_size": [96, 96]})
@@ -128,7 +136,7 @@ def test_a_full_space_file_is_read_as_written() -> None:
 
 def test_what_a_file_leaves_out_has_defaults() -> None:
     space = read()
-    assert (space.base, space.start, space.metric) == ({}, (), "val_loss")
+    assert (space.base, space.start, space.metric.name) == ({}, (), "val_loss")
     assert (space.asha, space.resources) == (Asha(), Resources())
     assert (space.asha.grace_epochs, space.asha.reduction) == (4, 3)
     assert (space.resources.cpu, space.resources.gpu) == (1, 1.0)
@@ -296,7 +304,7 @@ def test_settings_that_change_the_loss_can_be_varied_by_a_metric_free_of_scale(
     metric: str,
 ) -> None:
     axes = "{heatmap.sigma_px: {low: 1, high: 3}, data.view: [image, person]}"
-    assert resolve_space(read(axes, f"metric: {metric}"), {}).checkpoint.metric == metric
+    assert resolved(read(axes, f"metric: {metric}"), {}).checkpoint.metric == metric
 
 
 @pytest.mark.parametrize("metric", ["val_oks", "val_ap"])
@@ -359,7 +367,7 @@ def test_a_key_given_twice_is_named_with_its_line() -> None:
 
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(SettingsError, match=r"^none\.yaml: must be a readable text file"):
-        read_space(Path("none.yaml"))
+        read_space(Path("none.yaml"), KEYPOINTS)
 
 
 AGAINST_THE_BASE = [
@@ -389,14 +397,14 @@ AGAINST_THE_BASE = [
 @pytest.mark.parametrize(("space", "rest", "message"), AGAINST_THE_BASE)
 def test_what_the_base_refuses_is_named(space: str, rest: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
-        resolve_space(read(space, rest), {})
+        resolved(read(space, rest), {})
     assert one_line(error) == f"x.yaml: {message}"
 
 
 def test_two_ends_that_only_together_are_impossible_are_found() -> None:
     axes = "{data.image_size: [[256, 256], [64, 64]], heatmap.sigma_px: {low: 1, high: 8}}"
     with pytest.raises(SettingsError) as error:
-        resolve_space(read(axes, "metric: val_ap"), {})
+        resolved(read(axes, "metric: val_ap"), {})
     assert one_line(error) == (
         "x.yaml: at data.image_size=[64, 64], heatmap.sigma_px=8.0: heatmap.sigma_px must be at "
         "most a quarter of the heatmap's shorter side (16 px at data.image_size [64, 64]), "
@@ -409,14 +417,14 @@ def test_an_impossible_combination_that_is_at_no_corner_is_found_by_random_point
         "{heatmap.sigma_px: {low: 1, high: 8}, data.image_size: [[256, 256], [64, 64], [256, 128]]}"
     )
     with pytest.raises(SettingsError, match=r"^x\.yaml: at heatmap\.sigma_px=.*\[64, 64\]"):
-        resolve_space(read(axes, "metric: val_ap"), {})
+        resolved(read(axes, "metric: val_ap"), {})
 
 
 def test_the_base_may_lie_outside_of_the_axes_where_it_is_not_combined_with_them() -> None:
     """Sigma 8 of the base and the small images of the axis never meet in a trial."""
     axes = "{data.image_size: [[64, 64], [96, 96]], heatmap.sigma_px: {low: 1, high: 2}}"
     space = read(axes, "metric: val_ap")
-    assert resolve_space(space, {"data.root": str(Path.cwd())}).data.image_size == (256, 256)
+    assert resolved(space, {"data.root": str(Path.cwd())}).data.image_size == (256, 256)
 
 
 @pytest.mark.parametrize(
@@ -435,25 +443,25 @@ def test_what_the_command_line_says_is_checked_against_the_space(
     name: str, value: Any, message: str
 ) -> None:
     with pytest.raises(SettingsError) as error:
-        resolve_space(read(), {name: value})
+        resolved(read(), {name: value})
     assert one_line(error) == message
 
 
 def test_the_command_line_wins_over_the_base_and_the_base_over_the_embedded_settings() -> None:
     space = read(rest="base: {train: {epochs: 7, batch_size: 4}}")
-    config = resolve_space(space, {"train.batch_size": 2})
+    config = resolved(space, {"train.batch_size": 2})
     assert (config.train.epochs, config.train.batch_size) == (7, 2)
     assert config.model.trunk == "shufflenet_v2_x0_5"
 
 
 def test_the_command_line_may_allow_what_the_defaults_refuse() -> None:
     space = read(rest="base: {data.image_size: [1024, 1024]}")
-    assert resolve_space(space, {"heatmap.sigma_px": 30}).heatmap.sigma_px == 30
+    assert resolved(space, {"heatmap.sigma_px": 30}).heatmap.sigma_px == 30
 
 
 def test_data_that_is_not_there_is_an_error_of_the_data() -> None:
     with pytest.raises(DataError, match="must be a folder that holds COCO"):
-        resolve_space(read(), {"data.root": "nowhere"})
+        resolved(read(), {"data.root": "nowhere"})
 
 
 @pytest.mark.parametrize(
@@ -468,7 +476,7 @@ def test_data_that_is_not_there_is_an_error_of_the_data() -> None:
 )
 def test_the_longest_trial_is_the_base_or_the_top_of_the_axis(axes: str, epochs: int) -> None:
     space = read(axes)
-    assert max_epochs(space, resolve_space(space, {})) == epochs
+    assert max_epochs(space, resolved(space, {})) == epochs
 
 
 @pytest.mark.parametrize(

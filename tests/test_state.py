@@ -19,9 +19,11 @@ from search.asha import Asha
 from search.budget import Budget, Clock, Spending
 from search.domains import Choice, Range
 from search.journal import Journal, read_events
+from search.keypoints import KEYPOINTS
 from search.record import Record, TrialRecord
 from search.searcher import Searcher
 from search.state import Cause, SearchState
+from search.trainable import Report
 
 AXES: dict[str, Choice | Range] = {"optim.lr": Range("float", 1e-4, 1e-1, True)}
 BASE = change(TrainConfig(), {"train.epochs": 6}, "test")
@@ -32,7 +34,7 @@ def opened(folder: Path, budget: Budget = TRIALS) -> SearchState:
     """The search in a folder, as far as it has come."""
     folder.mkdir(exist_ok=True)
     state = SearchState(
-        Record(folder, "val_loss"),
+        Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         Searcher(AXES, [{"optim.lr": 1e-3}], [2, 4, 6], seed=3),
         Asha([2, 4], 2),
         Spending(budget, 2, Clock()),
@@ -44,11 +46,11 @@ def opened(folder: Path, budget: Budget = TRIALS) -> SearchState:
     return state
 
 
-def trained(trial: TrialRecord) -> EpochReport:
+def trained(trial: TrialRecord) -> Report:
     """The next epoch of a trial: its settings decide."""
     epoch, lr = len(trial.curve) + 1, trial.settings["optim.lr"]
     loss = (math.log10(lr) + 2.5) ** 2 + 1 / epoch + 0.01 * math.sin(1000 * lr * epoch)
-    return EpochReport(epoch, loss, loss, 0.0, 0.0, lr, 1.0, 1.0, 1, True)
+    return vars(EpochReport(epoch, loss, loss, 0.0, 0.0, lr, 1.0, 1.0, 1, True))
 
 
 class Workers:
@@ -100,7 +102,8 @@ class Workers:
 
 def table(state: SearchState) -> list[Any]:
     return [
-        (t.settings, t.state, [r.val_loss for r in t.curve], t.error) for t in state.record.trials
+        (t.settings, t.state, [r["val_loss"] for r in t.curve], t.error)
+        for t in state.record.trials
     ]
 
 
@@ -131,12 +134,12 @@ def test_a_search_of_several_at_once_killed_again_and_again_loses_and_repeats_no
         for _ in range(3):
             workers = Workers(opened(folder), at_once=3, seed=seed)
             for number, trial in enumerate(workers.state.record.trials):
-                assert trial.values("val_loss") == seen[number]
+                assert trial.values() == seen[number]
             ended = {t.number for t in workers.state.record.trials if t.state == "completed"}
             for _ in range(draw.randrange(1, 40)):
                 workers.step()
             assert not ended & set(workers.begun)
-            seen = {t.number: t.values("val_loss") for t in workers.state.record.trials}
+            seen = {t.number: t.values() for t in workers.state.record.trials}
         state = Workers(opened(folder), at_once=3, seed=seed).to_the_end()
         assert len(state.record.trials) == 12
         assert {trial.state for trial in state.record.trials} == {"completed", "stopped"}

@@ -9,6 +9,7 @@ from simulated import simulate
 from kptrain.errors import CheckpointError
 from search.history import read_history
 from search.journal import JOURNAL
+from search.keypoints import KEYPOINTS
 from search.opening import fetch_search, open_search
 from search.run import main
 
@@ -74,9 +75,9 @@ def test_no_search_is_begun_where_one_is(
 def test_a_search_that_was_moved_goes_on_where_it_is_now(there: Path) -> None:
     moved = there.with_name("moved")
     shutil.copytree(there, moved)
-    search = open_search(fetch_search(moved.as_uri()), None, {}, None, moved.as_uri())
+    search = open_search(fetch_search(moved.as_uri()), KEYPOINTS, None, {}, None, moved.as_uri())
     assert search.storage is not None
     assert search.storage.url == moved.as_uri()
-    again = open_search(Path("runs/moved"), None, {}, None)
+    again = open_search(Path("runs/moved"), KEYPOINTS, None, {}, None)
     assert again.storage is not None
     assert again.storage.url == there.as_uri()

@@ -14,6 +14,7 @@ from kptrain.resolve import change
 from search.asha import Asha
 from search.budget import Budget, Clock, Spending
 from search.journal import Journal
+from search.keypoints import KEYPOINTS
 from search.rebuild import Listed
 from search.record import Record
 from search.state import SearchState
@@ -39,7 +40,7 @@ def three_trials(run_dir: Path, budget: Budget, rungs: Sequence[int] = ()) -> Se
     clock = Still()
     clock.set(100.0)
     state = SearchState(
-        Record(run_dir, "val_loss"),
+        Record(run_dir, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         Listed([{"optim.lr": lr} for lr in (1e-3, 1e-2, 1e-4)]),
         Asha(rungs, 3),
         Spending(budget, 1, clock),

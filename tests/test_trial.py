@@ -12,13 +12,14 @@ from conftest import assert_equal_runs, changed, resume_state, rows
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError, DataError, TrainingError, WeightsError
 from kptrain.model import KeypointNet, build_model
-from search.trial import KeypointTrial
+from search.trial import TrialActor
 
 pytestmark = pytest.mark.slow  # imports Ray
 
 
 def trial_config(config: TrainConfig, run_dir: Path, title: str) -> dict[str, Any]:
     return {
+        "trainable": None,
         "title": title,
         "settings": config.model_dump(mode="json"),
         "run_dir": str(run_dir),
@@ -44,7 +45,7 @@ def test_a_reset_frees_the_training_before_and_gives_the_next_the_same_curve_as_
         return network
 
     monkeypatch.setattr("kptrain.training.build_model", noted)
-    trial = KeypointTrial(trial_config(changed(config, "optim.lr", 0.1), tmp_path / "0", "first"))
+    trial = TrialActor(trial_config(changed(config, "optim.lr", 0.1), tmp_path / "0", "first"))
     trial.step()
     assert networks[0]() is not None
     assert trial.reset_config(trial_config(config, tmp_path / "1", "second"))
@@ -66,7 +67,7 @@ def test_a_node_that_lacks_what_others_have_is_named(
 ) -> None:
     lacking = trial_config(changed(config, path, given), tmp_path / "run", "lacking")
     with pytest.raises(error, match=rf"must .* \(on {platform.node()}\)$"):
-        KeypointTrial(lacking).step()
+        TrialActor(lacking).step()
 
 
 def test_a_trial_whose_last_files_cannot_be_written_does_not_harm_the_next(
@@ -78,13 +79,13 @@ def test_a_trial_whose_last_files_cannot_be_written_does_not_harm_the_next(
     def full(*_: object) -> None:
         raise CheckpointError("the disk is full")
 
-    trial = KeypointTrial(trial_config(config, tmp_path / "0", "first"))
+    trial = TrialActor(trial_config(config, tmp_path / "0", "first"))
     with monkeypatch.context() as patch:
         patch.setattr("kptrain.saving.save_checkpoint", full)
         trial.step()
         assert trial.reset_config(trial_config(config, tmp_path / "1", "second"))
     assert "its last files: the disk is full" in capsys.readouterr().out
-    assert trial.step()["epoch"] == 1
+    assert trial.step()["report"]["epoch"] == 1
     trial.cleanup()
 
 
@@ -92,11 +93,11 @@ def test_a_trial_put_down_at_its_rungs_and_taken_up_by_another_equals_an_uninter
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     asked = trial_config(config, tmp_path, "first") | {"rungs": [1, 2]}
-    first = KeypointTrial(asked)
-    assert first.step()["epoch"] == 1
+    first = TrialActor(asked)
+    assert first.step()["report"]["epoch"] == 1
     # The first still lives, and has let go of the folder.
-    second = KeypointTrial(asked | {"epoch": 1})
-    assert [second.step()["epoch"], second.step()["epoch"]] == [2, 3]
+    second = TrialActor(asked | {"epoch": 1})
+    assert [second.step()["report"]["epoch"], second.step()["report"]["epoch"]] == [2, 3]
     assert_equal_runs(tmp_path, uninterrupted)
     first.cleanup()
     second.cleanup()
@@ -107,13 +108,13 @@ def test_a_trial_at_a_url_is_taken_up_on_another_node_and_leaves_no_copy_on_the_
 ) -> None:
     there = {"rungs": [1, 2], "storage": (tmp_path / "there").as_uri()}
     nodes = [tmp_path / name / "trial" for name in ("one", "other")]
-    first = KeypointTrial(trial_config(config, nodes[0], "x") | there)
-    assert first.step()["epoch"] == 1
+    first = TrialActor(trial_config(config, nodes[0], "x") | there)
+    assert first.step()["report"]["epoch"] == 1
     assert not nodes[0].exists()
     nodes[1].mkdir(parents=True)
     (nodes[1] / "resume.pt").write_text("of a process that was killed here")
-    second = KeypointTrial(trial_config(config, nodes[1], "x") | there | {"epoch": 1})
-    assert [second.step()["epoch"], second.step()["epoch"]] == [2, 3]
+    second = TrialActor(trial_config(config, nodes[1], "x") | there | {"epoch": 1})
+    assert [second.step()["report"]["epoch"], second.step()["report"]["epoch"]] == [2, 3]
     second.cleanup()
     assert not nodes[1].exists()
     assert_equal_runs(tmp_path / "there", uninterrupted)
@@ -124,7 +125,7 @@ def test_a_trial_that_fails_keeps_its_hands_off_the_folder_that_the_next_may_hav
 ) -> None:
     there = {"storage": (tmp_path / "there").as_uri()}
     failing = changed(config, "optim.lr", 1e20)
-    trial = KeypointTrial(trial_config(failing, tmp_path / "run", "x") | there)
+    trial = TrialActor(trial_config(failing, tmp_path / "run", "x") | there)
     with pytest.raises(TrainingError, match="the loss must be finite"):
         list(iter(trial.step, None))
     (tmp_path / "run" / "of-the-next").touch()
@@ -135,7 +136,7 @@ def test_a_trial_that_fails_keeps_its_hands_off_the_folder_that_the_next_may_hav
 def test_a_trial_goes_on_beyond_a_rung_by_itself(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    trial = KeypointTrial(trial_config(config, tmp_path, "x") | {"rungs": [2]})
+    trial = TrialActor(trial_config(config, tmp_path, "x") | {"rungs": [2]})
     assert [trial.step()["done"] for _ in range(3)] == [False, False, True]
     assert_equal_runs(tmp_path, uninterrupted)
     trial.cleanup()
@@ -145,7 +146,7 @@ def test_a_rung_has_the_state_on_disk_however_seldom_it_is_saved_else(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     seldom = changed(config, "checkpoint.resume_epochs", 3)
-    trial = KeypointTrial(trial_config(seldom, tmp_path, "x") | {"rungs": [2]})
+    trial = TrialActor(trial_config(seldom, tmp_path, "x") | {"rungs": [2]})
     trial.step()
     trial.step()
     assert len(resume_state(tmp_path)["curve"]) == 2
@@ -153,7 +154,7 @@ def test_a_rung_has_the_state_on_disk_however_seldom_it_is_saved_else(
 
 
 def test_a_trial_asks_for_its_cores_and_its_share_of_a_gpu(config: TrainConfig) -> None:
-    asked = KeypointTrial.default_resource_request(trial_config(config, Path("x"), "x"))
+    asked = TrialActor.default_resource_request(trial_config(config, Path("x"), "x"))
     assert asked.required_resources == {"CPU": 1, "GPU": 0.5}
 
 
@@ -162,7 +163,7 @@ def test_trials_one_after_the_other_leave_no_memory_of_a_gpu_behind(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     config = changed(config, "train.device", "cuda")
-    trial = KeypointTrial(trial_config(config, tmp_path / "0", "0"))
+    trial = TrialActor(trial_config(config, tmp_path / "0", "0"))
     held = []
     for number in range(1, 5):
         trial.step()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FEW
+from conftest import FEW, resolved
 from optuna.trial import TrialState
 from test_record import epoch
 
@@ -13,9 +13,10 @@ from kptrain.config import TrainConfig, save_config
 from kptrain.errors import SettingsError
 from kptrain.pack import open_pack
 from kptrain.resolve import change
+from search.keypoints import KEYPOINTS
 from search.record import Record, State
 from search.searcher import Searcher
-from search.space import Space, read_space, resolve_space
+from search.space import Space, read_space
 from search.warm import PastSearch, PastTrial, read_past_search, read_past_searches
 
 TWO_AXES = """
@@ -35,10 +36,10 @@ class Earlier:
         self.folder.mkdir()
         path = folder / "space.yaml"
         path.write_text(text)
-        self.space = read_space(path)
+        self.space = read_space(path, KEYPOINTS)
         fixed = {path: value for path, value in FEW.items() if path not in self.space.axes}
-        self.base = resolve_space(self.space, fixed | {"data.root": root})
-        self.record = Record(self.folder, "val_loss")
+        self.base = resolved(self.space, fixed | {"data.root": root})
+        self.record = Record(self.folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
 
     def add(self, values: list[float], state: State, **settings: Any) -> TrainConfig:
         """A trial with these settings, underscores for dots, that ended after these values."""

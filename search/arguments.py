@@ -1,0 +1,199 @@
+"""From a command's arguments to a search: a new one, one that goes on, or only its plan."""
+
+import argparse
+import shlex
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kptrain.config import Settings
+from kptrain.errors import SettingsError
+from kptrain.resolve import parse_assignments
+from search.budget import Budget
+from search.keypoints import add_trainable, trainable_named
+from search.space import Space, read_space, resolve_space, with_budget, with_share
+
+if TYPE_CHECKING:
+    from search.opening import Search
+
+# Torch, Optuna and Ray take seconds to import: a slip in the space file is answered before.
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m search.run",
+        description="Search the settings of a training, the keypoints' or your own: Ray Tune runs "
+        "the trials, Optuna proposes them, ASHA stops the hopeless ones. The best one is put into "
+        "OUT/best.",
+    )
+    parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
+    parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")
+    parser.add_argument(
+        "--resume",
+        metavar="DIR",
+        help="go on with the search in this folder or at this URL, whatever ended it; with "
+        "--trials and its like beyond its budget",
+    )
+    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
+    add_trainable(parser)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="path=value",
+        help="fix one setting for all trials, e.g. train.epochs=5; may be given several times",
+    )
+    _add_budget(parser)
+    parser.add_argument(
+        "--warm-from",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="an earlier search of the same training to learn from; may be given several times",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="folder to make (default: in runs), or a URL such as s3://bucket/name, to which all "
+        "is written as well",
+    )
+    parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
+    parser.add_argument(
+        "--plan", action="store_true", help="check everything, say what it can cost, and stop"
+    )
+    said = parser.add_mutually_exclusive_group()
+    said.add_argument("--quiet", action="store_true", help="say only what the search came to")
+    said.add_argument(
+        "--json",
+        action="store_true",
+        help="an object a line on standard output, one for each event and one for the result; what "
+        "people read goes to standard error",
+    )
+    return parser
+
+
+def _add_budget(parser: argparse.ArgumentParser) -> None:
+    """The parts of a budget, each instead of the space file's."""
+    told = "instead of the space's; the search ends with what is spent first"
+    parser.add_argument("--trials", type=int, metavar="N", help=f"trials, {told}")
+    parser.add_argument("--hours", type=float, metavar="H", help=f"of wall clock, {told}")
+    parser.add_argument("--gpu-hours", type=float, metavar="H", help=f"of all trials, {told}")
+    parser.add_argument("--epochs", type=int, metavar="N", help=f"of all trials together, {told}")
+
+
+def read_search(arguments: argparse.Namespace) -> tuple[Space, Settings]:
+    """The space and the settings of its first trial, checked before anything slow begins."""
+    if arguments.space is None:
+        raise SettingsError(
+            "SPACE.yaml: must be given, but is not; name a space file such as "
+            "spaces/lr_sched.yaml, or a search to go on with by --resume DIR"
+        )
+    trainable = trainable_named(arguments.trainable)
+    space = with_budget(read_space(arguments.space, trainable), _budget(arguments))
+    said: dict[str, Any] = parse_assignments(arguments.set)
+    if arguments.data is not None:
+        path = trainable.data_setting()
+        if path in said:
+            raise SettingsError(f"--data: must not come with --set {path}; leave out one of them")
+        said[path] = arguments.data
+    base = resolve_space(space, said)
+    return space, trainable.with_cpus(base, space.resources.cpu, str(space.path))
+
+
+def _budget(arguments: argparse.Namespace) -> dict[str, float]:
+    """The parts that are given."""
+    parts = {part: getattr(arguments, part) for part in Budget.model_fields}
+    return {part: value for part, value in parts.items() if value is not None}
+
+
+def begin(arguments: argparse.Namespace) -> "Search | None":
+    """A new search, in a folder of its own; None if only its plan was asked for."""
+    space, base = read_search(arguments)
+    from search.opening import begin_search  # noqa: PLC0415  (see above)
+    from search.warm import read_past_searches  # noqa: PLC0415  (see above)
+
+    out, url = _where(arguments.out or time.strftime(f"runs/{space.path.stem}-%Y%m%d-%H%M%S"))
+    if out.exists():
+        raise SettingsError(
+            f"--out: must be a folder that does not exist yet, but {out} does; choose another, or "
+            f"go on with the search in it by --resume {shlex.quote(str(out))}"
+        )
+    space = _planned(space, base, arguments.address)
+    past = read_past_searches(arguments.warm_from, space, base)
+    for search in past:
+        print(f"Warm      {search}")
+    return None if arguments.plan else begin_search(out, space, base, past, url)
+
+
+def _where(out: str) -> tuple[Path, str | None]:
+    """The folder to work in, and its URL if it has one.
+
+    Raises: SettingsError if nothing can be written there, or there is a search already.
+    """
+    from search.journal import JOURNAL  # noqa: PLC0415  (see above)
+    from search.storage import Storage, is_url, url_name  # noqa: PLC0415  (see above)
+
+    if not is_url(out):
+        if ":/" in out:  # what a path makes of a URL
+            raise SettingsError(
+                f"--out: must be a path, or a URL with ://, but got {out}; give a URL as text"
+            )
+        return Path(out), None
+    storage = Storage(out)
+    storage.check()
+    if storage.read(JOURNAL) is not None:
+        raise SettingsError(
+            f"--out: must be a folder that does not exist yet, but at {out} is a search; choose "
+            f"another, or go on with it by --resume {shlex.quote(out)}"
+        )
+    return Path("runs") / url_name(out), out
+
+
+def resume(arguments: argparse.Namespace) -> "Search | None":
+    """The search in a folder, likewise."""
+    given = {"--set": arguments.set, "--warm-from": arguments.warm_from, "--out": arguments.out}
+    for option, value in given.items():
+        if value:
+            raise SettingsError(
+                f"{option}: must not come with --resume, as the search goes on with what it began "
+                f"with; leave it out, or begin another search"
+            )
+    from search.opening import fetch_search, open_search, with_space  # noqa: PLC0415  (see above)
+    from search.storage import is_url  # noqa: PLC0415  (see above)
+
+    url = arguments.resume if is_url(arguments.resume) else None
+    folder = Path(arguments.resume) if url is None else fetch_search(url)
+    trainable = trainable_named(arguments.trainable)
+    budget, data = _budget(arguments), arguments.data
+    search = open_search(folder, trainable, arguments.space, budget, data, url)
+    space = _planned(search.space, search.base, arguments.address)
+    return None if arguments.plan else with_space(search, space)
+
+
+def _planned(space: Space, base: Settings, address: str | None) -> Space:
+    """Say what the search will do, and check all that can be checked before.
+
+    Returns the space with the share of a GPU that fits.
+    """
+    import torch  # noqa: PLC0415  (see above)
+
+    from search.plan import check_machine, describe_plan  # noqa: PLC0415  (see above)
+
+    trainable, where = space.trainable, str(space.path)
+    print(trainable.describe(base))
+    num_gpus = torch.cuda.device_count()
+    if space.resources.gpu == "auto" and num_gpus and trainable.uses_gpu(base):
+        share, told = trainable.fit_gpu(space.axes, base, where)
+        space = with_share(space, share)
+        print(told)
+    print(describe_plan(space, base, num_gpus))
+    trainable.check_files(space.axes, base, where)
+    if address is None:
+        check_machine(space, base)
+    else:
+        from search.cluster import check_address  # noqa: PLC0415  (see above)
+
+        check_address(address)
+    return space

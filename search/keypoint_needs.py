@@ -1,0 +1,125 @@
+"""What trials of the training that comes with this package need: files, memory and disk."""
+
+import itertools
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any, get_args
+
+from kptrain.coco import read_split
+from kptrain.config import ModelSettings, TrainConfig
+from kptrain.errors import SettingsError
+from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
+from kptrain.model import weights_file
+from kptrain.pack import data_folder
+from kptrain.resolve import EMBEDDED, change, settings_of
+from search.domains import Choice
+from search.searcher import axis_values
+from search.trainable import Axes
+
+TRUNKS = get_args(ModelSettings.model_fields["trunk"].annotation)  # the largest first
+GREEDY: dict[str, Callable[[Any], float]] = {
+    "train.batch_size": float,
+    "data.image_size": math.prod,
+    "model.trunk": lambda trunk: -TRUNKS.index(trunk),
+    "model.deconv_channels": lambda channels: sum(c * 4**n for n, c in enumerate(channels)),
+}
+"""What decides how much memory a training needs, and by what its values compare."""
+MODEL_AXES = ("model.trunk", "model.deconv_channels")
+NAMES = 400_000
+"""Bytes that the names of weights, the settings and a curve may take in a checkpoint."""
+MOST_TRIALS = 48
+"""On one GPU. Source: NVIDIA's Multi-Process Service serves 48 processes."""
+MOST_CONTEXT = 2 * 10**9
+"""Bytes; CUDA holds less than this for a process, so that more belongs to others."""
+USABLE = 0.9
+"""Of a GPU's memory, what trials are planned to fill."""
+
+
+def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
+    """The settings of the space, trial 0 included, that need the most memory."""
+    config = base
+    for path, size in GREEDY.items():
+        axis = axes.get(path)
+        if axis is not None:
+            values = axis.values if isinstance(axis, Choice) else axis.ends()
+            largest = max([settings_of(base)[path], *values], key=size)
+            config = change(config, {path: largest}, where)
+    return config
+
+
+def fit_gpu(axes: Axes, base: TrainConfig, where: str) -> tuple[float, str]:
+    """The share with which most trials fit on a GPU, instead of `gpu: auto`, and why.
+
+    Raises: SettingsError if not even one does, or the GPU is in use; OutOfMemoryError.
+    """
+    greedy = greediest(axes, base, where)
+    # In a process of its own, so that all it held is free again.
+    try:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+            need = process.submit(measure_memory, greedy).result()
+    except RuntimeError as error:  # of CUDA, or of a process that died
+        raise SettingsError(
+            f"{where}: resources.gpu: auto must be able to train on this machine's GPU, but "
+            f"cannot ({' '.join(str(error).split())[:200]}); give a share, such as 0.25"
+        ) from None
+    share = share_that_fits(need, where)
+    spelled = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
+    told = (
+        f"GPU       {share:g} for each trial: {spelled} alone took {need.peak / 1e9:.2f} GB and "
+        f"{need.context / 1e9:.2f} GB of context; of {need.total / 1e9:.1f} GB, "
+        f"{1 - USABLE:.0%} stay free"
+    )
+    return share, told
+
+
+def share_that_fits(need: MemoryNeed, where: str) -> float:
+    """The share of a GPU of each of the most trials that fit, at most MOST_TRIALS.
+
+    Raises: SettingsError if not even one does, or others use the GPU.
+    """
+    if need.context > MOST_CONTEXT:
+        raise SettingsError(
+            f"{where}: resources.gpu: auto needs a GPU that nobody else uses, but of its "
+            f"{need.total / 1e9:.1f} GB {need.context / 1e9:.1f} GB are taken; wait, or give "
+            f"a share"
+        )
+    each = need.peak + need.context
+    trials = min(int(USABLE * need.total // each), MOST_TRIALS)
+    if trials == 0:
+        raise SettingsError(
+            f"{where}: a trial must fit into {USABLE:.0%} of a GPU's {need.total / 1e9:.1f} GB, "
+            f"but the greediest takes {each / 1e9:.1f} GB; lower train.batch_size or another of "
+            f"{', '.join(GREEDY)}"
+        )
+    return math.floor(1e4 / trials) / 1e4  # a rounded share must not add up to more than one
+
+
+def most_bytes(axes: Axes, base: TrainConfig, where: str) -> tuple[int, int]:
+    """Of the best checkpoint and of the state to resume from, of the largest model."""
+    sizes = [checkpoint_bytes(config) for config in _with_each(axes, base, where, MODEL_AXES)]
+    return max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
+
+
+def check_files(axes: Axes, base: TrainConfig, where: str) -> None:
+    """Look at the data, and at the weights of every trunk; torchvision's are fetched, once.
+
+    Raises: DataError or WeightsError.
+    """
+    for config in _with_each(axes, base, where, ("model.trunk", "model.weights")):
+        weights_file(config.model)
+    if base.data.root != EMBEDDED:  # that one is drawn when it is needed
+        for name in ("train", "val"):
+            read_split(data_folder(base.data), name, base.data.strict)
+
+
+def _with_each(
+    axes: Axes, base: TrainConfig, where: str, paths: Iterable[str]
+) -> Iterator[TrainConfig]:
+    """The base, and the base with every combination of some of the space's choices."""
+    yield base
+    varied = {path: axes.get(path) for path in paths}
+    choices = {path: axis.values for path, axis in varied.items() if isinstance(axis, Choice)}
+    for values in itertools.product(*choices.values()):
+        yield change(base, dict(zip(choices, values, strict=True)), where)

@@ -1,0 +1,199 @@
+"""The training that comes with this package, as a search knows it."""
+
+import argparse
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, get_args
+
+from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.errors import SettingsError
+from kptrain.layout import SplitName
+from kptrain.resolve import banner, change, resolve
+from search.own_training import load_own_training
+from search.trainable import Axes, Metric, Report, Trainable
+
+# Torch takes seconds to import: a slip in the space file is answered before.
+
+SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+OWN_SHARE = 0.95
+"""Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
+
+
+class Keypoints(Trainable[TrainConfig]):
+    """`kptrain.fit` with its data, its memory and its pictures."""
+
+    metric_setting = "checkpoint.metric"
+
+    def __init__(self) -> None:
+        super().__init__(
+            TrainConfig,
+            (
+                Metric("val_loss", is_loss=True),
+                Metric("val_oks", is_max=True),
+                Metric("val_ap", is_max=True),
+            ),
+            epochs="train.epochs",
+            seed="train.seed",
+            data="data.root",
+            best=(BEST,),
+            resume=(RESUME,),
+        )
+
+    def resolve(self, said: Mapping[str, Any], where: str) -> TrainConfig:
+        return resolve(said, where)
+
+    def with_cpus(self, config: TrainConfig, cpu: int, where: str) -> TrainConfig:
+        """As many threads as Ray gives the trial; the rerun needs it, too."""
+        if config.train.threads is not None:
+            return config
+        return change(config, {"train.threads": cpu}, where)
+
+    def describe(self, config: TrainConfig) -> str:
+        return banner(config)
+
+    def check_axes(self, axes: Axes, base: TrainConfig, where: str) -> None:
+        if "data.view" in axes and base.data.limit_val is not None:
+            raise SettingsError(
+                f"{where}: data.view cannot be varied while data.limit_val is set, but that is "
+                f"{base.data.limit_val}: it counts images in one view and persons in the other; "
+                f"remove one of the two"
+            )
+
+    def check_files(self, axes: Axes, base: TrainConfig, where: str) -> None:
+        from search.keypoint_needs import check_files
+
+        check_files(axes, base, where)
+
+    def check_device(self, config: TrainConfig) -> None:
+        from kptrain.device import find_device
+
+        find_device(config)
+
+    def uses_gpu(self, config: TrainConfig) -> bool:
+        return config.train.device != "cpu"
+
+    def fit_gpu(self, axes: Axes, base: TrainConfig, where: str) -> tuple[float, str]:
+        from search.keypoint_needs import fit_gpu
+
+        return fit_gpu(axes, base, where)
+
+    def most_bytes(self, axes: Axes, base: TrainConfig, where: str) -> tuple[int, int]:
+        from search.keypoint_needs import most_bytes
+
+        return most_bytes(axes, base, where)
+
+    def prepare(self, config: TrainConfig) -> dict[str, str]:
+        """Build the packs of both splits, or check them."""
+        from kptrain.pack import open_pack
+
+        data, progress = config.data, sys.stdout.isatty()
+        packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
+        for pack in packs.values():
+            print(pack.summary)
+        return {name: pack.fingerprint for name, pack in packs.items()}
+
+    def fingerprints(self, config: TrainConfig) -> dict[str, str]:
+        from kptrain.pack import pack_fingerprint
+
+        return {name: pack_fingerprint(config.data, name) for name in SPLITS}
+
+    def hold(self, gpu: float) -> None:
+        """Without a cap, the greediest trial of a GPU would starve its neighbours."""
+        import torch
+
+        if torch.cuda.is_available() and gpu < 1:
+            torch.cuda.set_per_process_memory_fraction(OWN_SHARE * gpu)
+
+    def device(self, config: TrainConfig) -> str:
+        from kptrain.device import describe_device
+
+        return describe_device(config)
+
+    def stream(
+        self,
+        config: TrainConfig,
+        run_dir: Path,
+        *,
+        known: int,
+        until: int,
+        wait: float,
+        saved: Callable[[], None],
+        group: str,
+        run_id: str,
+    ) -> Generator[Report, None, None]:
+        from kptrain.loggers import log_reports
+        from kptrain.run_folder import CONFIG
+        from kptrain.stream import fit
+
+        resume = (run_dir / CONFIG).exists()
+        reports = fit(
+            config, run_dir, resume=resume, known=known, until=until, wait=wait, saved=saved
+        )
+        with closing(log_reports(reports, config, run_dir, group=group, run_id=run_id)) as logged:
+            for report in logged:
+                yield dict(vars(report))
+
+    def release(self) -> None:
+        from kptrain.device import release_memory
+
+        release_memory()
+
+    def saved_report(self, run_dir: Path) -> Report:
+        from kptrain.checkpoint import load_checkpoint
+
+        return dict(load_checkpoint(run_dir / BEST, {"metrics": dict})["metrics"])
+
+    def save_curve(self, curve: Sequence[Report], folder: Path) -> None:
+        from kptrain.curve import EpochReport, save_curve
+
+        save_curve([EpochReport(**report) for report in curve], folder)
+
+    def draw(self, config: TrainConfig, folder: Path) -> None:
+        from kptrain.picture import (
+            PICTURE,
+            WORST,
+            draw_predictions,
+            draw_worst,
+        )
+
+        draw_predictions(config, folder / BEST, folder / PICTURE)
+        draw_worst(config, folder / BEST, folder / WORST)
+
+    def pictures(self) -> dict[str, str]:
+        from kptrain.picture import PICTURE, WORST
+
+        return {
+            PICTURE: "Samples of the validation split: truth, prediction, heatmaps.",
+            WORST: "Those that it finds worst, the worst first.",
+        }
+
+    def rerun(self, config: str) -> str:
+        return f"-m kptrain {config}"
+
+    def log_artifact(self, config: TrainConfig, folder: Path, *, group: str, run_id: str) -> None:
+        from kptrain.loggers import log_artifact
+
+        log_artifact(config, folder, group=group, run_id=run_id)
+
+
+KEYPOINTS = Keypoints()
+
+
+def add_trainable(parser: argparse.ArgumentParser) -> None:
+    """The option that names what is searched."""
+    parser.add_argument(
+        "--trainable",
+        metavar="MODULE:NAME",
+        help="a training of your own instead of the keypoints': an OwnTraining in a module that "
+        "Python finds from here",
+    )
+
+
+def trainable_named(name: str | None) -> Trainable[Any]:
+    """What a command names; without a name, the training that comes with this package.
+
+    Raises: SettingsError.
+    """
+    return KEYPOINTS if name is None else load_own_training(name)
