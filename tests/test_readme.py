@@ -100,7 +100,8 @@ def place(
     shutil.copyfile(whole / "best" / BEST, place / BEST)
     shutil.copyfile(whole / "best" / "config.yaml", place / "config.yaml")
     Image.new("RGB", (640, 640), "teal").save(place / "photo.jpg")
-    (place / "spaces").symlink_to(README.parent / "spaces")
+    for name in ("spaces", "examples"):
+        (place / name).symlink_to(README.parent / name)
     (place / "coco").symlink_to(small_coco)
     handlers = {number: signal.getsignal(number) for number in SIGNALS}  # commands set their own
     with chdir(place):
