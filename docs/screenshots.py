@@ -3,9 +3,12 @@
 Needs Chromium, its driver, and `pip install selenium optuna-dashboard`.
 
     python docs/screenshots.py
+    python docs/screenshots.py --folder elsewhere --trials 4    # the last ones are the search's
 """
 
+import argparse
 import io
+import os
 import re
 import subprocess
 import sys
@@ -18,8 +21,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 DOCS = Path(__file__).parent
-PYTHON = sys.executable
-SEARCH = [PYTHON, "-m", "search.run", "spaces/lr_sched.yaml", "--data", "embedded"]
+SEARCH = [sys.executable, "-m", "search.run", "spaces/lr_sched.yaml", "--data", "embedded"]
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--hide-scrollbars"),
@@ -29,22 +31,30 @@ MOST_BYTES = 200_000
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=DOCS, help="for the pictures")
+    parsed, of_the_search = parser.parse_known_args()
+    os.environ.update(SE_OFFLINE="true", SE_AVOID_STATS="true")  # the driver that is here
     options = webdriver.ChromeOptions()
     for flag in FLAGS:
         options.add_argument(flag)
     with tempfile.TemporaryDirectory() as folder, webdriver.Chrome(options=options) as browser:
         out = Path(folder) / "lr_sched"
         with subprocess.Popen(
-            [*SEARCH, "--out", str(out)], cwd=DOCS.parent, stdout=subprocess.PIPE, text=True
+            [*SEARCH, "--out", str(out), *of_the_search],
+            cwd=DOCS.parent,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as search:
             address = _wait_for(search, r"Dashboard (http://\S+)")
             _wait_for(search, r"(waits after epoch)")
-            _shoot_ray(browser, address)
-            _shoot_optuna(browser, out)
+            _show_ray(browser, address)
+            _save(browser, parsed.folder / "ray_dashboard.png")
+            _show_optuna(browser, out, parsed.folder / "optuna_dashboard.png")
             search.communicate()
         browser.set_window_size(1000, 1480)
         browser.get((out / "report.html").as_uri())
-        _save(browser, "report.png")
+        _save(browser, parsed.folder / "report.png")
 
 
 def _wait_for(search: "subprocess.Popen[str]", pattern: str) -> str:
@@ -55,7 +65,7 @@ def _wait_for(search: "subprocess.Popen[str]", pattern: str) -> str:
     raise SystemExit(f"the search ended without a line with {pattern}")
 
 
-def _shoot_ray(browser: webdriver.Chrome, address: str) -> None:
+def _show_ray(browser: webdriver.Chrome, address: str) -> None:
     """The actors; the dashboard wants its token first."""
     token = subprocess.check_output(["ray", "get-auth-token"], text=True).split()[-1]
     browser.set_window_size(1400, 700)
@@ -68,38 +78,39 @@ def _shoot_ray(browser: webdriver.Chrome, address: str) -> None:
     time.sleep(3)
     browser.get(f"{address}/#/actors")
     _wait_until_shown(browser, "trial 0")
-    _save(browser, "ray_dashboard.png")
 
 
-def _shoot_optuna(browser: webdriver.Chrome, out: Path) -> None:
+def _show_optuna(browser: webdriver.Chrome, out: Path, picture: Path) -> None:
+    """A trial that waits at a rung, which is to Optuna one that runs, with its values by epoch."""
     command = ["optuna-dashboard", str(out / "study.log"), "--port", str(PORT)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet) as dashboard:
         time.sleep(4)
         browser.set_window_size(1300, 900)
         browser.get(f"http://127.0.0.1:{PORT}/dashboard/studies/0/trials")
-        _wait_until_shown(browser, "Intermediate Values")
-        _save(browser, "optuna_dashboard.png")
+        _wait_until_shown(browser, "Running", "Intermediate Values\n1 0.", "optim.lr 0.001")
+        _save(browser, picture)
         dashboard.terminate()
 
 
-def _wait_until_shown(browser: webdriver.Chrome, text: str) -> None:
+def _wait_until_shown(browser: webdriver.Chrome, *texts: str) -> None:
     for _ in range(60):
-        if text in browser.find_element(By.TAG_NAME, "body").text:
+        shown = browser.find_element(By.TAG_NAME, "body").text
+        if all(text in shown for text in texts):
             time.sleep(1)  # until it is drawn
             return
         time.sleep(0.5)
-    raise SystemExit(f"{browser.current_url} does not show {text!r}")
+    raise SystemExit(f"{browser.current_url} does not show {texts}, but {shown!r}")
 
 
-def _save(browser: webdriver.Chrome, name: str) -> None:
+def _save(browser: webdriver.Chrome, path: Path) -> None:
     """In as few colours as it takes."""
     image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     for colours in (256, 128, 64, 32):
-        image.quantize(colours).save(DOCS / name, optimize=True)
-        if (DOCS / name).stat().st_size < MOST_BYTES:
+        image.quantize(colours).save(path, optimize=True)
+        if path.stat().st_size < MOST_BYTES:
             break
-    print(DOCS / name, (DOCS / name).stat().st_size)
+    print(path, path.stat().st_size)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,18 @@
 
 import importlib.util
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from PIL import Image
 
 DOCS = Path(__file__).parents[1] / "docs"
+NEEDED = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+NEEDED += [n for n in ("selenium", "optuna_dashboard") if importlib.util.find_spec(n) is None]
 
 
 def reference() -> ModuleType:
@@ -60,3 +66,16 @@ def test_a_link_of_a_page_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text(encoding="utf-8"))
     assert links
     assert [link for link in links if not (DOCS / link).exists()] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(NEEDED), reason=f"the pictures are not taken without {', '.join(NEEDED)}")
+def test_the_pictures_are_taken_of_a_search_that_runs(tmp_path: Path) -> None:
+    """The step ends with an error where a dashboard does not show what it should."""
+    command = [sys.executable, "docs/screenshots.py", "--folder", str(tmp_path), "--trials", "3"]
+    done = subprocess.run(command, cwd=DOCS.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in ("ray_dashboard.png", "optuna_dashboard.png", "report.png"):
+        with Image.open(tmp_path / name) as picture, Image.open(DOCS / name) as shown:
+            assert picture.size == shown.size
+        assert (DOCS / name).stat().st_size < 200_000
