@@ -20,4 +20,4 @@ def fit(config, run_dir):
         yield {"epoch": epoch, "val_mse": np.mean((x[40:] @ weights - y[40:]) ** 2)}
 
 
-RIDGE = OwnTraining(RidgeSettings, fit, [Metric("val_mse")])
+RIDGE = OwnTraining(RidgeSettings, fit, [Metric("val_mse")], uses_gpu=False)

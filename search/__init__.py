@@ -7,21 +7,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kptrain.config import Settings
-    from search.api import run_search
-    from search.history import read_history
+    from kptrain.config import Settings, setting
+    from search.api import read_history, run_search
     from search.own_training import OwnTraining
     from search.space import Space
     from search.trainable import Metric
 
-__all__ = ["Metric", "OwnTraining", "Settings", "Space", "read_history", "run_search"]
+__all__ = ["Metric", "OwnTraining", "Settings", "Space", "read_history", "run_search", "setting"]
 PLACES = {
     "Metric": "search.trainable",
     "OwnTraining": "search.own_training",
     "Settings": "kptrain.config",
     "Space": "search.space",
-    "read_history": "search.history",
+    "read_history": "search.api",
     "run_search": "search.api",
+    "setting": "kptrain.config",
 }
 
 

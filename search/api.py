@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search import history
 from search.arguments import begin, build_parser
-from search.history import History, read_history
+from search.history import History
+from search.named import trainable_named
 from search.run import run
 from search.space import Space
 from search.way import Way
@@ -49,4 +51,12 @@ def run_search(
         search = begin(build_parser().parse_args(arguments))
     assert search is not None  # as no plan was asked for
     run(search, address, way)
-    return read_history(search.folder, search.space.trainable)
+    return history.read_history(search.folder, search.space.trainable)
+
+
+def read_history(folder: Path | str, trainable: str | None = None) -> History:
+    """What a search came to so far, be it running, killed or at its end.
+
+    Raises: CheckpointError or SettingsError if the folder does not hold a search of that training.
+    """
+    return history.read_history(Path(folder), trainable_named(trainable))

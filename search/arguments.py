@@ -11,7 +11,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
 from search.budget import Budget
-from search.keypoints import add_trainable, trainable_named
+from search.named import add_trainable, trainable_named
 from search.space import Space, read_space, resolve_space, with_budget, with_share
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def read_search(arguments: argparse.Namespace) -> tuple[Space, Settings]:
         path = trainable.data_setting()
         if path in said:
             raise SettingsError(f"--data: must not come with --set {path}; leave out one of them")
-        said[path] = arguments.data
+        said[path] = trainable.data_given(arguments.data)
     base = resolve_space(space, said)
     return space, trainable.with_cpus(base, space.resources.cpu, str(space.path))
 
@@ -119,6 +119,7 @@ def begin(arguments: argparse.Namespace) -> "Search | None":
         raise SettingsError(
             f"--out: must be a folder that does not exist yet, but {out} does; choose another, or "
             f"go on with the search in it by --resume {shlex.quote(str(out))}"
+            f"{space.trainable.option}"
         )
     space = _planned(space, base, arguments.address)
     past = read_past_searches(arguments.warm_from, space, base)
@@ -167,6 +168,8 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
     folder = Path(arguments.resume) if url is None else fetch_search(url)
     trainable = trainable_named(arguments.trainable)
     budget, data = _budget(arguments), arguments.data
+    if data is not None:
+        data = trainable.data_given(data)
     search = open_search(folder, trainable, arguments.space, budget, data, url)
     space = _planned(search.space, search.base, arguments.address)
     return None if arguments.plan else with_space(search, space)

@@ -14,10 +14,9 @@ from search.journal import JOURNAL, Event, Journal, read_events
 from search.record import Record, TrialRecord
 from search.space import Confirm, Space
 from search.standing import Standing
+from search.trainable import SEEDS_BELOW
 
 ENDED = ("completed", "failed")
-SEEDS_BELOW = 10**6
-"""Fresh seeds are short, as they name folders."""
 
 
 def fresh_seeds(space: Space, base: Settings, count: int) -> list[int]:

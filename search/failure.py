@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import ray
+import torch
 from ray import cloudpickle
 from ray.tune.experiment import Trial
 
@@ -32,7 +33,7 @@ def cause_of(trial: Trial) -> BaseException:
 
 def kind_of(error: BaseException) -> Cause:
     """Whether another attempt may help: with more memory, or in another process."""
-    if isinstance(error, OutOfMemoryError):
+    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError):
         return "memory"
     is_dead = isinstance(error, DIED) and not _failed_at_start(str(error))
     is_lost = is_dead or isinstance(error, StorageError)  # which may be in reach again

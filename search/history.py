@@ -10,7 +10,6 @@ from typing import Any
 
 from search.confirm import Confirmation, fresh_seeds
 from search.journal import JOURNAL, Event, Journal, read_events
-from search.keypoints import KEYPOINTS
 from search.opening import Search, open_search
 from search.rebuild import AsTold, confirmation_state, search_state
 from search.record import Record
@@ -67,7 +66,7 @@ class History:
         return Span(trial.number, place, start["gpu"], start["at"], end)
 
 
-def read_history(folder: Path, trainable: Trainable[Any] = KEYPOINTS) -> History:
+def read_history(folder: Path, trainable: Trainable[Any]) -> History:
     """Raises: CheckpointError or SettingsError if the folder does not hold a search of that."""
     search = open_search(folder, trainable, None, {}, None)
     record = Record(search.folder, trainable, search.space.metric, search.space.keep)

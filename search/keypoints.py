@@ -1,24 +1,20 @@
 """The training that comes with this package, as a search knows it."""
 
-import argparse
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
 from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.layout import SplitName
 from kptrain.resolve import banner, change, resolve
-from search.own_training import load_own_training
 from search.trainable import Axes, Metric, Report, Trainable
 
 # Torch takes seconds to import: a slip in the space file is answered before.
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-OWN_SHARE = 0.95
-"""Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
 
 
 class Keypoints(Trainable[TrainConfig]):
@@ -99,13 +95,6 @@ class Keypoints(Trainable[TrainConfig]):
 
         return {name: pack_fingerprint(config.data, name) for name in SPLITS}
 
-    def hold(self, gpu: float) -> None:
-        """Without a cap, the greediest trial of a GPU would starve its neighbours."""
-        import torch
-
-        if torch.cuda.is_available() and gpu < 1:
-            torch.cuda.set_per_process_memory_fraction(OWN_SHARE * gpu)
-
     def device(self, config: TrainConfig) -> str:
         from kptrain.device import describe_device
 
@@ -135,10 +124,9 @@ class Keypoints(Trainable[TrainConfig]):
             for report in logged:
                 yield dict(vars(report))
 
-    def release(self) -> None:
-        from kptrain.device import release_memory
-
-        release_memory()
+    def is_log(self, name: PurePosixPath) -> bool:
+        """TensorBoard and Weights & Biases write into folders."""
+        return len(name.parts) > 1
 
     def saved_report(self, run_dir: Path) -> Report:
         from kptrain.checkpoint import load_checkpoint
@@ -179,21 +167,3 @@ class Keypoints(Trainable[TrainConfig]):
 
 
 KEYPOINTS = Keypoints()
-
-
-def add_trainable(parser: argparse.ArgumentParser) -> None:
-    """The option that names what is searched."""
-    parser.add_argument(
-        "--trainable",
-        metavar="MODULE:NAME",
-        help="a training of your own instead of the keypoints': an OwnTraining in a module that "
-        "Python finds from here",
-    )
-
-
-def trainable_named(name: str | None) -> Trainable[Any]:
-    """What a command names; without a name, the training that comes with this package.
-
-    Raises: SettingsError.
-    """
-    return KEYPOINTS if name is None else load_own_training(name)

@@ -1,20 +1,19 @@
 """A training of one's own: a function that yields a report an epoch, and its tree of settings."""
 
 import csv
-import importlib
 import math
-import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from kptrain.config import Settings
-from kptrain.errors import CheckpointError, KptrainError, SettingsError, TrainingError
+from kptrain.errors import CheckpointError, SettingsError, TrainingError
 from kptrain.locks import HeldError, held
-from kptrain.resolve import change
-from search.trainable import Metric, Report, Trainable
+from kptrain.resolve import change, settings_of
+from search.domains import Choice
+from search.trainable import SEEDS_BELOW, Axes, Metric, Report, Trainable
 
 LOCK = ".lock"
 TAKEN = ("trial", "state", "error")
@@ -41,55 +40,98 @@ class OwnTraining(Trainable[Settings]):
     ) -> None:
         """fit: called with a tree and the folder of the trial, yields a report an epoch, in order:
         a mapping with `epoch`, from 1, every metric, and other figures as it likes. It may be ended
-        after any epoch, and called again with the same: it goes on from what it finds in the
-        folder, or begins anew. What it tells again is passed over.
+        after any epoch, and called again with the same: it begins anew, or goes on from what it has
+        saved there; then it tells again the report of the epoch that was saved last, at least, as
+        nobody may have heard of it. What is known is passed over.
 
         uses_gpu: whether a trial holds the space's share of a GPU, where there is one.
 
         The others as `Trainable` has them. Raises: SettingsError for what cannot be searched.
         """
+        self._where = settings.__name__
+        for what, given in (("best", best), ("resume", resume)):
+            if isinstance(given, str) or not all(Path(name).name == name for name in given):
+                raise self._wrong(
+                    f"{what} must be a list of names of files in the folder of a trial", given
+                )
+        names = [metric.name for metric in metrics]
+        if not names or len(set(names)) < len(names):
+            raise self._wrong("metrics must be one or more, of different names", names)
         super().__init__(
             settings, metrics, epochs=epochs, seed=seed, data=data, best=best, resume=resume
         )
         self._fit = fit
         self._uses_gpu = uses_gpu
-        self._check()
+        self._check_settings()
+        self._check_paths()
 
-    def _check(self) -> None:
+    def _wrong(self, rule: str, given: object) -> SettingsError:
+        return SettingsError(f"{self._where}: {rule}, but got {given!r}")
+
+    def _check_settings(self) -> None:
         """Raises: SettingsError."""
-        where = self.settings.__name__
         try:
-            self.settings()
+            defaults = self.settings()
         except ValueError as error:
             reason = " ".join(str(error).split())[:200]
+            raise SettingsError(f"{self._where}: must have a default for each: {reason}") from None
+        try:
+            change(defaults, settings_of(defaults), self._where)
+        except SettingsError as error:
             raise SettingsError(
-                f"{where}: must have a default for each setting: {reason}"
+                f"{error}; a setting must be read from what yaml can hold, such as a list for a "
+                f"tuple by Field(strict=False)"
             ) from None
-        infos = self.infos()
-        for what, path in (("epochs", self.epochs), ("seed", self.seed), ("data", self.data)):
-            kind = str if what == "data" else int
-            if path is not None and (path not in infos or infos[path].type is not kind):
-                raise SettingsError(
-                    f"{where}: {what} must name one of its settings, of type {kind.__name__}, but "
-                    f"got {path!r}; they are {', '.join(infos)}"
-                )
-        if not self.metrics:
-            raise SettingsError(f"{where}: metrics must name one or more, but is empty")
+        for name in (*TAKEN, "epoch"):
+            if name in self.infos():
+                raise self._wrong(f"no setting must be called {', '.join(TAKEN)} or epoch", name)
         for name in self.metrics:
-            if name in TAKEN or name in infos:
-                raise SettingsError(
-                    f"{where}: a metric must have a name of its own, but {name} is a "
-                    f"{'column of each table' if name in TAKEN else 'setting'}"
-                )
-        for name in (*self.best, *self.resume):
-            if Path(name).name != name:
-                raise SettingsError(
-                    f"{where}: best and resume must be names of files in the folder of a trial, "
-                    f"but got {name!r}"
-                )
+            if name in TAKEN or name in self.infos():
+                raise self._wrong("a metric must have a name of its own, and no setting's", name)
+
+    def _check_paths(self) -> None:
+        """Raises: SettingsError."""
+        known = f"one of {', '.join(self.infos())}"
+        for what, path in (("epochs", self.epochs), ("seed", self.seed)):
+            if path is not None and (not self._is(path, int) or self._takes(path, None)):
+                raise self._wrong(f"{what} must name a setting that is an integer, {known}", path)
+        if self.seed is not None and not self._takes(self.seed, SEEDS_BELOW - 1):
+            raise self._wrong(f"seed must take any integer below {SEEDS_BELOW}", self.seed)
+        if self.data is not None and not self._is(self.data, str):
+            raise self._wrong(f"data must name a setting that is a text, {known}", self.data)
+
+    def _is(self, path: str, kind: type) -> bool:
+        return path in self.infos() and self.infos()[path].type is kind
+
+    def _takes(self, path: str, value: Any) -> bool:
+        try:
+            change(self.settings(), {path: value}, "")
+        except SettingsError:
+            return False
+        return True
 
     def resolve(self, said: Mapping[str, Any], where: str) -> Settings:
-        return change(self.settings(), said, where)
+        config = change(self.settings(), said, where)
+        self._check_epochs(self.epochs_of(config), where)
+        return config
+
+    def check_axes(self, axes: Axes, base: Settings, where: str) -> None:
+        if (axis := axes.get(self.epochs)) is not None:
+            least = min(axis.values if isinstance(axis, Choice) else axis.ends())
+            self._check_epochs(least, f"{where}: space")
+
+    def _check_epochs(self, epochs: float, where: str) -> None:
+        if epochs < 1:
+            raise SettingsError(f"{where}: {self.epochs} must be 1 or more, but got {epochs}")
+
+    def data_given(self, data: str) -> str:
+        """An absolute path, as trials run in other folders. Raises: SettingsError."""
+        if "://" in data:
+            return data
+        path = Path(data).expanduser().absolute()
+        if not path.exists():
+            raise SettingsError(f"--data: must be a file, a folder or a URL, but got {data!r}")
+        return str(path)
 
     def describe(self, config: Settings) -> str:
         return f"Trains    {self.name}"
@@ -108,54 +150,66 @@ class OwnTraining(Trainable[Settings]):
         saved: Callable[[], None],
         **_: str,
     ) -> Generator[Report, None, None]:
-        """Raises: TrainingError for what no search can use; CheckpointError if another holds the
-        folder."""
+        """The last report comes when `fit` has ended.
+
+        Raises: TrainingError for what no search can use; CheckpointError if another holds the
+        folder.
+        """
         run_dir.mkdir(parents=True, exist_ok=True)
-        last = 0
+        whole = self.epochs_of(config)
         try:
-            with (
-                held(run_dir / LOCK, wait),
-                closing(_closable(self._fit(config, run_dir))) as reports,
-            ):
+            with held(run_dir / LOCK, wait), self._called(config, run_dir) as reports:
+                last = 0
                 for given in reports:
                     report = self._checked(given)
                     last = self._next(report["epoch"], last, known)
+                    if last == whole and next(reports, None) is not None:
+                        raise self._wrong_reports(f"{whole} epochs, as {self.epochs} says", "more")
                     if last > known:
+                        self._check_best(run_dir)
                         saved()
                         yield report
                     if last == until:
                         return
         except HeldError as error:
             raise CheckpointError(f"{run_dir}: must not be in use, but {error} uses it") from None
-        raise TrainingError(
-            f"{self.name}: must report {self.epochs_of(config)} epochs, as {self.epochs} says, but "
-            f"ended after {last}"
+        raise self._wrong_reports(
+            f"{whole} epochs, as {self.epochs} says", f"none after {last or 'it went on'}"
         )
+
+    @contextmanager
+    def _called(self, config: Settings, run_dir: Path) -> Iterator[Iterator[Any]]:
+        """What `fit` reports, and closed at the end if it can be."""
+        reports = self._fit(config, run_dir)
+        if not isinstance(reports, Iterable):
+            raise self._wrong_reports("by yield, or return something to iterate", repr(reports))
+        try:
+            yield iter(reports)
+        finally:
+            if (close := getattr(reports, "close", None)) is not None:
+                close()
 
     def _next(self, epoch: int, last: int, known: int) -> int:
         """The epoch of a report. Raises: TrainingError if it does not come now."""
         if epoch == last + 1 or (last == 0 and 1 <= epoch <= known + 1):
             return epoch
-        raise TrainingError(
-            f"{self.name}: must report every epoch in order, but reports {epoch} after "
-            f"{last or known}"
-        )
+        first = "" if last else ", and that of the state that it goes on from again"
+        raise self._wrong_reports(f"every epoch in order{first}", f"{epoch} after {last or known}")
 
     def _checked(self, given: Any) -> Report:
         """Raises: TrainingError for a report that no search can use."""
         if not isinstance(given, Mapping):
-            raise TrainingError(f"{self.name}: must yield mappings, but yields {given!r}")
+            raise self._wrong_reports("mappings", repr(given))
         report = {str(name): self._number(name, value) for name, value in given.items()}
         for name in ("epoch", *self.metrics):
             if name not in report:
-                told = ", ".join(report) or "nothing"
-                raise TrainingError(f"{self.name}: must report {name}, but reports {told}")
+                raise self._wrong_reports(name, ", ".join(report) or "nothing")
+        if not isinstance(report["epoch"], int):
+            raise self._wrong_reports("a whole number as epoch", repr(report["epoch"]))
         for name in report:
             if name in TAKEN or name in self.infos():
-                raise TrainingError(
-                    f"{self.name}: must report figures by names of their own, but reports {name}, "
-                    f"which is a {'column of each table' if name in TAKEN else 'setting'}"
-                )
+                taken = "column of each table" if name in TAKEN else "setting"
+                raise self._wrong_reports("names of its own", f"{name}, which is a {taken}")
         return report
 
     def _number(self, name: str, value: Any) -> int | float:
@@ -164,7 +218,25 @@ class OwnTraining(Trainable[Settings]):
             return int(value)
         if isinstance(value, Real) and math.isfinite(value):
             return float(value)
-        raise TrainingError(f"{self.name}: must report finite numbers, but {name} is {value!r}")
+        raise self._wrong_reports(
+            "finite numbers of Python or numpy (of a tensor, by item())", f"{name} {value!r}"
+        )
+
+    def _wrong_reports(self, rule: str, given: str) -> TrainingError:
+        return TrainingError(f"{self._told}: must report {rule}, but reports {given}")
+
+    @property
+    def _told(self) -> str:
+        return self.name or self._where
+
+    def _check_best(self, run_dir: Path) -> None:
+        """Raises: TrainingError, as nothing could be promoted at the end."""
+        for name in self.best:
+            if not (run_dir / name).is_file():
+                raise TrainingError(
+                    f"{self._told}: must write {name} before its first report, as best says, but "
+                    f"{run_dir} has none"
+                )
 
     def save_curve(self, curve: Sequence[Report], folder: Path) -> None:
         columns = list(dict.fromkeys(name for report in curve for name in report))
@@ -172,38 +244,3 @@ class OwnTraining(Trainable[Settings]):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(curve)
-
-
-def _closable(reports: Iterable[Mapping[str, Any]]) -> Generator[Mapping[str, Any], None, None]:
-    """Closing it closes what is iterated, if that can be closed."""
-    return reports if isinstance(reports, Generator) else (report for report in reports)
-
-
-def load_own_training(name: str) -> OwnTraining:
-    """What `MODULE:NAME` names; modules of the working folder are found, too.
-
-    Raises: SettingsError if there is none, or it is something else; what its constructor raises.
-    """
-    module, colon, attribute = name.partition(":")
-    where = f"--trainable {name}"
-    if not (module and colon and attribute):
-        raise SettingsError(f"{where}: must be MODULE:NAME, such as examples.ridge:RIDGE")
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), attribute, None)
-    except KptrainError:
-        raise
-    except Exception as error:  # it may do whatever it likes
-        raise SettingsError(
-            f"{where}: {module} must be importable from {here}, but is not "
-            f"({type(error).__name__}: {error}); correct the name, or install the module"
-        ) from None
-    if not isinstance(found, OwnTraining):
-        raise SettingsError(
-            f"{where}: must be an OwnTraining of the search package, but {attribute} in {module} "
-            f"is {'not there' if found is None else type(found).__name__}"
-        )
-    found.name = name
-    return found

@@ -187,7 +187,8 @@ class Record:
         self._saved = time.monotonic()
         settings = list(settings_of(self.trials[0].config))
         reports = [report for trial in self.trials for report in trial.curve]
-        figures = list(dict.fromkeys(name for report in reports for name in report)) or ["epoch"]
+        names = [name for report in reports for name in report] or ["epoch", self.metric.name]
+        figures = [name for name in dict.fromkeys(names) if name != "is_best"]
         temporary = self.run_dir / ".trials.csv.tmp"
         with temporary.open("w", newline="") as file:
             writer = csv.writer(file)

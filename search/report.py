@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from kptrain.errors import KptrainError
 from search.history import read_history
-from search.keypoints import add_trainable, trainable_named
+from search.named import add_trainable, trainable_named
 from search.page import page_of, won
 from search.plots import for_a_chat
 from search.svg import drawing

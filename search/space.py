@@ -40,8 +40,8 @@ INCOMPARABLE = {
     "place": "says where and how a training runs, not how well; set it in base or with --set",
     "data": "decides on what every metric is measured, so that trials could not be compared; "
     "set it in base or with --set",
-    "loss": "changes what a loss value means (an MSE on heatmaps scales with sigma squared), so "
-    "that metric {metric} would find the smallest loss, not the best model; use {others}",
+    "loss": "changes what a loss value means, so that metric {metric} would find the smallest "
+    "loss, not the best model; use {others}",
 }
 """Why a setting cannot be varied, by what it changes; `loss` holds for a metric that is a loss."""
 

@@ -8,13 +8,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Generic
 
 from kptrain.errors import SettingsError
 from kptrain.resolve import SettingInfo, Tree, setting_infos
 from search.domains import Choice, Range
 
+SEEDS_BELOW = 10**6
+"""Fresh seeds are short, as they name folders."""
 Axes = Mapping[str, Choice | Range]
 """What a space varies, by the dotted path of its setting."""
 Report = dict[str, Any]
@@ -100,8 +102,13 @@ class Trainable(ABC, Generic[Tree]):
             )
         return self.data
 
+    def data_given(self, data: str) -> str:
+        """What `--data` says, as trials are to read it. Raises: SettingsError."""
+        return data
+
     def data_of(self, config: Tree) -> str | None:
-        return None if self.data is None else str(attrgetter(self.data)(config))
+        """Where its data lie; None where no setting says so."""
+        return None if self.data is None else attrgetter(self.data)(config)
 
     @abstractmethod
     def resolve(self, said: Mapping[str, Any], where: str) -> Tree:
@@ -157,9 +164,6 @@ class Trainable(ABC, Generic[Tree]):
 
     # A trial.
 
-    def hold(self, gpu: float) -> None:
-        """This process has a share of a GPU from now on."""
-
     def device(self, config: Tree) -> str:
         """On which a trial runs here, in words."""
         return ""
@@ -185,8 +189,9 @@ class Trainable(ABC, Generic[Tree]):
         Raises: KptrainError, and whatever a training of one's own does.
         """
 
-    def release(self) -> None:
-        """A training of this process has ended."""
+    def is_log(self, name: PurePosixPath) -> bool:
+        """Whether a file of a trial is a logger's, to be sent to a URL when that has finished."""
+        return False
 
     # The winner.
 

@@ -6,14 +6,19 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray import tune
 
-from kptrain.errors import DataError, KptrainError, WeightsError
+from kptrain.device import release_memory
+from kptrain.errors import DataError, WeightsError
+from kptrain.resolve import change, flatten
 from kptrain.run_folder import only_user_of
-from search.keypoints import trainable_named
+from search.named import trainable_named
 from search.storage import Storage
 from search.trainable import Report
 
+OWN_SHARE = 0.95
+"""Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
 PATIENCE = 60.0
 """Seconds for a process that still holds the trial's folder, as its search or node just died."""
 
@@ -35,22 +40,25 @@ class TrialActor(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         self._first: str = config["title"]
         self._trainable = trainable_named(config["trainable"])
-        self._trainable.hold(config["gpu"])
+        if torch.cuda.is_available() and config["gpu"] < 1:
+            # Without a cap, the greediest trial of a GPU would starve its neighbours.
+            torch.cuda.set_per_process_memory_fraction(OWN_SHARE * config["gpu"])
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """The next trial, with the same share: a new process would import torch for seconds."""
         try:
             self._put_down()
-        except (KptrainError, OSError) as error:  # of the trial before, which has ended
-            print(f"its last files: {error}", flush=True)
+        except Exception as error:  # of the trial before, which has ended: it may be anybody's
+            print(f"the end of {self._own['title']}: {error}", flush=True)
         self._begin(new_config)
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
         print(config["title"], flush=True)  # the dashboard shows it in the actor's log
         self._own = config
-        self._train_config = self._trainable.settings.model_validate(config["settings"])
+        defaults = self._trainable.settings()
+        self._train_config = change(defaults, flatten(config["settings"]), config["title"])
         self._device = self._trainable.device(self._train_config)
         self._remote = None if config["storage"] is None else Storage(config["storage"])
         self._take_up(config["epoch"])
@@ -106,12 +114,12 @@ class TrialActor(tune.Trainable):
                 self._remote.send(Path(self._own["run_dir"]))
                 shutil.rmtree(self._own["run_dir"])
         del reports
-        self._trainable.release()
+        release_memory()
 
     def _send_epoch(self) -> None:
         if self._remote is not None:  # what loggers write, when they have finished
             run_dir = Path(self._own["run_dir"])
-            self._remote.send(run_dir, skip=lambda name: len(name.parts) > 1)
+            self._remote.send(run_dir, skip=self._trainable.is_log)
 
     def cleanup(self) -> None:
         self._put_down()

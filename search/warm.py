@@ -16,6 +16,7 @@ from kptrain.errors import SettingsError
 from kptrain.resolve import change, flatten, settings_of
 from kptrain.strict_yaml import read_yaml
 from search.domains import Choice, Range
+from search.journal import JOURNAL, read_events
 from search.past import Row, read_table
 from search.searcher import Ending
 from search.space import Space
@@ -79,6 +80,7 @@ def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
 
     Raises: SettingsError, also where nothing can be learnt from it; DataError.
     """
+    _check_same_trainable(folder, space)
     trials = read_table(folder / "trials.csv", [*settings_of(base), space.metric.name])
     finished = [rows for rows in trials if rows[0].text("state") in USED and rows[0].text("epoch")]
     _check_same_training(finished, space, base)
@@ -131,6 +133,18 @@ def _choice_cells(space: Space, base: Settings) -> dict[str, dict[str, Any]]:
     return cells
 
 
+def _check_same_trainable(folder: Path, space: Space) -> None:
+    """Raises: SettingsError, as settings of the same names may be another training's."""
+    journal = folder / JOURNAL
+    events = read_events(journal) if journal.exists() else []
+    name = events[0].get("trainable") if events else None
+    if name != space.trainable.name:
+        raise SettingsError(
+            f"--warm-from {folder}: must be a search of {space.trainable.name or 'keypoints'}, but "
+            f"is one of {name or 'keypoints'}; leave it out"
+        )
+
+
 def _check_same_training(trials: list[list[Row]], space: Space, base: Settings) -> None:
     infos, data = space.trainable.infos(), space.trainable.data
     for path, value in settings_of(base).items():
@@ -153,16 +167,15 @@ def _cell(value: Any) -> str:
 def _check_same_data(folder: Path, trials: list[list[Row]], space: Space, base: Settings) -> None:
     """By the fingerprints of the winner's data; where there is no winner, by where they lie."""
     path, here = space.trainable.data, space.trainable.data_of(base)
-    if path is None or here is None:
+    if path is None:
         return
     provenance = folder / "best" / "provenance.json"
     if not provenance.is_file() or not space.trainable.fingerprints(base):
         for first, *_ in trials:
-            if first.text(path) != here:
+            if first.text(path) != _cell(here):
                 raise SettingsError(
-                    f"{first.where}: {path} must be {here}, as there is no "
-                    f"{provenance} to tell the data by, but is {first.text(path)}; leave "
-                    f"out --warm-from"
+                    f"{first.where}: {path} must be {here}, as no fingerprint in {provenance} "
+                    f"tells the data, but is {first.text(path) or None}; leave out --warm-from"
                 )
         return
     told = _read_fingerprints(provenance)

@@ -12,7 +12,7 @@ from rich.live import Live
 from kptrain.errors import KptrainError
 from kptrain.locks import HeldError, held
 from search.history import History, read_history
-from search.keypoints import add_trainable, trainable_named
+from search.named import add_trainable, trainable_named
 from search.opening import LOCK
 from search.space import max_epochs
 from search.trainable import Trainable

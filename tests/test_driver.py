@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from conftest import resolved
 from ray import cloudpickle
 from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
@@ -46,6 +47,7 @@ def test_a_process_that_is_gone_is_said_to_be_so() -> None:
     ("error", "kind"),
     [
         (FULL, "memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
         (ActorDiedError(), "lost"),
         (NodeDiedError("the node is gone"), "lost"),
         (NodeIsFullError("the node is full"), "lost"),  # which process Ray kills then is chance

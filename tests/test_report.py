@@ -90,7 +90,7 @@ class Parsed(HTMLParser):
 def test_every_section_is_there_and_says_something_and_nothing_is_loaded(
     searches: dict[str, tuple[Path, SearchState]], kind: str
 ) -> None:
-    parsed = Parsed(page_of(read_history(searches[kind][0])))
+    parsed = Parsed(page_of(read_history(searches[kind][0], KEYPOINTS)))
     assert parsed.open == []
     assert tuple(parsed.sections) == SECTIONS
     for key, text in parsed.sections.items():
@@ -103,7 +103,7 @@ def test_a_whole_search_has_all_its_figures(
     searches: dict[str, tuple[Path, SearchState]],
 ) -> None:
     folder, state = searches["whole"]
-    page = page_of(read_history(folder))
+    page = page_of(read_history(folder, KEYPOINTS))
     assert page.count("<svg") == 6
     leader = state.record.leader()
     assert leader is not None
@@ -120,7 +120,7 @@ def test_the_history_is_what_the_search_came_to(
 ) -> None:
     folder, state = searches[kind]
     before = (folder / "journal.jsonl").read_bytes()
-    found = read_history(folder).record.trials
+    found = read_history(folder, KEYPOINTS).record.trials
     assert [(t.settings, t.curve, t.state, t.error) for t in found] == [
         (t.settings, t.curve, t.state, t.error) for t in state.record.trials
     ]
@@ -130,7 +130,7 @@ def test_the_history_is_what_the_search_came_to(
 def test_a_page_of_failures_counts_them_by_cause_with_their_text_made_harmless(
     searches: dict[str, tuple[Path, SearchState]],
 ) -> None:
-    page = page_of(read_history(searches["failed"][0]))
+    page = page_of(read_history(searches["failed"][0], KEYPOINTS))
     assert UNSAFE not in page
     failures = Parsed(page).sections["failures"]
     assert UNSAFE in failures
@@ -140,7 +140,7 @@ def test_a_page_of_failures_counts_them_by_cause_with_their_text_made_harmless(
 def test_spans_are_the_times_in_which_trials_ran_and_those_of_a_lane_follow_each_other(
     searches: dict[str, tuple[Path, SearchState]],
 ) -> None:
-    history = read_history(searches["whole"][0])
+    history = read_history(searches["whole"][0], KEYPOINTS)
     spans = history.spans()
     assert {span.trial for span in spans} == set(range(16))
     lanes = lanes_of(spans)
@@ -157,7 +157,7 @@ def test_a_confirmation_names_the_winner_unless_it_was_of_other_trials(
 ) -> None:
     folder = tmp_path / "s"
     record = simulate(folder, more="confirm: {top: 2, seeds: 2}\n").record
-    search = read_history(folder).search
+    search = read_history(folder, KEYPOINTS).search
     how = search.space.confirm
     assert how is not None
     confirmation = Confirmation(record, how, fresh_seeds(search.space, search.base, how.seeds))
@@ -175,7 +175,7 @@ def test_a_confirmation_names_the_winner_unless_it_was_of_other_trials(
         confirmation.settings.reverse()
         shutil.rmtree(folder / "confirm")
         confirmation.journal()
-    history = read_history(folder)
+    history = read_history(folder, KEYPOINTS)
     page = page_of(history)
     second = record.ranking()[1]
     assert (history.confirmation is not None) == is_of_these
@@ -242,7 +242,7 @@ def test_a_browser_shows_it_without_a_word_on_its_console(
 def test_a_page_that_loads_something_would_be_noticed(
     searches: dict[str, tuple[Path, SearchState]], tmp_path: Path
 ) -> None:
-    page = page_of(read_history(searches["single"][0]))
+    page = page_of(read_history(searches["single"][0], KEYPOINTS))
     path = tmp_path / "page.html"
     path.write_text(page.replace("<h1>", '<img src="http://127.0.0.1:9/x.png"><h1>'))
     _, console = seen_by_chromium(path, tmp_path)

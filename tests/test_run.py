@@ -45,7 +45,7 @@ LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
         (
             "space: {heatmap.sigma_px: {low: 1, high: 3}}\ntrials: 3\n",
             [],
-            "an MSE on heatmaps scales with sigma squared",
+            "changes what a loss value means",
         ),
     ],
 )

@@ -31,7 +31,7 @@ from search.space import (
 LR = "{optim.lr: {low: 1e-4, high: 1e-2, log: true}}"
 SHIPPED = sorted((Path(__file__).parents[1] / "spaces").glob("*.yaml"))
 MSE = (
-    "changes what a loss value means (an MSE on heatmaps scales with sigma squared), so that "
+    "changes what a loss value means, so that "
     "metric val_loss would find the smallest loss, not the best model; use metric: val_ap"
 )
 MEASURED = (

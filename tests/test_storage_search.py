@@ -33,7 +33,7 @@ def test_another_machine_gets_all_that_the_search_goes_on_from(there: Path, tmp_
     assert folder == Path("runs/lr")
     begun = tmp_path / "first" / "lr"
     assert (folder / JOURNAL).read_bytes() == (begun / JOURNAL).read_bytes()
-    assert read_history(folder).record.num_epochs() == 10
+    assert read_history(folder, KEYPOINTS).record.num_epochs() == 10
     assert fetch_search(there.as_uri()) == folder
 
 

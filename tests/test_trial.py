@@ -84,7 +84,7 @@ def test_a_trial_whose_last_files_cannot_be_written_does_not_harm_the_next(
         patch.setattr("kptrain.saving.save_checkpoint", full)
         trial.step()
         assert trial.reset_config(trial_config(config, tmp_path / "1", "second"))
-    assert "its last files: the disk is full" in capsys.readouterr().out
+    assert "the end of first: the disk is full" in capsys.readouterr().out
     assert trial.step()["report"]["epoch"] == 1
     trial.cleanup()
 

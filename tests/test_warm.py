@@ -202,7 +202,7 @@ def test_without_a_winner_the_data_must_lie_at_the_same_place(
     earlier.add([0.5], "stopped")
     assert len(earlier.read().trials) == 1
     earlier.base = change(earlier.base, {"data.root": "embedded"}, "test")
-    assert "trials.csv:2: data.root must be embedded, as there is no" in refused(earlier)
+    assert "trials.csv:2: data.root must be embedded, as no fingerprint" in refused(earlier)
 
 
 def test_a_provenance_that_is_none_is_named(earlier: Earlier) -> None:

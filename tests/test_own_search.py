@@ -1,0 +1,280 @@
+"""Searching a training of one's own: its name, its space, its data, and whole searches of it."""
+
+import csv
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from test_own_training import METRICS, Curve, own
+
+from kptrain.errors import KptrainError, SettingsError
+from kptrain.resolve import change
+from search import run as run_command
+from search.arguments import build_parser, read_search
+from search.domains import Range
+from search.history import read_history
+from search.journal import Journal
+from search.keypoints import KEYPOINTS
+from search.named import trainable_named
+from search.report import main as report
+from search.space import read_space, resolve_space
+from search.trial import TrialActor
+from search.warm import read_past_search
+
+ROOT = Path(__file__).parents[1]
+RIDGE = "examples.ridge:RIDGE"
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with modules in it."""
+    (tmp_path / "broken_training.py").write_text("import a_module_that_is_not_there\n")
+    (tmp_path / "another_training.py").write_text("SOMETHING = 3\n")
+    (tmp_path / "leaving_training.py").write_text("import sys; sys.exit()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("ridge", "must be MODULE:NAME, such as examples.ridge:RIDGE"),
+        ("no_such_module:X", "no_such_module must be importable from .* No module named"),
+        ("broken_training:X", "broken_training must be importable .* 'a_module_that_is_not_there'"),
+        ("leaving_training:X", "leaving_training must be importable .* but is not .SystemExit: "),
+        ("another_training:X", "must be an OwnTraining .* but X in another_training is not there"),
+        ("another_training:SOMETHING", "but SOMETHING in another_training is int"),
+    ],
+)
+@pytest.mark.usefixtures("modules")
+def test_a_name_that_names_no_training_is_told_so(name: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=f"^--trainable {name}: .*{told}"):
+        trainable_named(name)
+
+
+def test_what_is_named_is_found_and_the_package_has_its_own() -> None:
+    assert trainable_named(RIDGE).name == RIDGE
+    assert trainable_named(None) is KEYPOINTS
+
+
+def space_file(folder: Path, text: str) -> Path:
+    path = folder / "own.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_space_takes_types_names_and_metrics_from_the_tree(tmp_path: Path) -> None:
+    text = "space: {lr: {low: 0.1, high: 1}, width: {low: 1, high: 9}}\ntrials: 4"
+    space = read_space(space_file(tmp_path, text), own())
+    assert space.axes == {"lr": Range("float", 0.1, 1.0), "width": Range("int", 1, 9)}
+    assert space.metric == METRICS[0]
+    assert resolve_space(space, {"epochs": 9}) == Curve(epochs=9)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("space: {optim.lr: [1, 2]}\ntrials: 4", "optim.lr is not a setting; did you mean lr"),
+        ("space: {lr: [0.0, 1.0]}\ntrials: 4", "lr must be greater than 0, but got 0.0"),
+        ("space: {lr: [1, 2]}\ntrials: 4\nmetric: val_loss", "must be 'loss' or 'accuracy', but"),
+        ("space: {sigma: [1, 2]}\ntrials: 4", "metric loss would find .* use metric: accuracy"),
+        ("space: {epochs: {low: 0, high: 9}}\ntrials: 4", "space: epochs must be 1 or more, .* 0"),
+        ("space: {lr: [1, 2]}\ntrials: 4\nbase: {epochs: 0}", "epochs must be 1 or more, but got"),
+        ("space: {lr: [1, 2]}\ntrials: 4\nconfirm: {}", "needs a training whose seed is a setting"),
+        (
+            "space: {lr: [1, 2]}\ntrials: 4\nbase: {epochs: 3}",
+            "must be at most epochs .3., but got",
+        ),
+    ],
+)
+def test_a_slip_in_its_space_is_refused_with_its_own_names(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    with pytest.raises(SettingsError, match=told):
+        resolve_space(read_space(space_file(tmp_path, text), own()), {})
+
+
+def test_data_can_be_named_only_where_a_setting_takes_it(tmp_path: Path) -> None:
+    path = space_file(tmp_path, "space: {lr: [0.1, 0.2]}\ntrials: 2\nbase: {epochs: 9}")
+    given = build_parser().parse_args([str(path), "--trainable", RIDGE, "--data", "here"])
+    with pytest.raises(SettingsError, match="--data: must come with a training that has a setting"):
+        read_search(given)
+
+
+def test_data_are_where_they_were_given_though_trials_run_elsewhere(modules: Path) -> None:
+    (modules / "here").mkdir()
+    assert own(data="data").data_given("here") == str(modules / "here")
+    assert own(data="data").data_given("s3://bucket/x") == "s3://bucket/x"
+    with pytest.raises(SettingsError, match="--data: must be a file, a folder or a URL, but"):
+        own(data="data").data_given("nowhere")
+
+
+def test_an_earlier_search_of_another_training_is_no_help(modules: Path) -> None:
+    space = read_space(space_file(modules, "space: {lr: [0.1, 0.2]}\ntrials: 4"), own(data="data"))
+    past = modules / "past"
+    past.mkdir()
+    header = "trial,state,lr,width,sigma,data,seed,epochs,epoch,loss,accuracy,error\n"
+    (past / "trials.csv").write_text(header + "0,completed,0.1,4,1.0,,0,6,1,0.5,0.5,\n")
+    Journal(past / "journal.jsonl").write({"event": "search", "trainable": "other:OTHER"})
+    base = resolve_space(space, {})
+    with pytest.raises(SettingsError, match="a search of keypoints, but is one of other:OTH"):
+        read_past_search(past, space, base)
+    (past / "journal.jsonl").unlink()
+    assert len(read_past_search(past, space, base).trials) == 1
+    elsewhere = change(base, {"data": "/other"}, "test")
+    with pytest.raises(SettingsError, match=r"data must be /other, as no .* but is None"):
+        read_past_search(past, space, elsewhere)
+
+
+def test_the_example_is_of_twenty_lines_and_the_readme_shows_it() -> None:
+    text = (ROOT / "examples" / "ridge.py").read_text()
+    assert sum(bool(line.strip()) for line in text.splitlines()) <= 20
+    assert f"```python\n{text}```" in (ROOT / "README.md").read_text()
+
+
+MINE = '''
+"""A training that goes on from its state, and keeps a list of the epochs that it trains."""
+import json
+from pathlib import Path
+from search import Metric, OwnTraining, Settings
+
+class Config(Settings):
+    lr: float = 0.5
+    seed: int = 0
+    epochs: int = 6
+
+def fit(config, folder):
+    state = folder / "state.json"
+    done = json.loads(state.read_text()) if state.exists() else []
+    for epoch, loss in enumerate(done, 1):
+        yield {"epoch": epoch, "loss": loss}
+    for epoch in range(len(done) + 1, config.epochs + 1):
+        done.append((config.lr - 0.3) ** 2 + 1 / epoch + 1e-3 * (config.seed % 7))
+        state.write_text(json.dumps(done))
+        (folder / "best.json").write_text(str(min(done)))
+        with open(folder / "trained.txt", "a") as file:
+            file.write(f"{epoch}\\n")
+        yield {"epoch": epoch, "loss": done[-1]}
+
+FILES = {"best": ["best.json"], "resume": ["state.json"]}
+MINE = OwnTraining(Config, fit, [Metric("loss")], seed="seed", **FILES)
+'''
+
+
+@pytest.mark.slow
+def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_from_others(
+    modules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (modules / "mine.py").write_text(MINE)
+    space = space_file(
+        modules,
+        "space: {lr: {low: 0.1, high: 1.0}}\ntrials: 5\nkeep: 2\nseed: 3\n"
+        "asha: {grace_epochs: 2, reduction: 2}\nconfirm: {top: 1, seeds: 2}\n",
+    )
+    named = ["--trainable", "mine:MINE"]
+    assert run_command.main([str(space), "--out", "runs/a", *named]) == 0
+    told = capsys.readouterr().out
+    assert "Trains    mine:MINE" in told
+    assert "Rerun" not in told
+    folder = modules / "runs" / "a"
+    history = read_history(folder, trainable_named("mine:MINE"))
+    for trial in history.record.trials:
+        epochs = (trial.run_dir / "trained.txt").read_text().split()
+        assert epochs == [str(n + 1) for n in range(len(trial.curve))]  # none of them twice
+        assert not (trial.run_dir / "state.json").exists()
+    assert sum((t.run_dir / "best.json").exists() for t in history.record.trials) == 2
+    promoted = json.loads((folder / "best" / "provenance.json").read_text())
+    assert promoted["trainable"] == "mine:MINE"
+    assert len(promoted["confirmed"]["values_by_seed"]) == 2
+    with (folder / "best" / "metrics.csv").open() as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == 6
+    assert (folder / "best" / "best.json").read_text() == str(min(losses))
+
+    page = (folder / "report.html").read_text()
+    assert "--trainable mine:MINE --trials 80" in page
+    assert "What the best model sees" not in page
+    assert report([str(folder), *named]) == 0
+    assert report([str(folder)]) == 2
+    assert "but got no --trainable; give --trainable mine:MINE" in capsys.readouterr().err
+    assert run_command.main(["--resume", "runs/a", "--trials", "7", *named]) == 0
+    assert "7 of 7" in (folder / "report.html").read_text()
+
+
+AHEAD = '''
+"""Whose files are in a folder of its own, and whose end fails."""
+from search import Metric, OwnTraining, Settings
+
+class Config(Settings):
+    epochs: int = 3
+
+def fit(config, folder):
+    (folder / "states").mkdir(exist_ok=True)
+    try:
+        for epoch in range(1, config.epochs + 1):
+            (folder / "states" / "last.txt").write_text(str(epoch))
+            yield {"epoch": epoch, "loss": 1.0}
+    finally:
+        raise RuntimeError("it cannot be ended")
+
+AHEAD = OwnTraining(Config, fit, [Metric("loss")])
+'''
+
+
+@pytest.mark.slow
+def test_a_trial_of_one_has_all_of_its_files_at_the_url_and_harms_no_other(
+    modules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (modules / "ahead.py").write_text(AHEAD)
+    there = modules / "there"
+    asked = {
+        **{"trainable": "ahead:AHEAD", "title": "first", "settings": {"epochs": 3}, "epoch": 0},
+        **{"run_dir": str(modules / "run"), "rungs": [], "search": "test", "wandb_id": "test"},
+        **{"storage": there.as_uri(), "cpu": 1, "gpu": 0.0},
+    }
+    trial = TrialActor(asked)
+    assert trial.step()["report"] == {"epoch": 1, "loss": 1.0}
+    assert (there / "states" / "last.txt").read_text() == "1"
+    assert trial.reset_config(asked | {"title": "second", "run_dir": str(modules / "other")})
+    assert "the end of first: it cannot be ended" in capsys.readouterr().out
+    wrong = asked | {"title": "third", "settings": {"epochs": "many"}}
+    with pytest.raises(
+        SettingsError, match="third: epochs must be a valid integer, but got 'many'"
+    ):
+        trial.reset_config(wrong)
+
+
+@pytest.mark.slow
+def test_the_example_is_searched_by_the_command_that_the_readme_prints(tmp_path: Path) -> None:
+    """Where it can be found from; a whole search, from Python."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    code = (
+        "from search import run_search\n"
+        f"found = run_search('examples/ridge.yaml', 'runs/ridge', trainable='{RIDGE}', trials=6)\n"
+        "print(found.record.leader().best(), found.record.trials[0].best())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stderr
+    best, defaults = map(float, done.stdout.splitlines()[-1].split())
+    assert best < defaults
+    assert (tmp_path / "runs" / "ridge" / "best" / "config.yaml").exists()
+
+
+def test_every_name_of_the_package_is_there() -> None:
+    search = importlib.import_module("search")
+    assert all(getattr(search, name) is not None for name in search.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        search.nothing  # noqa: B018
+    assert issubclass(SettingsError, KptrainError)
