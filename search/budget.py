@@ -162,6 +162,11 @@ class Spending:
         now = self.clock.now
         return self._gpu_seconds + sum(gpu * (now - since) for gpu, since in self._held.values())
 
+    def held(self, number: int) -> float:
+        """The share of a GPU that a trial holds now."""
+        gpu, _ = self._held.get(number, (0.0, 0.0))
+        return gpu
+
     def _time_is_up(self) -> str:
         """Why no epoch more may begin, whosever it is; empty if one may."""
         if self.seconds_left() <= 0:

@@ -16,7 +16,7 @@ from search.state import SearchState
 SHOWN = 12
 """Rows: all that run, then the latest that ended."""
 WIDE = 100
-"""Columns of a terminal from which on memory and device are shown, too."""
+"""Columns of a terminal from which on GPU, memory and device are shown, too."""
 BARS = "▁▂▃▄▅▆▇█"
 CURVE = 10
 """Epochs of a curve that are shown: the latest."""
@@ -37,6 +37,7 @@ def _table(state: SearchState, is_wide: bool) -> Table:
     for heading in ("trial", "settings", "epoch", "curve", str(metric)):
         table.add_column(heading, no_wrap=heading != "settings")
     if is_wide:
+        table.add_column("GPU", no_wrap=True, justify="right")
         table.add_column("memory", no_wrap=True, justify="right")
         table.add_column("where", no_wrap=True)
     table.add_column("state")
@@ -48,7 +49,7 @@ def _table(state: SearchState, is_wide: bool) -> Table:
             f"{len(trial.curve)}/{trial.epochs}",
             sparkline(trial.values()),
             "" if best is None else f"{best:.6f}",
-            *([_memory(trial), f"{trial.host} {trial.device}".strip()] if is_wide else []),
+            *(_place(trial, state.spending.held(trial.number)) if is_wide else ()),
             Text(
                 trial.state + (f": {trial.error}" if trial.error else ""),
                 STYLES.get(trial.state, ""),
@@ -69,9 +70,11 @@ def sparkline(values: Sequence[float]) -> str:
     )
 
 
-def _memory(trial: TrialRecord) -> str:
+def _place(trial: TrialRecord, gpu: float) -> tuple[str, str, str]:
+    """The share of a GPU that a trial holds, the most memory that it used, and where it runs."""
     used = trial.curve[-1].get("peak_memory_bytes") if trial.curve else None
-    return "" if used is None else f"{used / 1e9:.2f} GB"
+    memory = "" if used is None else f"{used / 1e9:.2f} GB"
+    return f"{gpu:g}" if gpu else "", memory, f"{trial.host} {trial.device}".strip()
 
 
 def _rows(state: SearchState) -> list[TrialRecord]:

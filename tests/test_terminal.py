@@ -124,8 +124,8 @@ def test_a_wide_terminal_has_memory_and_place_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [" ".join(row.split()) for row in on_a_terminal(140, monkeypatch, capsys, tmp_path)]
-    assert rows[2] == "trial settings epoch curve val_loss memory where state"
-    assert rows[3] == "1 lr=0.01 1/3 ▁ 0.250000 0.00 GB host cpu running"
+    assert rows[2] == "trial settings epoch curve val_loss GPU memory where state"
+    assert rows[3] == "1 lr=0.01 1/3 ▁ 0.250000 0.5 0.00 GB host cpu running"
 
 
 @pytest.mark.parametrize("columns", [80, 140])
