@@ -7,13 +7,18 @@ import pytest
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from optuna.visualization.matplotlib import plot_parallel_coordinate, plot_slice
 from test_record import epoch
 from test_terminal import three_trials
 
+from kptrain.config import TrainConfig
+from kptrain.resolve import change
 from search.budget import Budget
 from search.domains import Range
+from search.keypoints import KEYPOINTS
 from search.record import Record
-from search.study import STUDY, StudyMirror
+from search.study import STUDY, StudyMirror, study_of
+from search.svg import drawing
 
 AXES = {"optim.lr": Range("float", 2e-4, 1e-2, log=True)}
 
@@ -63,3 +68,29 @@ def test_a_torn_study_is_written_anew(tmp_path: Path, cut: int) -> None:
     StudyMirror(state.record, AXES).sync()
     assert mirrored(state.record) == whole
     assert not (tmp_path / f"{STUDY}.lock").exists()
+
+
+def test_defaults_that_an_axis_has_no_place_for_are_left_out_of_it_alone(tmp_path: Path) -> None:
+    """Zero on a log scale, and a limit that is none."""
+    axes = {
+        "optim.weight_decay": Range("float", 1e-6, 1e-2, log=True),
+        "data.limit_train": Range("int", 10, 100),
+    }
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
+    points: list[tuple[float, int | None]] = [(0.0, None), (1e-4, 20), (1e-3, 90)]
+    for number, point in enumerate(points):
+        settings = dict(zip(axes, point, strict=True))
+        record.add(settings, change(TrainConfig(), settings, "test"))
+        record.report(number, epoch(1, 0.5 + number), "host", "cpu")
+        record.end(number, "completed")
+    StudyMirror(record, axes).sync()
+    shown = study_of(record, axes, 1, ())
+    assert [trial.params for trial in load_study(tmp_path).trials] == [
+        {},
+        {"optim.weight_decay": 1e-4, "data.limit_train": 20},
+        {"optim.weight_decay": 1e-3, "data.limit_train": 90},
+    ]
+    assert [trial.value for trial in shown.trials] == [0.5, 1.5, 2.5]
+    with drawing():
+        plot_slice(shown)
+        plot_parallel_coordinate(shown)
