@@ -20,7 +20,8 @@ from kptrain.config import Settings, TrainConfig
 from kptrain.resolve import change
 from kptrain.stream import fit
 from search.keypoints import KEYPOINTS
-from search.space import Space, read_space, resolve_space
+from search.space import Space, resolve_space
+from search.space_file import read_space
 
 HERE = RESULTS.parent
 TABLE = HERE / "early_stopping.csv"

@@ -24,7 +24,7 @@ from bench.measure import parse_arguments, ratio, record, show, spread
 from bench.repeated import repeat
 from kptrain.resolve import EMBEDDED, EMBEDDED_SETTINGS, resolve
 from search.keypoints import KEYPOINTS
-from search.space import read_space
+from search.space_file import read_space
 
 OURS, TEXTBOOKS = r"epoch +\d+/\d+  val_loss (\S+)", r"^reached (\S+)"
 """How each tells the value of an epoch."""

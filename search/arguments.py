@@ -12,7 +12,8 @@ from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
 from search.budget import Budget
 from search.named import add_trainable, trainable_named
-from search.space import Space, read_space, resolve_space, with_budget, with_share
+from search.space import Space, resolve_space, with_share
+from search.space_file import read_space, with_budget
 
 if TYPE_CHECKING:
     from search.opening import Search

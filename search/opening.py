@@ -20,7 +20,8 @@ from kptrain.locks import HeldError, held
 from kptrain.resolve import change, flatten, settings_of
 from search.budget import Budget
 from search.journal import JOURNAL, Event, Journal, read_events
-from search.space import Space, read_space, with_budget
+from search.space import Space
+from search.space_file import read_space, with_budget
 from search.storage import Storage, StorageError, url_name
 from search.trainable import Trainable
 from search.warm import PastSearch, PastTrial

@@ -12,7 +12,7 @@ from search.keypoints import KEYPOINTS
 from search.opening import begin_search, journal_of
 from search.rebuild import search_state, searcher_of
 from search.record import Record
-from search.space import read_space
+from search.space_file import read_space
 from search.state import SearchState
 
 SPACE = """\

@@ -22,7 +22,7 @@ from search.keypoints import KEYPOINTS
 from search.opening import Search
 from search.rebuild import search_state, searcher_of
 from search.record import Record
-from search.space import read_space
+from search.space_file import read_space
 from search.state import Cause
 from search.terminal import Terminal
 

@@ -18,7 +18,8 @@ from kptrain.resolve import flatten, resolve, setting_infos
 from kptrain.strict_yaml import dump_yaml, read_yaml
 from kptrain.views import ignore_mask, image_frame, person_frame
 from search.keypoints import KEYPOINTS
-from search.space import Space, read_space
+from search.space import Space
+from search.space_file import read_space
 
 fuzzed = settings(max_examples=150, deadline=None)
 

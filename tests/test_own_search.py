@@ -21,7 +21,8 @@ from search.journal import Journal
 from search.keypoints import KEYPOINTS
 from search.named import trainable_named
 from search.report import main as report
-from search.space import read_space, resolve_space
+from search.space import resolve_space
+from search.space_file import read_space
 from search.trial import TrialActor
 from search.warm import read_past_search
 

@@ -16,7 +16,8 @@ from kptrain.resolve import change, resolve, settings_of
 from search.keypoint_needs import NAMES, fit_gpu, greediest, share_that_fits
 from search.keypoints import KEYPOINTS
 from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound
-from search.space import read_space, rungs
+from search.space import rungs
+from search.space_file import read_space
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from kptrain.config import TrainConfig
 from kptrain.resolve import change, setting_infos
 from search.keypoints import KEYPOINTS
 from search.searcher import Searcher, axis_values
-from search.space import Space, read_space
+from search.space import Space
+from search.space_file import read_space
 
 
 def make(tmp_path: Path, text: str) -> tuple[Space, TrainConfig]:

@@ -18,15 +18,8 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.resolve import EMBEDDED_SETTINGS
 from search.domains import Choice, Range
 from search.keypoints import KEYPOINTS
-from search.space import (
-    Asha,
-    Resources,
-    Space,
-    max_epochs,
-    read_space,
-    rungs,
-    with_budget,
-)
+from search.space import Asha, Resources, Space, max_epochs, rungs
+from search.space_file import read_space, with_budget
 
 LR = "{optim.lr: {low: 1e-4, high: 1e-2, log: true}}"
 SHIPPED = sorted((Path(__file__).parents[1] / "spaces").glob("*.yaml"))

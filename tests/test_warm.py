@@ -16,7 +16,8 @@ from kptrain.resolve import change
 from search.keypoints import KEYPOINTS
 from search.record import Record, State
 from search.searcher import Searcher
-from search.space import Space, read_space
+from search.space import Space
+from search.space_file import read_space
 from search.warm import PastSearch, PastTrial, read_past_search, read_past_searches
 
 TWO_AXES = """
