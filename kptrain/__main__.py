@@ -32,14 +32,27 @@ from kptrain.strict_yaml import read_yaml
 
 say = partial(print, flush=True)  # a log file shows each line when it is said
 
+EXAMPLES = """\
+the original recipe, with one setting changed:
+  python -m kptrain --data /path/to/coco --set optim.lr=3e-4 --out runs/mine
+on with it, for longer:
+  python -m kptrain --resume --out runs/mine --set train.epochs=30
+the best of a search again, alone:
+  python -m kptrain runs/lr_sched-20260101-120000/best/config.yaml
+
+Other commands, each with its own --help:
+  python -m kptrain evaluate | predict | show | export
+With one of these names a CONFIG is written ./NAME.
+"""
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain",
-        description="Train a COCO keypoint model and report val_loss, val_oks and val_ap each "
+        description="Train a COCO keypoint model and report val_loss, val_oks and val_ap each\n"
         "epoch. Without a CONFIG the original recipe's settings are used.",
-        epilog="Other commands, each with its own --help: python -m kptrain evaluate | predict | "
-        "show | export. With one of these names a CONFIG is written ./NAME.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="settings in yaml")

@@ -20,13 +20,32 @@ if TYPE_CHECKING:
 
 # Torch, Optuna and Ray take seconds to import: a slip in the space file is answered before.
 
+EXAMPLES = """\
+what it will do and can cost, with everything checked and nothing started:
+  python -m search.run spaces/lr_sched.yaml --data /path/to/coco --plan
+a search, of COCO or, without --data, of people that the package draws:
+  python -m search.run spaces/lr_sched.yaml --data /path/to/coco --trials 40
+on with it, whatever ended it, also beyond its budget:
+  python -m search.run --resume runs/lr_sched-20260101-120000 --trials 80
+on a running Ray cluster, kept at a URL:
+  python -m search.run spaces/full.yaml --address auto --out s3://bucket/name
+a training of your own:
+  python -m search.run examples/ridge.yaml --trainable examples.ridge:RIDGE
+
+A space file says which settings are varied, such as
+  space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}, train.batch_size: [8, 16]}
+  trials: 20
+"""
+
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.run",
-        description="Search the settings of a training, the keypoints' or your own: Ray Tune runs "
-        "the trials, Optuna proposes them, ASHA stops the hopeless ones. The best one is put into "
-        "OUT/best.",
+        description="Search the settings of a training, the keypoints' or your own: Ray Tune runs\n"
+        "the trials, Optuna proposes them, ASHA stops the hopeless ones. The best one\n"
+        "is put into OUT/best.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
     parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")

@@ -85,6 +85,16 @@ def test_an_option_that_is_gone_would_be_noticed() -> None:
         PARSERS["search.run"]().parse_args(["spaces/quick.yaml", "--gone"])
 
 
+@pytest.mark.parametrize("name", ["kptrain", "search.run"])
+def test_the_examples_of_a_help_are_understood(name: str) -> None:
+    parser = PARSERS[name]()
+    lines = [line.strip() for line in parser.format_help().splitlines()]
+    examples = [line for line in lines if line.startswith(f"python -m {name} ") and "|" not in line]
+    assert len(examples) >= 3
+    for example in examples:
+        parser.parse_args(arguments_of(example))
+
+
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README.read_text("utf-8")))
 def test_a_file_that_the_readme_names_is_there(link: str) -> None:
     assert (README.parent / link).exists()
