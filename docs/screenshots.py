@@ -21,6 +21,7 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 DOCS = Path(__file__).parent
+BIN = Path(sys.executable).parent
 SEARCH = [sys.executable, "-m", "search.run", "spaces/lr_sched.yaml", "--data", "embedded"]
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
@@ -67,7 +68,7 @@ def _wait_for(search: "subprocess.Popen[str]", pattern: str) -> str:
 
 def _show_ray(browser: webdriver.Chrome, address: str) -> None:
     """The actors; the dashboard wants its token first."""
-    token = subprocess.check_output(["ray", "get-auth-token"], text=True).split()[-1]
+    token = subprocess.check_output([BIN / "ray", "get-auth-token"], text=True).split()[-1]
     browser.set_window_size(1400, 700)
     browser.get(address)
     browser.implicitly_wait(20)
@@ -82,7 +83,7 @@ def _show_ray(browser: webdriver.Chrome, address: str) -> None:
 
 def _show_optuna(browser: webdriver.Chrome, out: Path, picture: Path) -> None:
     """A trial that waits at a rung, which is to Optuna one that runs, with its values by epoch."""
-    command = ["optuna-dashboard", str(out / "study.log"), "--port", str(PORT)]
+    command = [str(BIN / "optuna-dashboard"), str(out / "study.log"), "--port", str(PORT)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet) as dashboard:
         time.sleep(4)

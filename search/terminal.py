@@ -1,5 +1,7 @@
 """What a search says while it runs: a live picture on a terminal, else a line an event."""
 
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -41,7 +43,13 @@ class Terminal:
         self._live.stop()
 
     def show(self, news: Sequence[tuple[TrialRecord, str]]) -> None:
-        """Trials, and what happened to each."""
+        """Trials, and what happened to each. The search outlives who reads this, such as `head`."""
+        try:
+            self._show(news)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+    def _show(self, news: Sequence[tuple[TrialRecord, str]]) -> None:
         if self._is_live:
             if news:
                 width = self._console.width

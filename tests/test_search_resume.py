@@ -91,6 +91,7 @@ def test_killed_twice_it_ends_as_if_it_had_not_been_and_leaves_nothing_behind(
     wait_until_gone(ray)
     second = start(tmp_path, "--resume", "out")
     wait_for(out, 3)
+    second.send_signal(signal.SIGSTOP)  # it might come to its end meanwhile
     at_once = run("search.run", "--resume", "out", cwd=tmp_path)
     assert at_once.returncode == 2
     assert f"must not be in use, but process {second.pid} on " in at_once.stderr

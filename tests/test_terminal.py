@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -197,3 +199,26 @@ def test_the_log_of_the_progress_has_a_line_at_each_change(tmp_path: Path) -> No
     assert len(lines) == 2
     assert lines[0].startswith("0:01:40  0/3 trials ended, no result yet")
     assert lines[1].startswith("0:01:40  0/3 trials ended, best val_loss 0.500000")
+
+
+def test_a_search_goes_on_when_nobody_reads_it_any_more(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from search.budget import Budget\n"
+        "from test_terminal import show_a_search\n"
+        "sys.stdin.readline()\n"
+        "show_a_search(Path(sys.argv[1]), Budget(trials=4))\n"
+        "print('not lost', file=sys.stderr)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, told = process.communicate("go\n")
+    assert (process.returncode, told) == (0, "not lost\n")
