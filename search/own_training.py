@@ -48,15 +48,17 @@ class OwnTraining(Trainable[Settings]):
 
         The others as `Trainable` has them. Raises: SettingsError for what cannot be searched.
         """
-        self._where = settings.__name__
+        self._where = getattr(settings, "__name__", "OwnTraining")
+        if not (isinstance(settings, type) and issubclass(settings, Settings)):
+            raise self._wrong("settings must be a class made from search.Settings", settings)
         for what, given in (("best", best), ("resume", resume)):
             if isinstance(given, str) or not all(Path(name).name == name for name in given):
                 raise self._wrong(
                     f"{what} must be a list of names of files in the folder of a trial", given
                 )
-        names = [metric.name for metric in metrics]
-        if not names or len(set(names)) < len(names):
-            raise self._wrong("metrics must be one or more, of different names", names)
+        names = [metric.name for metric in metrics if isinstance(metric, Metric)]
+        if not names or len(set(names)) < len(metrics):
+            raise self._wrong("metrics must be one Metric or more, of different names", metrics)
         super().__init__(
             settings, metrics, epochs=epochs, seed=seed, data=data, best=best, resume=resume
         )

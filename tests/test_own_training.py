@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import pytest
@@ -215,8 +215,10 @@ LOSS = [Metric("loss")]
         (lambda: own(epochs="lr"), "epochs must name a setting that is an integer, .* got 'lr"),
         (lambda: own(seed="data"), "seed must name a setting that is an integer"),
         (lambda: own(data="seed"), "data must name a setting that is a text"),
-        (lambda: OwnTraining(Curve, reports, []), "metrics must be one or more"),
-        (lambda: OwnTraining(Curve, reports, LOSS * 2), r"of different names, .*\['loss', 'loss"),
+        (lambda: OwnTraining(Curve, reports, []), "metrics must be one Metric or more"),
+        (lambda: OwnTraining(Curve, reports, LOSS * 2), "Metric or more, of different names"),
+        (lambda: OwnTraining(Curve, reports, cast(Any, ["loss"])), r"one Metric or more.*\['loss'"),
+        (lambda: OwnTraining(cast(Any, dict), reports, LOSS), "a class made from search.Settings"),
         (lambda: OwnTraining(Curve, reports, [Metric("lr")]), "name of its own, .* got 'lr'"),
         (lambda: OwnTraining(Curve, reports, [Metric("error")]), "name of its own, .* 'error'"),
         (lambda: own(best=["a/b.pt"]), r"best must be a list of names of files.* \['a/b.pt'"),
