@@ -26,7 +26,7 @@ def describe_result(winner: TrialRecord, record: Record, mattered: Importance, o
 
 
 def headline(record: Record) -> str:
-    """The best trial and its value."""
+    """The trial that a search promotes, and its value."""
     leader = record.leader()
     if leader is None:
         return "no trial has finished an epoch"
@@ -53,13 +53,25 @@ def against_defaults(winner: TrialRecord, record: Record) -> str:
     # Stopped early, the defaults are compared at the same number of epochs.
     value, best = defaults.best(), winner.best(epochs)
     if winner.number == defaults.number:
-        return "nothing that was tried is better"
+        return _only_defaults(record)
     if value is None or best is None:
         told = f"failed: {defaults.error}" if defaults.error else f"{defaults.state}"
         return f"{told}, before the first epoch" if defaults.state != "failed" else told
-    share = f" ({abs(best - value) / abs(value):.1%})" if value else ""
-    ended = f"trial 0, {defaults.state} after epoch {epochs}"
     is_better = best > value if record.metric.is_max else best < value
-    compared = f"{abs(best - value):.6f}{share} {'better' if is_better else 'worse'}"
+    by = f"{abs(best - value) / abs(value):.1%}" if value else f"{abs(best - value):.6f}"
     then = "" if epochs >= len(winner.curve) else " by then"
-    return f"{record.metric} {value:.6f} ({ended}); the best was {compared}{then}"
+    return (
+        f"{record.metric} {value:.6f} (trial 0, {defaults.state} after epoch {epochs}); the best "
+        f"had {best:.6f}{then}, {by} {'better' if is_better else 'worse'}"
+    )
+
+
+def _only_defaults(record: Record) -> str:
+    """What to say where the defaults won: whether nothing was better, or was not trained whole."""
+    first = record.front_runner()
+    if first is None or first.number == 0:
+        return "nothing that was tried is better"
+    return (
+        f"the best of those that completed; trial {first.number} had {record.metric} "
+        f"{first.best():.6f} ({first.state} after epoch {len(first.curve)})"
+    )

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kptrain.locks import HeldError, held
 from search.confirm import Confirmation, fresh_seeds
 from search.journal import JOURNAL, Event, Journal, read_events
-from search.opening import Search, open_search
+from search.opening import LOCK, Search, open_search
 from search.rebuild import AsTold, confirmation_state, search_state
 from search.record import Record
 from search.state import SearchState
@@ -64,6 +65,15 @@ class History:
         trial = self.record.trials[start["trial"]]
         place = f"{trial.host} {trial.device}".strip()
         return Span(trial.number, place, start["gpu"], start["at"], end)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether any command works on a search now."""
+    try:
+        with held(folder / LOCK):
+            return False
+    except HeldError:
+        return True
 
 
 def read_history(folder: Path, trainable: Trainable[Any]) -> History:

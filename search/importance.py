@@ -82,9 +82,12 @@ def importance(record: Record, axes: Mapping[str, Choice | Range], seed: int = 0
 
 
 def common_epoch(record: Record) -> int:
-    """The last epoch of every trial that completed or was stopped; 0 if there is none."""
-    ended = [trial for trial in record.trials if trial.state in ("completed", "stopped")]
-    return min((len(trial.curve) for trial in ended), default=0)
+    """The last epoch that all trials reached which completed or were stopped; while there are none,
+    which wait at a rung; 0 if there are none of these either."""
+    for states in (("completed", "stopped"), ("paused",)):
+        if lengths := [len(trial.curve) for trial in record.trials if trial.state in states]:
+            return min(lengths)
+    return 0
 
 
 def _lies_on(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> bool:

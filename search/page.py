@@ -9,11 +9,12 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from search import plots, setting_plots
-from search.budget import clock_of
+from search.budget import Budget, clock_of
 from search.closing import against_defaults, headline
 from search.confirm import Confirmation
 from search.confirm_report import describe_standing
-from search.history import History
+from search.fates import fate_of
+from search.history import History, is_run
 from search.importance import common_epoch, describe_importance, importance
 from search.record import TrialRecord
 from search.searcher import axis_values
@@ -22,11 +23,14 @@ from search.svg import as_svg
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1d2129; --page: #fbfbf9; --card: #ffffff;
-  --grid: #d9dbe0; --faint: #ffffff; --quiet: #5d6470; --best: #b36b00; }
+  --grid: #d9dbe0; --faint: #ffffff; --quiet: #5d6470; --best: #b36b00;
+  --shade: rgb(0 0 0 / .18); }
 @media (prefers-color-scheme: dark) { :root { --ink: #e7e9ee; --page: #14161a; --card: #1c1f25;
-  --grid: #3a3f49; --faint: #1c1f25; --quiet: #9aa2b1; --best: #f0b54a; } }
+  --grid: #3a3f49; --faint: #1c1f25; --quiet: #9aa2b1; --best: #f0b54a;
+  --shade: rgb(255 255 255 / .22); } }
 @media print { :root { --ink: #000; --page: #fff; --card: #fff; --grid: #ccc; --faint: #fff;
-  --quiet: #444; --best: #8a5200; } section { break-inside: avoid; } }
+  --quiet: #444; --best: #8a5200; } h2 { break-after: avoid; } svg, img, tr { break-inside: avoid; }
+  img { max-height: 23cm; object-fit: contain; } section { box-shadow: none; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; background: var(--page);
   color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
@@ -35,15 +39,25 @@ section { background: var(--card); border: 1px solid var(--grid); border-radius:
   padding: 1rem 1.2rem; margin-top: 1.2rem; }
 p { margin: .3rem 0; } .quiet { color: var(--quiet); }
 .won { font-size: 1.3rem; font-weight: 600; color: var(--best); }
-.scroll { overflow-x: auto; } svg, img { display: block; width: 100%; height: auto; }
-svg { min-width: 34rem; } svg text { font-family: system-ui, sans-serif !important; }
+.scroll { overflow-x: auto; background:
+  linear-gradient(to right, var(--card), transparent) left / 2rem 100% no-repeat local,
+  linear-gradient(to left, var(--card), transparent) right / 2rem 100% no-repeat local,
+  linear-gradient(to right, var(--shade), transparent) left / .6rem 100% no-repeat,
+  linear-gradient(to left, var(--shade), transparent) right / .6rem 100% no-repeat; }
+svg, img { display: block; width: 100%; height: auto; }
+img { max-width: 42rem; } .scroll svg { min-width: 30rem; }
+.small { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr));
+  gap: .6rem; } .small svg { max-width: 28rem; }
+svg text { font-family: system-ui, sans-serif !important; }
 table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--grid);
   vertical-align: top; } th { color: var(--quiet); font-weight: 500; }
 tr.best td { color: var(--best); font-weight: 600; }
-code, pre { font: .85rem/1.5 ui-monospace, monospace; } pre { overflow-x: auto; margin: .3rem 0; }
+code, pre { font: .85rem/1.5 ui-monospace, monospace; }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; }
 """
-"""Figures keep the width at which their text is legible; on a phone they scroll in their card."""
+"""Small figures stand side by side, or below each other on a phone; wide ones and tables scroll in
+their card there, with a shade where there is more."""
 
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -52,10 +66,10 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 def page_of(history: History) -> str:
     """The whole page."""
-    name = history.search.folder.name
+    name, runs = history.search.folder.name, is_run(history.search.folder)
     sections = "\n".join(
         f'<section id="{key}"><h2>{escape(title)}</h2>\n{content}\n</section>'
-        for key, title, content in _sections(history)
+        for key, title, content in _sections(history, runs)
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -63,23 +77,24 @@ def page_of(history: History) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{escape(name)}: {escape(won(history))}</title>\n"
         f'<link rel="icon" href="data:,">\n<style>{CSS}</style></head>\n<body>\n'
-        f"<h1>{escape(name)}</h1>\n<p class=quiet>{escape(_state(history))}</p>\n"
+        f"<h1>{escape(name)}</h1>\n<p class=quiet>{escape(_state(history, runs))}</p>\n"
         f"{sections}\n</body></html>\n"
     )
 
 
-def _sections(history: History) -> Iterator[tuple[str, str, str]]:
+def _sections(history: History, runs: bool) -> Iterator[tuple[str, str, str]]:
     """Key, title and content of each; one that has nothing to show says why."""
     record, axes = history.record, history.search.space.axes
     epoch = common_epoch(record)
     at_epoch = f"By their best {record.metric} until epoch {epoch}, the last that all reached."
+    at_epoch = at_epoch if epoch else ""
     if far := setting_plots.far_trials(history, epoch):
         at_epoch += f" Left out, as far worse than the others: {', '.join(far)}."
-    yield "best", "The best", _best(history)
+    yield "best", "The best", _best(history, runs)
     if history.confirmation is not None:
         yield "confirmed", "Confirmed with fresh seeds", _confirmed(history.confirmation)
     none = "No trial has finished an epoch."
-    yield "progress", "Best so far", _figure(lambda: plots.best_so_far(history), none)
+    yield "progress", "Best so far", _small(plots.best_so_far(history), none)
     yield "curves", "Learning curves", _figure(lambda: plots.curves(history), none)
     mattered = importance(record, axes)
     told = describe_importance(mattered).partition("  ")[2].strip()
@@ -92,7 +107,7 @@ def _sections(history: History) -> Iterator[tuple[str, str, str]]:
     yield (
         "slices",
         "Each setting",
-        _figure(lambda: setting_plots.slices(history, epoch), few) + _text(at_epoch, "quiet"),
+        _small(setting_plots.slices(history, epoch), few) + _text(at_epoch, "quiet"),
     )
     yield (
         "parallel",
@@ -104,18 +119,17 @@ def _sections(history: History) -> Iterator[tuple[str, str, str]]:
     if captions := record.trainable.pictures():
         folder = history.search.folder / "best"
         yield "predictions", "What the best model sees", _pictures(folder, captions)
-    yield "trials", "All trials", _trials(history)
+    yield "trials", "All trials", _trials(history, runs)
     yield "next", "Rerun, resume, go on", _commands(history)
 
 
-def _state(history: History) -> str:
+def _state(history: History, runs: bool) -> str:
     record, now = history.record, clock_of(history.state.clock.now)
+    stands = "under way" if runs else "cut off: nobody runs it now"
     budget = history.state.spending.budget.trials
     ended = record.num_ended()
     trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
-    where = (
-        "at its end" if not history.state.has_work() else history.state.interrupted or "under way"
-    )
+    where = "at its end" if not history.state.has_work() else history.state.interrupted or stands
     return (
         f"Begun {history.search.started}; {trials} ended, {record.num_epochs()} epochs in {now} of "
         f"work; {where}. Judged by {record.metric}."
@@ -125,9 +139,20 @@ def _state(history: History) -> str:
 def won(history: History) -> str:
     """The best trial and its value: by the confirmation where there is one, as in `best/`."""
     first = _confirmed_best(history)
+    if first is None and history.state.has_work() and (now := history.record.front_runner()):
+        return f"trial {now.number} so far, {history.record.metric} {now.best():.6f}"
     if first is None:
         return headline(history.record)
     return f"trial {first.trial.number}, mean {history.record.metric} {first.mean():.6f}"
+
+
+def won_with(history: History) -> str:
+    """Its settings."""
+    first, record = _confirmed_best(history), history.record
+    if first is not None:
+        return axis_values(first.trial.settings)
+    leader = record.front_runner() if history.state.has_work() else record.leader()
+    return "" if leader is None else axis_values(leader.settings)
 
 
 def _confirmed_best(history: History) -> Standing | None:
@@ -137,26 +162,36 @@ def _confirmed_best(history: History) -> Standing | None:
     return confirmation.standings()[0]
 
 
-def _best(history: History) -> str:
+def _best(history: History, runs: bool) -> str:
     record = history.record
-    leader = record.leader()
+    leader = record.front_runner() if history.state.has_work() else record.leader()
     if (first := _confirmed_best(history)) is not None:
         assert history.confirmation is not None
         defaults = history.confirmation.defaults()
         return (
             _text(won(history), "won")
-            + _text(axis_values(first.trial.settings))
+            + _text(won_with(history))
             + _text(f"Confirmed: {describe_standing(first, defaults)}", "quiet")
         )
     if leader is None:
         failed = [trial.error for trial in record.trials if trial.error]
         reason = f" The first reason: {failed[0]}" if failed else ""
         return _text(f"No trial has finished an epoch.{reason}")
-    return (
-        _text(won(history), "won")
-        + _text(axis_values(leader.settings))
-        + _text(f"Against the defaults: {against_defaults(leader, record)}", "quiet")
-    )
+    told = [f"The defaults: {against_defaults(leader, record)}."]
+    if history.state.has_work():
+        told.append(f"It is {_fate(leader, history, runs)}; more is to come.")
+    elif (first_of_all := record.front_runner()) is not leader and first_of_all is not None:
+        told.append(
+            f"Trial {first_of_all.number} had {first_of_all.best():.6f}, but only one that "
+            f"completed can be repeated whole."
+        )
+    if history.search.space.confirm is None:
+        told.append("Of one training each: how much of it is luck, a search with confirm tells.")
+    return _text(won(history), "won") + _text(won_with(history)) + _text(" ".join(told), "quiet")
+
+
+def _fate(trial: TrialRecord, history: History, runs: bool) -> str:
+    return fate_of(trial, history.record, history.state.asha.epochs(), is_run=runs)
 
 
 def _confirmed(confirmation: Confirmation) -> str:
@@ -206,37 +241,50 @@ def _image(path: Path, caption: str) -> str:
     return f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
 
 
-def _trials(history: History) -> str:
+def _trials(history: History, runs: bool) -> str:
     record = history.record
-    leader = record.leader()
+    leader = record.front_runner() if history.state.has_work() else record.leader()
     rows = []
     for trial in record.trials:
         best = trial.best()
         value = "" if best is None else f"{best:.6f}"
         cells = [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
-        rows.append([*cells, trial.state + (f": {trial.error}" if trial.error else "")])
+        rows.append([*cells, _fate(trial, history, runs)])
     marked = [index for index, trial in enumerate(record.trials) if trial is leader]
-    return _table(["trial", "settings", "epochs", f"best {record.metric}", "end"], rows, marked)
+    headings = ["trial", "settings", "epochs", f"best {record.metric}", "end, and why"]
+    return _table(headings, rows, marked)
 
 
 def _commands(history: History) -> str:
     folder = shlex.quote(str(history.search.folder))
     trainable = history.record.trainable
-    rerun = trainable.rerun(shlex.quote(str(history.search.folder / "best" / "config.yaml")))
+    config = history.search.folder / "best" / "config.yaml"
+    rerun = trainable.rerun(shlex.quote(str(config))) if config.exists() else None
     resume = f"python -m search.run --resume {folder}{trainable.option}"
     told = [
         *([("The best training again, alone", f"python {rerun}")] if rerun else []),
-        ("Go on, whatever ended the search", resume),
-        ("Go on with more trials", f"{resume} --trials 80"),
+        *([("Go on where it was ended", resume)] if history.state.has_work() else []),
+        ("Go on with twice the budget", f"{resume}{_twice(history.state.spending.budget)}"),
         ("This page again", f"python -m search.report {folder}{trainable.option}"),
         ("In Optuna's dashboard", f"optuna-dashboard {folder}/study.log"),
     ]
     return "".join(_text(what, "quiet") + f"<pre>{escape(how)}</pre>" for what, how in told)
 
 
+def _twice(budget: Budget) -> str:
+    parts = {part.replace("_", "-"): value for part, value in budget if value is not None}
+    return "".join(f" --{part} {2 * value:g}" for part, value in parts.items())
+
+
 def _figure(draw: Callable[[], Figure | None], none: str) -> str:
     svg = as_svg(draw)
     return f"<div class=scroll>{svg}</div>" if svg else _text(none) if none else ""
+
+
+def _small(figures: list[Callable[[], Figure | None]], none: str) -> str:
+    """Figures that stand side by side where there is room."""
+    shown = [svg for draw in figures if (svg := as_svg(draw))]
+    return f"<div class=small>{''.join(shown)}</div>" if shown else _text(none)
 
 
 def _text(text: str, kind: str = "") -> str:

@@ -160,12 +160,17 @@ class Record:
         """The trials that have an epoch or more and do not run, the leader first."""
         states: list[State] = ["completed", "stopped", "interrupted", "paused"]
         ended = [trial for trial in self.trials if trial.state in states and trial.curve]
-        return sorted(ended, key=lambda trial: (trial.state != "completed", self._rank(trial)))
+        return sorted(ended, key=lambda trial: (trial.state != "completed", self.rank(trial)))
+
+    def front_runner(self) -> TrialRecord | None:
+        """The best trial so far, whatever its state."""
+        seen = [trial for trial in self.trials if trial.curve]
+        return min(seen, key=self.rank) if seen else None
 
     def best(self) -> float | None:
-        """The best value of any trial so far, running ones included."""
-        seen = [trial for trial in self.trials if trial.curve]
-        return min(seen, key=self._rank).best() if seen else None
+        """The best value of any trial so far."""
+        first = self.front_runner()
+        return None if first is None else first.best()
 
     def num_ended(self) -> int:
         return sum(trial.state not in UNDER_WAY for trial in self.trials)
@@ -174,8 +179,10 @@ class Record:
         """Epochs trained so far, over all trials."""
         return sum(len(trial.curve) for trial in self.trials)
 
-    def _rank(self, trial: TrialRecord) -> float:
-        value = trial.best()
+    def rank(self, trial: TrialRecord, epochs: int | None = None) -> float:
+        """Smaller is better, by the best value of any epoch or of the first `epochs`; a trial has
+        one at least."""
+        value = trial.best(epochs)
         assert value is not None
         return -value if self.metric.is_max else value
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from kptrain.errors import KptrainError
 from search.history import read_history
 from search.named import add_trainable, trainable_named
-from search.page import page_of, won
+from search.page import page_of, won, won_with
 from search.plots import for_a_chat
 from search.svg import drawing
 from search.trainable import Trainable
@@ -29,9 +29,8 @@ def write_report(folder: Path, trainable: Trainable[Any]) -> Path:
     _replace(folder / PAGE, page_of(history).encode())
     with drawing():
         temporary = folder / f".{CHAT}.tmp"
-        for_a_chat(history, f"{folder.absolute().name}: {won(history)}").savefig(
-            temporary, format="png", dpi=110
-        )
+        title = f"{folder.absolute().name}: {won(history)}\n{won_with(history)}".strip()
+        for_a_chat(history, title).savefig(temporary, format="png", dpi=110)
     temporary.replace(folder / CHAT)
     return folder / PAGE
 

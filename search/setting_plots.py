@@ -1,17 +1,24 @@
 """The figures of what the settings did: each against the value, all at once, what mattered."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
+import optuna
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, NullFormatter
+from optuna.distributions import CategoricalDistribution
 from optuna.visualization import matplotlib as optuna_plots
 
 from search.history import History
 from search.importance import SURE, Importance
 from search.plots import is_far
 from search.study import study_of
-from search.svg import COLOURS, GRID, INK, named
+from search.svg import BEST, COLOURS, GRID, INK, named
+
+SHADES = LinearSegmentedColormap.from_list("shades", ["#9ec5e8", "#0072b2", "#cc5a9e"])
+"""From low to high, each to be seen on white and on black."""
 
 
 def far_trials(history: History, epoch: int) -> list[str]:
@@ -23,14 +30,27 @@ def far_trials(history: History, epoch: int) -> list[str]:
     return [trial.label for trial, value in pairs if is_far(value, values, metric)]
 
 
-def slices(history: History, epoch: int) -> Figure | None:
+def slices(history: History, epoch: int) -> list[Callable[[], Figure | None]]:
     """Each setting against the best value until an epoch, by Optuna."""
-    study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
+    record, axes = history.record, history.search.space.axes
+    study = study_of(record, axes, epoch, far_trials(history, epoch))
     if len(study.trials) < 2:
-        return None
-    grid = optuna_plots.plot_slice(study, target_name=str(history.record.metric))
-    first: Axes = grid if isinstance(grid, Axes) else np.ravel(grid)[0]
-    return _adapted(first.get_figure(), (7.2, 2.9))
+        return []
+    return [partial(_slice, study, name, str(record.metric)) for name in study.trials[-1].params]
+
+
+def _slice(study: optuna.Study, name: str, metric: str) -> Figure:
+    axes: Any = optuna_plots.plot_slice(study, params=[name], target_name=metric)
+    best = study.best_trial
+    is_choice = isinstance(best.distributions[name], CategoricalDistribution)
+    place = str(best.params[name]) if is_choice else best.params[name]
+    axes.scatter([place], [best.value], color=BEST, marker="*", s=110, zorder=9)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    figure = _adapted(axes.get_figure(), (3.7, 2.6))
+    for other in figure.axes[1:]:  # which trial came when
+        other.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        other.set_ylabel("trial")
+    return figure
 
 
 def parallel(history: History, epoch: int) -> Figure | None:
@@ -43,19 +63,25 @@ def parallel(history: History, epoch: int) -> Figure | None:
 
 
 def _adapted(figure: Any, size: tuple[float, float]) -> Figure:
-    """Optuna's figure in the colours of ours."""
+    """Optuna's figure in the colours of ours, its shades readable on any ground."""
     adapted: Figure = figure
     adapted.set_size_inches(size)
     adapted.suptitle("")
     for axes in adapted.axes:
         axes.set_title("")
         axes.set_facecolor("none")
-        axes.tick_params(colors=INK, which="both")
+        axes.tick_params(colors=INK, which="both", labelsize=8)
         axes.grid(visible=False)
         axes.xaxis.label.set_color(INK)
         axes.yaxis.label.set_color(INK)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_fontsize(9)
         for spine in axes.spines.values():
             spine.set_color(GRID)
+        for shaded in axes.collections:
+            if shaded.get_array() is not None:
+                reverse = shaded.get_cmap().name.endswith("_r")
+                shaded.set_cmap(SHADES.reversed() if reverse else SHADES)
     return adapted
 
 

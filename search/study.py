@@ -172,6 +172,8 @@ def study_of(
         if value is None or len(trial.curve) < epoch or trial.label in without:
             continue
         params = _params(axes, trial)
+        if len(params) < len(axes):  # a plot would take its axis for one of names
+            continue
         study.add_trial(
             optuna.create_trial(
                 params={names[path]: shown for path, shown in params.items()},

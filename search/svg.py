@@ -38,6 +38,7 @@ STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": GRID,
     "grid.linewidth": 0.5,
     "text.color": INK,
@@ -46,6 +47,13 @@ STYLE: Any = {
     "legend.frameon": False,
     "figure.constrained_layout.use": True,
 }
+
+ON_WHITE: Any = {
+    "axes.edgecolor": "#8a909c",
+    "grid.color": "#e3e5ea",
+    **dict.fromkeys(("axes.labelcolor", "text.color", "xtick.color", "ytick.color"), "#1d2129"),
+}
+"""What a picture has instead of the page's colours."""
 
 
 @contextmanager

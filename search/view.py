@@ -92,7 +92,7 @@ def summary(state: SearchState, max_epochs: int) -> str:
     trials = state.spending.budget.trials
     ended = record.num_ended()
     count = count_of(ended, "trial") if trials is None else f"{ended}/{trials} trials"
-    left = [*state.spending.left(), *_time_left(state, max_epochs)]
+    left = [*state.spending.left(), *_time_left(state, max_epochs)] if state.has_work() else []
     return ", ".join([f"{count} ended", shown, *left])
 
 

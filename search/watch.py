@@ -1,6 +1,7 @@
 """The command `python -m search.watch`: follow a search from another terminal, by its journal."""
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,10 +11,8 @@ from rich.console import Console
 from rich.live import Live
 
 from kptrain.errors import KptrainError
-from kptrain.locks import HeldError, held
-from search.history import History, read_history
+from search.history import History, is_run, read_history
 from search.named import add_trainable, trainable_named
-from search.opening import LOCK
 from search.space import max_epochs
 from search.trainable import Trainable
 from search.view import picture, summary
@@ -31,7 +30,7 @@ def watch(folder: Path, trainable: Trainable[Any]) -> None:
     said = ""
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            is_running = _is_running(folder)  # before the look, so that the last one sees the end
+            is_running = is_run(folder)  # before the look, so that the last one sees the end
             history = read_history(folder, trainable)
             if console.is_terminal:
                 live.update(picture(history.state, _epochs(history), console.width), refresh=True)
@@ -45,14 +44,6 @@ def watch(folder: Path, trainable: Trainable[Any]) -> None:
 
 def _epochs(history: History) -> int:
     return max_epochs(history.search.space, history.search.base)
-
-
-def _is_running(folder: Path) -> bool:
-    try:
-        with held(folder / LOCK):
-            return False
-    except HeldError:
-        return True
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -70,6 +61,8 @@ def main(arguments: list[str]) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         watch(parsed.folder, trainable_named(parsed.trainable))
+    except BrokenPipeError:  # whoever read it has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -173,7 +173,7 @@ def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path
     said = describe_result(winner, record, NOTHING, Path("runs/x"))
     assert "trial 1 (completed), val_loss 0.240000, lr=0.002" in said
     assert "val_loss 0.300000 (trial 0, completed after epoch 3)" in said
-    assert "0.060000 (20.0%) better" in said
+    assert "; the best had 0.240000, 20.0% better" in said
     assert "\nMattered  cannot be told: too few\n" in said
     assert said.endswith("python -m kptrain runs/x/best/config.yaml")
 
@@ -183,7 +183,7 @@ def test_defaults_that_were_stopped_are_compared_at_the_same_epoch(tmp_path: Pat
     add(record, [0.5], "stopped")
     winner = add(record, [0.6, 0.3, 0.2], "completed", lr=0.1)
     said = describe_result(winner, record, NOTHING, tmp_path)
-    assert "trial 0, stopped after epoch 1); the best was 0.100000 (20.0%) worse by then" in said
+    assert "trial 0, stopped after epoch 1); the best had 0.600000 by then, 20.0% worse" in said
 
 
 def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) -> None:

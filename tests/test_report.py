@@ -1,5 +1,6 @@
 """The report of searches at their end, killed, of one trial, and of failures alone."""
 
+import math
 import re
 import shutil
 import subprocess
@@ -104,7 +105,7 @@ def test_a_whole_search_has_all_its_figures(
 ) -> None:
     folder, state = searches["whole"]
     page = page_of(read_history(folder, KEYPOINTS))
-    assert page.count("<svg") == 6
+    assert page.count("<svg") == 4 + 2 + 3  # the best so far twice, a slice a setting
     leader = state.record.leader()
     assert leader is not None
     assert f"trial {leader.number}, val_loss {leader.best():.6f}" in page
@@ -112,6 +113,39 @@ def test_a_whole_search_has_all_its_figures(
     for trial in state.record.trials:
         assert any(title.startswith(f"trial {trial.number}: ") for title in titles)
     assert "rung: trials are compared after epoch 2" in titles
+
+
+def test_a_search_that_was_killed_is_told_as_it_is_with_the_best_of_all_its_trials(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "killed"
+    state = simulate(folder, killed_after=20)
+    page = page_of(read_history(folder, KEYPOINTS))
+    best = min(state.record.trials, key=lambda t: t.best() or math.inf)
+    assert best.state == "running"
+    assert f"trial {best.number} so far, val_loss {best.best():.6f}" in page
+    assert "cut off: nobody runs it now" in page
+    assert "cut off after epoch" in Parsed(page).sections["trials"]
+    assert f"--resume {folder}</pre>" in page
+    assert "best/config.yaml" not in page
+    with held(folder / ".lock"):
+        page = page_of(read_history(folder, KEYPOINTS))
+    assert "cut off" not in page
+    assert "; under way." in page
+
+
+def test_a_search_at_its_end_says_why_each_trial_was_stopped_and_offers_what_can_be_done(
+    searches: dict[str, tuple[Path, SearchState]],
+) -> None:
+    folder, state = searches["whole"]
+    sections = Parsed(page_of(read_history(folder, KEYPOINTS))).sections
+    stopped = sum(trial.state == "stopped" for trial in state.record.trials)
+    assert (
+        len(re.findall(r"stopped: \d+(?:st|nd|rd|th) of \d+ at the rung", sections["trials"]))
+        == stopped
+    )
+    assert f"--resume {folder} --trials 32" in sections["next"]
+    assert "Go on where it was ended" not in sections["next"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
