@@ -53,8 +53,8 @@ def main() -> None:
             _save(browser, parsed.folder / "ray_dashboard.png")
             _show_optuna(browser, out, parsed.folder / "optuna_dashboard.png")
             search.communicate()
-        browser.set_window_size(1000, 1480)
         browser.get((out / "report.html").as_uri())
+        _show_until(browser, "curves")
         _save(browser, parsed.folder / "report.png")
 
 
@@ -92,6 +92,15 @@ def _show_optuna(browser: webdriver.Chrome, out: Path, picture: Path) -> None:
         _wait_until_shown(browser, "Running", "Intermediate Values\n1 0.", "optim.lr 0.001")
         _save(browser, picture)
         dashboard.terminate()
+
+
+def _show_until(browser: webdriver.Chrome, section: str) -> None:
+    """The page down to the end of a section."""
+    size = {"width": 1000, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    end = f"return document.getElementById('{section}').getBoundingClientRect().bottom"
+    size["height"] = int(browser.execute_script(end)) + 16  # type: ignore[no-untyped-call]
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 def _wait_until_shown(browser: webdriver.Chrome, *texts: str) -> None:

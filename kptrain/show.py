@@ -68,13 +68,21 @@ def taught(config: TrainConfig, number: int) -> list[Example]:
 def _example(batch: Batch, heatmaps: torch.Tensor, index: int) -> Example:
     joints, labelled = batch.joints[index], batch.labelled[index]
     persons = labelled.any(dim=1)
-    height, width = heatmaps.shape[1:]
-    everywhere = torch.tensor([[0.0, 0.0, width, height]])
-    found = decode(heatmaps[None], everywhere)
+    boxes = _around(joints[persons] / OUTPUT_STRIDE, labelled[persons])
+    found = decode(heatmaps.expand(len(boxes), *heatmaps.shape), boxes)
     found[..., :2] *= OUTPUT_STRIDE
-    found[..., :2] = torch.where(found[..., 2:] > 0, found[..., :2], NOWHERE)
+    is_taught = labelled[persons][..., None] & (found[..., 2:] > 0)
+    found[..., :2] = torch.where(is_taught, found[..., :2], NOWHERE)
     true = torch.cat((joints, labelled[..., None].float()), dim=2)[persons]
     return Example(_pixels(batch, index), true.numpy(), found.numpy(), heatmaps.numpy())
+
+
+def _around(joints: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
+    """(N, 4) left, top, right, bottom of each person's labelled joints, two pixels wider."""
+    seen = labelled[..., None]
+    low = joints.masked_fill(~seen, torch.inf).amin(dim=1) - 2
+    high = joints.masked_fill(~seen, -torch.inf).amax(dim=1) + 2
+    return torch.cat((low, high), dim=1)
 
 
 def _pixels(batch: Batch, index: int) -> np.ndarray:

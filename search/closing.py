@@ -37,13 +37,13 @@ def where_saved(trainable: Trainable[Any], out: Path) -> str:
     """Where the winner and the report are, and the command that reruns the winner."""
     lines = [f"Saved     {out / 'best'}", f"Report    {out / 'report.html'}"]
     rerun = trainable.rerun(shlex.quote(str(out / "best" / "config.yaml")))
-    return "\n".join([*lines, *([f"Rerun     {_python()} {rerun}"] if rerun else [])])
+    return "\n".join([*lines, *([f"Rerun     {program('python')} {rerun}"] if rerun else [])])
 
 
-def _python() -> str:
-    """How a user who stands here calls this Python."""
-    executable, here = Path(sys.executable), Path.cwd()
-    return str(executable.relative_to(here)) if executable.is_relative_to(here) else "python"
+def program(name: str) -> str:
+    """How a user who stands here calls a program of this environment."""
+    path, here = Path(sys.executable).with_name(name), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else name
 
 
 def against_defaults(winner: TrialRecord, record: Record) -> str:

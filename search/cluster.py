@@ -15,6 +15,7 @@ import ray
 from kptrain.errors import SettingsError
 from kptrain.locks import HeldError, held
 from kptrain.pack import cache_dir
+from search.closing import program
 from search.gpus import claim_gpus, visible_gpus
 from search.plan import concurrent_trials
 from search.signals import end_at_once
@@ -121,7 +122,10 @@ class RayOnDemand(ExitStack):
         dashboard, self.logs = self.enter_context(ray_session(self._address))
         self._is_started = True
         if dashboard:
-            print(f"Dashboard http://{dashboard} (its token: ray get-auth-token)", flush=True)
+            print(
+                f"Dashboard http://{dashboard} (its token: {program('ray')} get-auth-token)",
+                flush=True,
+            )
 
 
 def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:

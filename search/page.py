@@ -19,6 +19,7 @@ from search.importance import common_epoch, describe_importance, importance
 from search.record import TrialRecord
 from search.searcher import axis_values
 from search.standing import Standing
+from search.study import without_place
 from search.svg import as_svg
 
 CSS = """
@@ -90,6 +91,8 @@ def _sections(history: History, runs: bool) -> Iterator[tuple[str, str, str]]:
     at_epoch = at_epoch if epoch else ""
     if far := setting_plots.far_trials(history, epoch):
         at_epoch += f" Left out, as far worse than the others: {', '.join(far)}."
+    if off := [trial.label for trial in without_place(record, axes)]:
+        at_epoch += f" Left out, as a value has no place on its axis: {', '.join(off)}."
     yield "best", "The best", _best(history, runs)
     if history.confirmation is not None:
         yield "confirmed", "Confirmed with fresh seeds", _confirmed(history.confirmation)

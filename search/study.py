@@ -131,6 +131,11 @@ def _can_show(axis: Choice | Range, value: Any) -> bool:
     return value is not None and (value > 0 or not axis.log)
 
 
+def without_place(record: Record, axes: Mapping[str, Choice | Range]) -> list[TrialRecord]:
+    """The trials that plots of settings leave out: the defaults, maybe."""
+    return [trial for trial in record.trials if len(_params(axes, trial)) < len(axes)]
+
+
 def _params(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> dict[str, Any]:
     """The settings of a trial as Optuna has them."""
     return {
@@ -172,7 +177,7 @@ def study_of(
         if value is None or len(trial.curve) < epoch or trial.label in without:
             continue
         params = _params(axes, trial)
-        if len(params) < len(axes):  # a plot would take its axis for one of names
+        if len(params) < len(axes):  # its axis would be taken for one of names
             continue
         study.add_trial(
             optuna.create_trial(

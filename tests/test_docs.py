@@ -77,5 +77,5 @@ def test_the_pictures_are_taken_of_a_search_that_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for name in ("ray_dashboard.png", "optuna_dashboard.png", "report.png"):
         with Image.open(tmp_path / name) as picture, Image.open(DOCS / name) as shown:
-            assert picture.size == shown.size
+            assert picture.width == shown.width
         assert (DOCS / name).stat().st_size < 200_000

@@ -196,6 +196,9 @@ def test_show_draws_the_targets_of_the_settings(
     for one, other in zip(examples, wider, strict=True):
         assert other.heatmaps.sum() > 2 * one.heatmaps.sum()
         assert len(one.true) > 0
+        assert len(one.predicted) == len(one.true)
+        near = np.abs(one.predicted - one.true)[..., :2].max(axis=2)[one.true[..., 2] > 0]
+        assert np.median(near) < 1  # each person's own joints, where no other's is higher
     settings = ["--set", "data.image_size=[64, 64]", "--set", "heatmap.sigma_px=1.0"]
     out = ["--out", str(tmp_path / "t.png"), "--number", "3"]
     assert command.main(["show", "--data", str(small_coco), *settings, *out]) == 0

@@ -17,7 +17,7 @@ from search.budget import Budget
 from search.domains import Range
 from search.keypoints import KEYPOINTS
 from search.record import Record
-from search.study import STUDY, StudyMirror, study_of
+from search.study import STUDY, StudyMirror, study_of, without_place
 from search.svg import drawing
 
 AXES = {"optim.lr": Range("float", 2e-4, 1e-2, log=True)}
@@ -90,7 +90,8 @@ def test_defaults_that_an_axis_has_no_place_for_are_left_out_of_it_alone(tmp_pat
         {"optim.weight_decay": 1e-4, "data.limit_train": 20},
         {"optim.weight_decay": 1e-3, "data.limit_train": 90},
     ]
-    assert [trial.value for trial in shown.trials] == [0.5, 1.5, 2.5]
+    assert [trial.value for trial in shown.trials] == [1.5, 2.5]
+    assert [trial.label for trial in without_place(record, axes)] == ["0"]
     with drawing():
         plot_slice(shown)
         plot_parallel_coordinate(shown)
