@@ -99,7 +99,7 @@ def _show_until(browser: webdriver.Chrome, section: str) -> None:
     size = {"width": 1000, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     end = f"return document.getElementById('{section}').getBoundingClientRect().bottom"
-    size["height"] = int(browser.execute_script(end)) + 16  # type: ignore[no-untyped-call]
+    size["height"] = int(browser.execute_script(end)) + 16
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 

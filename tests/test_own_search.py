@@ -198,7 +198,7 @@ def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_fr
     assert (folder / "best" / "best.json").read_text() == str(min(losses))
 
     page = (folder / "report.html").read_text()
-    assert "--trainable mine:MINE --trials 80" in page
+    assert "--trainable mine:MINE --trials 10" in page
     assert "What the best model sees" not in page
     assert report([str(folder), *named]) == 0
     assert report([str(folder)]) == 2
