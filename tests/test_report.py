@@ -24,6 +24,7 @@ from search.plots import is_far, lanes_of
 from search.rebuild import Listed, confirmation_state
 from search.refresh import Refresh
 from search.report import main, write_report
+from search.searcher import axis_values
 from search.state import SearchState
 
 pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
@@ -124,6 +125,7 @@ def test_a_search_that_was_killed_is_told_as_it_is_with_the_best_of_all_its_tria
     best = min(state.record.trials, key=lambda t: t.best() or math.inf)
     assert best.state == "running"
     assert f"trial {best.number} so far, val_loss {best.best():.6f}" in page
+    assert axis_values(best.settings) in Parsed(page).sections["best"]
     assert "cut off: nobody runs it now" in page
     assert "cut off after epoch" in Parsed(page).sections["trials"]
     assert f"--resume {folder}</pre>" in page
