@@ -43,6 +43,19 @@ def held(path: Path, wait: float = 0.0, mode: int = 0o644) -> Iterator[None]:
         lock.release()
 
 
+def is_held(path: Path) -> bool:
+    """Whether anybody holds a lock; nothing is left there. What cannot be asked counts as held."""
+    if not path.exists():
+        return False
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except (Timeout, PermissionError):
+        return True
+    lock.release()
+    return False
+
+
 def _holder(path: Path) -> str:
     try:
         told = json.loads(path.read_text())

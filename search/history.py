@@ -5,11 +5,13 @@ the journal holds.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from kptrain.locks import HeldError, held
+from kptrain.locks import is_held
 from search.confirm import Confirmation, fresh_seeds
+from search.fates import fates_of
 from search.journal import JOURNAL, Event, Journal, read_events
 from search.opening import LOCK, Search, open_search
 from search.rebuild import AsTold, confirmation_state, search_state
@@ -39,6 +41,13 @@ class History:
     events: list[Event]
     confirmation: Confirmation | None
     """None where none of these trials was begun."""
+    is_run: bool
+    """Whether a command worked on it when it was read."""
+
+    @cached_property
+    def fates(self) -> dict[int, str]:
+        """How each trial ended or where it stands, by its number."""
+        return fates_of(self.record, self.state.asha.epochs(), is_run=self.is_run)
 
     @property
     def record(self) -> Record:
@@ -67,24 +76,16 @@ class History:
         return Span(trial.number, place, start["gpu"], start["at"], end)
 
 
-def is_run(folder: Path) -> bool:
-    """Whether any command works on a search now."""
-    try:
-        with held(folder / LOCK):
-            return False
-    except HeldError:
-        return True
-
-
 def read_history(folder: Path, trainable: Trainable[Any]) -> History:
     """Raises: CheckpointError or SettingsError if the folder does not hold a search of that."""
+    is_run = is_held(folder / LOCK)  # before the look, so that one at its end is seen whole
     search = open_search(folder, trainable, None, {}, None)
     record = Record(search.folder, trainable, search.space.metric, search.space.keep)
     path = folder / JOURNAL
     events = read_events(path)  # first: of a search that runs, the state may know more by then
     state = search_state(search, record, AsTold(), _behind_its_first_lines(path))
     state.redo()
-    return History(search, state, events, _read_confirmation(search, record))
+    return History(search, state, events, _read_confirmation(search, record), is_run)
 
 
 def _read_confirmation(search: Search, record: Record) -> Confirmation | None:

@@ -193,7 +193,7 @@ def journal_of(search: Search, fingerprints: Mapping[str, str]) -> Iterator[Jour
             f"--data"
         )
     try:
-        with held(search.folder / LOCK), _sent(search):
+        with held(search.folder / LOCK, wait=1.0), _sent(search):
             journal = Journal(search.folder / JOURNAL, _sender(search))
             journal.write(search.first)
             journal.write({"at": 0.0, "event": "data", "fingerprints": dict(fingerprints)})

@@ -13,8 +13,7 @@ from search.budget import Budget, clock_of
 from search.closing import against_defaults, headline
 from search.confirm import Confirmation
 from search.confirm_report import describe_standing
-from search.fates import fate_of
-from search.history import History, is_run
+from search.history import History
 from search.importance import common_epoch, describe_importance, importance
 from search.record import TrialRecord
 from search.searcher import axis_values
@@ -61,16 +60,17 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; }
 their card there, with a shade where there is more."""
 
 
+LAST = "Of the best when the search was last ended."
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """The browser is to load nothing, and to run nothing."""
 
 
 def page_of(history: History) -> str:
     """The whole page."""
-    name, runs = history.search.folder.name, is_run(history.search.folder)
+    name = history.search.folder.name
     sections = "\n".join(
         f'<section id="{key}"><h2>{escape(title)}</h2>\n{content}\n</section>'
-        for key, title, content in _sections(history, runs)
+        for key, title, content in _sections(history)
     )
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -78,12 +78,12 @@ def page_of(history: History) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f"<title>{escape(name)}: {escape(won(history))}</title>\n"
         f'<link rel="icon" href="data:,">\n<style>{CSS}</style></head>\n<body>\n'
-        f"<h1>{escape(name)}</h1>\n<p class=quiet>{escape(_state(history, runs))}</p>\n"
+        f"<h1>{escape(name)}</h1>\n<p class=quiet>{escape(_state(history))}</p>\n"
         f"{sections}\n</body></html>\n"
     )
 
 
-def _sections(history: History, runs: bool) -> Iterator[tuple[str, str, str]]:
+def _sections(history: History) -> Iterator[tuple[str, str, str]]:
     """Key, title and content of each; one that has nothing to show says why."""
     record, axes = history.record, history.search.space.axes
     epoch = common_epoch(record)
@@ -93,7 +93,7 @@ def _sections(history: History, runs: bool) -> Iterator[tuple[str, str, str]]:
         at_epoch += f" Left out, as far worse than the others: {', '.join(far)}."
     if off := [trial.label for trial in without_place(record, axes)]:
         at_epoch += f" Left out, as a value has no place on its axis: {', '.join(off)}."
-    yield "best", "The best", _best(history, runs)
+    yield "best", "The best", _best(history)
     if history.confirmation is not None:
         yield "confirmed", "Confirmed with fresh seeds", _confirmed(history.confirmation)
     none = "No trial has finished an epoch."
@@ -121,14 +121,15 @@ def _sections(history: History, runs: bool) -> Iterator[tuple[str, str, str]]:
     yield "failures", "Failures", _failures(record.trials)
     if captions := record.trainable.pictures():
         folder = history.search.folder / "best"
-        yield "predictions", "What the best model sees", _pictures(folder, captions)
-    yield "trials", "All trials", _trials(history, runs)
+        then = _text(LAST, "quiet") if history.state.has_work() and folder.is_dir() else ""
+        yield "predictions", "What the best model sees", then + _pictures(folder, captions)
+    yield "trials", "All trials", _trials(history)
     yield "next", "Rerun, resume, go on", _commands(history)
 
 
-def _state(history: History, runs: bool) -> str:
+def _state(history: History) -> str:
     record, now = history.record, clock_of(history.state.clock.now)
-    stands = "under way" if runs else "cut off: nobody runs it now"
+    stands = "under way" if history.is_run else "cut off: nobody runs it now"
     budget = history.state.spending.budget.trials
     ended = record.num_ended()
     trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
@@ -165,7 +166,7 @@ def _confirmed_best(history: History) -> Standing | None:
     return confirmation.standings()[0]
 
 
-def _best(history: History, runs: bool) -> str:
+def _best(history: History) -> str:
     record = history.record
     leader = record.front_runner() if history.state.has_work() else record.leader()
     if (first := _confirmed_best(history)) is not None:
@@ -182,8 +183,9 @@ def _best(history: History, runs: bool) -> str:
         return _text(f"No trial has finished an epoch.{reason}")
     told = [f"The defaults: {against_defaults(leader, record)}."]
     if history.state.has_work():
-        told.append(f"It is {_fate(leader, history, runs)}; more is to come.")
-    elif (first_of_all := record.front_runner()) is not leader and first_of_all is not None:
+        told.append(f"It is {history.fates[leader.number]}; more is to come.")
+    elif leader.number and (first_of_all := record.front_runner()) not in (leader, None):
+        assert first_of_all is not None
         told.append(
             f"Trial {first_of_all.number} had {first_of_all.best():.6f}, but only one that "
             f"completed can be repeated whole."
@@ -191,10 +193,6 @@ def _best(history: History, runs: bool) -> str:
     if history.search.space.confirm is None:
         told.append("Of one training each: how much of it is luck, a search with confirm tells.")
     return _text(won(history), "won") + _text(won_with(history)) + _text(" ".join(told), "quiet")
-
-
-def _fate(trial: TrialRecord, history: History, runs: bool) -> str:
-    return fate_of(trial, history.record, history.state.asha.epochs(), is_run=runs)
 
 
 def _confirmed(confirmation: Confirmation) -> str:
@@ -244,7 +242,7 @@ def _image(path: Path, caption: str) -> str:
     return f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
 
 
-def _trials(history: History, runs: bool) -> str:
+def _trials(history: History) -> str:
     record = history.record
     leader = record.front_runner() if history.state.has_work() else record.leader()
     rows = []
@@ -252,7 +250,7 @@ def _trials(history: History, runs: bool) -> str:
         best = trial.best()
         value = "" if best is None else f"{best:.6f}"
         cells = [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
-        rows.append([*cells, _fate(trial, history, runs)])
+        rows.append([*cells, history.fates[trial.number]])
     marked = [index for index, trial in enumerate(record.trials) if trial is leader]
     headings = ["trial", "settings", "epochs", f"best {record.metric}", "end, and why"]
     return _table(headings, rows, marked)
@@ -264,8 +262,9 @@ def _commands(history: History) -> str:
     config = history.search.folder / "best" / "config.yaml"
     rerun = trainable.rerun(shlex.quote(str(config))) if config.exists() else None
     resume = f"python -m search.run --resume {folder}{trainable.option}"
+    then = f" ({LAST[0].lower()}{LAST[1:-1]})" if history.state.has_work() else ""
     told = [
-        *([("The best training again, alone", f"python {rerun}")] if rerun else []),
+        *([(f"The best training again, alone{then}", f"python {rerun}")] if rerun else []),
         *([("Go on where it was ended", resume)] if history.state.has_work() else []),
         ("Go on with twice the budget", f"{resume}{_twice(history.state.spending.budget)}"),
         ("This page again", f"python -m search.report {folder}{trainable.option}"),
@@ -276,7 +275,7 @@ def _commands(history: History) -> str:
 
 def _twice(budget: Budget) -> str:
     parts = {part.replace("_", "-"): value for part, value in budget if value is not None}
-    return "".join(f" --{part} {2 * value:g}" for part, value in parts.items())
+    return "".join(f" --{part} {2 * value}" for part, value in parts.items())
 
 
 def _figure(draw: Callable[[], Figure | None], none: str) -> str:

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from search.fates import fate_of
 from search.history import History, Span
 from search.record import TrialRecord
 from search.searcher import axis_values
@@ -25,7 +24,7 @@ def told(trial: TrialRecord, history: History) -> str:
     """A trial in one line."""
     best = trial.best()
     value = "" if best is None else f"; best {trial.metric} {best:.6f}"
-    fate = fate_of(trial, history.record, history.state.asha.epochs())
+    fate = history.fates[trial.number]
     settings = axis_values(trial.settings)
     return f"trial {trial.label}: {settings}; after epoch {len(trial.curve)} {fate}{value}"
 
@@ -195,7 +194,7 @@ def timeline(history: History) -> Figure | None:
 
 def _name(number: int, lanes: Sequence[tuple[str, list[Span]]]) -> str:
     """Of a lane: the host, and which of its lanes it is."""
-    hosts = [place.partition(" ")[0] for place, _ in lanes]
+    hosts = [place.partition(" ")[0] or "?" for place, _ in lanes]
     host = hosts[number]
     return f"{host} #{hosts[: number + 1].count(host)}" if hosts.count(host) > 1 else host
 

@@ -163,14 +163,14 @@ class Record:
         return sorted(ended, key=lambda trial: (trial.state != "completed", self.rank(trial)))
 
     def front_runner(self) -> TrialRecord | None:
-        """The best trial so far, whatever its state."""
-        seen = [trial for trial in self.trials if trial.curve]
+        """The best trial so far that may be promoted, or might at its end."""
+        seen = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
         return min(seen, key=self.rank) if seen else None
 
     def best(self) -> float | None:
         """The best value of any trial so far."""
-        first = self.front_runner()
-        return None if first is None else first.best()
+        seen = [trial for trial in self.trials if trial.curve]
+        return min(seen, key=self.rank).best() if seen else None
 
     def num_ended(self) -> int:
         return sum(trial.state not in UNDER_WAY for trial in self.trials)

@@ -99,9 +99,9 @@ def _run_all(
     url = "" if search.storage is None else f", and at {search.storage.url}"
     print(f"Results   {_as_given(search.folder) / 'trials.csv'}{url}", flush=True)
     with RayOnDemand(address, uses_gpus=space.trainable.uses_gpu(base)) as ray:
-        if not state.has_work():
+        if not state.has_work() and space.confirm is None:
             print("Nothing is left of its budget; more is given by --trials and its like.")
-        else:
+        if state.has_work():
             ray.start()
             refresh = Refresh(search.folder, space.trainable.name)
             try:

@@ -43,13 +43,13 @@ def _slice(study: optuna.Study, name: str, metric: str) -> Figure:
     axes: Any = optuna_plots.plot_slice(study, params=[name], target_name=metric)
     best = study.best_trial
     is_choice = isinstance(best.distributions[name], CategoricalDistribution)
-    place = str(best.params[name]) if is_choice else best.params[name]
+    place = repr(best.params[name]) if is_choice else best.params[name]
     axes.scatter([place], [best.value], color=BEST, marker="*", s=110, zorder=9)
     axes.xaxis.set_minor_formatter(NullFormatter())
     figure = _adapted(axes.get_figure(), (3.7, 2.6))
     for other in figure.axes[1:]:  # which trial came when
         other.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        other.set_ylabel("trial")
+        other.set_ylabel("order")
     return figure
 
 

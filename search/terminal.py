@@ -1,6 +1,5 @@
 """What a search says while it runs: a live picture on a terminal, else a line an event."""
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from search.record import TrialRecord
 from search.searcher import axis_values
 from search.state import SearchState
 from search.view import picture, summary
-from search.way import Way
+from search.way import Way, outlive_reader
 
 
 class Terminal:
@@ -47,7 +46,7 @@ class Terminal:
         try:
             self._show(news)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            outlive_reader(sys.stdout)
 
     def _show(self, news: Sequence[tuple[TrialRecord, str]]) -> None:
         if self._is_live:

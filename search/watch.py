@@ -1,9 +1,9 @@
 """The command `python -m search.watch`: follow a search from another terminal, by its journal."""
 
 import argparse
-import os
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -11,11 +11,12 @@ from rich.console import Console
 from rich.live import Live
 
 from kptrain.errors import KptrainError
-from search.history import History, is_run, read_history
+from search.history import History, read_history
 from search.named import add_trainable, trainable_named
 from search.space import max_epochs
 from search.trainable import Trainable
 from search.view import picture, summary
+from search.way import outlive_reader
 
 SECONDS = 1.0
 """Between two looks."""
@@ -28,16 +29,18 @@ def watch(folder: Path, trainable: Trainable[Any]) -> None:
     """
     console = Console(highlight=False)
     said = ""
-    with Live(console=console, auto_refresh=False) as live:
+    # Without a terminal it would draw at its end, and end the process where nobody reads that.
+    with (
+        Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live
+    ):
         while True:
-            is_running = is_run(folder)  # before the look, so that the last one sees the end
             history = read_history(folder, trainable)
-            if console.is_terminal:
+            if live is not None:
                 live.update(picture(history.state, _epochs(history), console.width), refresh=True)
             elif (line := summary(history.state, _epochs(history))) != said:
                 said = line
                 print(line, flush=True)
-            if not is_running:
+            if not history.is_run:
                 return
             time.sleep(SECONDS)
 
@@ -62,7 +65,7 @@ def main(arguments: list[str]) -> int:
     try:
         watch(parsed.folder, trainable_named(parsed.trainable))
     except BrokenPipeError:  # whoever read it has seen enough, such as `head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        outlive_reader(sys.stdout)
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

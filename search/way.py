@@ -3,10 +3,18 @@
 import contextlib
 import io
 import json
+import os
 import sys
 from typing import Any, Literal, TextIO
 
 Kind = Literal["auto", "quiet", "json"]
+
+
+def outlive_reader(stream: TextIO) -> None:
+    """What is written there from now on goes nowhere, as nobody reads it any more."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class Way:
@@ -33,4 +41,7 @@ class Way:
     def write(self, content: dict[str, Any]) -> None:
         """An object of `json`."""
         if self.kind == "json":
-            print(json.dumps(content), file=self._out, flush=True)
+            try:
+                print(json.dumps(content), file=self._out, flush=True)
+            except BrokenPipeError:
+                outlive_reader(self._out)

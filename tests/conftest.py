@@ -41,14 +41,10 @@ SAMPLE = Path(__file__).parents[2] / "shared" / "coco-sample"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A worker gets whole files, and all that look at the search of `whole`, which is made once;
-    those with the most slow tests first, so that neither waits long for the other at the end."""
-    with_whole = {item.path for item in items if "whole" in getattr(item, "fixturenames", ())}
-    groups = {item: "whole" if item.path in with_whole else item.path.name for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    num_slow = Counter(groups[item] for item in items if "slow" in item.keywords)
-    items.sort(key=lambda item: -num_slow[groups[item]])
+    """Files with the most slow tests come first: of two workers neither is to wait long for the
+    other at the end."""
+    num_slow = Counter(item.path for item in items if "slow" in item.keywords)
+    items.sort(key=lambda item: -num_slow[item.path])
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="no CUDA device on this machine")

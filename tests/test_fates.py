@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_record import add
 
-from search.fates import fate_of
+from search.fates import fates_of
 from search.keypoints import KEYPOINTS
 from search.record import Record
 
@@ -35,14 +35,14 @@ def record(tmp_path: Path) -> Record:
 def test_a_trial_that_was_stopped_has_its_place_among_those_at_its_rung(
     record: Record, number: int, told: str
 ) -> None:
-    assert fate_of(record.trials[number], record, [1]) == told
+    assert fates_of(record, [1], is_run=True)[number] == told
 
 
 def test_where_larger_is_better_the_places_are_the_other_way_round(tmp_path: Path) -> None:
     record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_ap"])
     for value in (0.1, 0.3, 0.2):
         add(record, [value], "stopped")
-    told = [fate_of(trial, record, [1]) for trial in record.trials]
+    told = fates_of(record, [1], is_run=True).values()
     assert [words.split()[1] for words in told] == ["3rd", "1st", "2nd"]
 
 
@@ -51,7 +51,7 @@ def test_a_trial_that_seems_to_run_was_cut_off_where_nobody_runs_the_search(
 ) -> None:
     trial = record.trials[2]
     record.wait(2)
-    assert fate_of(trial, record, [1]) == "waiting"
-    assert fate_of(trial, record, [1], is_run=False) == "cut off after epoch 1"
+    assert fates_of(record, [1], is_run=True)[2] == "waiting"
+    assert fates_of(record, [1], is_run=False)[2] == "cut off after epoch 1"
     trial.curve.clear()
-    assert fate_of(trial, record, [1], is_run=False) == "cut off before its first epoch"
+    assert fates_of(record, [1], is_run=False)[2] == "cut off before its first epoch"

@@ -4,15 +4,20 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 from contextlib import ExitStack
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 from PIL import Image
 from simulated import simulate
 from test_record import epoch
+from test_terminal import unread
 
 from kptrain.locks import held
 from search import watch
@@ -25,7 +30,9 @@ from search.rebuild import Listed, confirmation_state
 from search.refresh import Refresh
 from search.report import main, write_report
 from search.searcher import axis_values
+from search.setting_plots import _slice
 from search.state import SearchState
+from search.svg import drawing
 
 pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
 
@@ -315,6 +322,26 @@ def test_watching_a_search_that_nobody_runs_says_where_it_stands(
     assert capsys.readouterr().out.startswith("16/16 trials ended, best val_loss 0.0")
     assert watch.main([str(searches["whole"][0].parent)]) == 2
     assert "must be the journal of a search" in capsys.readouterr().err
+
+
+def test_watching_ends_well_when_nobody_reads_it_any_more(
+    searches: dict[str, tuple[Path, SearchState]],
+) -> None:
+    assert unread([sys.executable, "-m", "search.watch", str(searches["whole"][0])]) == (0, "")
+
+
+def test_the_best_of_a_choice_of_texts_is_marked_at_its_place() -> None:
+    study = optuna.create_study()
+    space = CategoricalDistribution(["resnet18", "[8, 8]"])
+    for number, text in enumerate(space.choices):
+        params: dict[str, Any] = {"trunk": text}
+        trial = optuna.create_trial(params=params, distributions={"trunk": space}, value=number)
+        study.add_trial(trial)
+    with drawing():
+        axes = _slice(study, "trunk", "val_loss").axes[0]
+    star: Any = axes.collections[-1]
+    low, high = axes.get_xlim()
+    assert low <= star.get_offsets()[0][0] <= high
 
 
 def test_watching_follows_a_search_until_its_command_ends(

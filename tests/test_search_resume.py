@@ -129,6 +129,7 @@ def test_a_finished_search_is_told_again_without_ray_and_extended_without_rerunn
     out = tmp_path / "out"
     said = resume(out)
     assert "Starting Ray" not in said
+    assert "Nothing is left of its budget; more is given by --trials" in said
     assert "Best      trial" in said
     before = table(out)
     said = resume(out, "--trials", 7)
