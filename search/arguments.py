@@ -131,8 +131,8 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float]:
 def begin(arguments: argparse.Namespace) -> "Search | None":
     """A new search, in a folder of its own; None if only its plan was asked for."""
     space, base = read_search(arguments)
-    from search.opening import begin_search  # noqa: PLC0415  (see above)
-    from search.warm import read_past_searches  # noqa: PLC0415  (see above)
+    from search.opening import begin_search
+    from search.warm import read_past_searches
 
     out, url = _where(arguments.out or time.strftime(f"runs/{space.path.stem}-%Y%m%d-%H%M%S"))
     if out.exists():
@@ -153,8 +153,8 @@ def _where(out: str) -> tuple[Path, str | None]:
 
     Raises: SettingsError if nothing can be written there, or there is a search already.
     """
-    from search.journal import JOURNAL  # noqa: PLC0415  (see above)
-    from search.storage import Storage, is_url, url_name  # noqa: PLC0415  (see above)
+    from search.journal import JOURNAL
+    from search.storage import Storage, is_url, url_name
 
     if not is_url(out):
         if ":/" in out:  # what a path makes of a URL
@@ -181,8 +181,8 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
                 f"{option}: must not come with --resume, as the search goes on with what it began "
                 f"with; leave it out, or begin another search"
             )
-    from search.opening import fetch_search, open_search, with_space  # noqa: PLC0415  (see above)
-    from search.storage import is_url  # noqa: PLC0415  (see above)
+    from search.opening import fetch_search, open_search, with_space
+    from search.storage import is_url
 
     url = arguments.resume if is_url(arguments.resume) else None
     folder = Path(arguments.resume) if url is None else fetch_search(url)
@@ -200,9 +200,9 @@ def _planned(space: Space, base: Settings, address: str | None) -> Space:
 
     Returns the space with the share of a GPU that fits.
     """
-    import torch  # noqa: PLC0415  (see above)
+    import torch
 
-    from search.plan import check_machine, describe_plan  # noqa: PLC0415  (see above)
+    from search.plan import check_machine, describe_plan
 
     trainable, where = space.trainable, str(space.path)
     print(trainable.describe(base))
@@ -216,7 +216,7 @@ def _planned(space: Space, base: Settings, address: str | None) -> Space:
     if address is None:
         check_machine(space, base)
     else:
-        from search.cluster import check_address  # noqa: PLC0415  (see above)
+        from search.cluster import check_address
 
         check_address(address)
     return space

@@ -49,9 +49,9 @@ def run(search: "Search", address: str | None, way: Way) -> int:
 
     Raises: KptrainError.
     """
-    from search.opening import journal_of  # noqa: PLC0415  (see above)
-    from search.rebuild import search_state, searcher_of  # noqa: PLC0415  (see above)
-    from search.record import Record  # noqa: PLC0415  (see above)
+    from search.opening import journal_of
+    from search.rebuild import search_state, searcher_of
+    from search.record import Record
 
     space, base = search.space, search.base
     with way.by_the_way():
@@ -87,13 +87,13 @@ def _run_all(
 ) -> tuple[bool, "Confirmation | None"]:
     """Run what is left of the search, then of its confirmation; whether the search is at its end,
     and the confirmation if there is one."""
-    from search.cluster import RayOnDemand  # noqa: PLC0415  (see above)
-    from search.confirm import Confirmation, fresh_seeds  # noqa: PLC0415  (see above)
-    from search.driver import run_trials  # noqa: PLC0415  (see above)
-    from search.rebuild import Listed, confirmation_state  # noqa: PLC0415  (see above)
-    from search.refresh import Refresh  # noqa: PLC0415  (see above)
-    from search.study import StudyMirror  # noqa: PLC0415  (see above)
-    from search.terminal import ProgressLog  # noqa: PLC0415  (see above)
+    from search.cluster import RayOnDemand
+    from search.confirm import Confirmation, fresh_seeds
+    from search.driver import run_trials
+    from search.rebuild import Listed, confirmation_state
+    from search.refresh import Refresh
+    from search.study import StudyMirror
+    from search.terminal import ProgressLog
 
     space, base = search.space, search.base
     url = "" if search.storage is None else f", and at {search.storage.url}"
@@ -130,7 +130,7 @@ def _run_all(
 
 def _draw_report(search: "Search") -> None:
     """A report that cannot be drawn costs no result."""
-    from search.report import write_report  # noqa: PLC0415  (see above)
+    from search.report import write_report
 
     try:
         write_report(search.folder, search.space.trainable)
@@ -145,9 +145,9 @@ def _conclude(
     is_whole: bool,
 ) -> int:
     """Promote the best and say what the search came to; returns the exit code."""
-    from search.closing import describe_result  # noqa: PLC0415  (see above)
-    from search.importance import importance, save_importance  # noqa: PLC0415  (see above)
-    from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
+    from search.closing import describe_result
+    from search.importance import importance, save_importance
+    from search.promote import as_saved, promote
 
     out, space = _as_given(search.folder), search.space
     winner = record.leader()
@@ -178,12 +178,12 @@ def _promote_confirmed(
     confirmation: "Confirmation", search: "Search", mattered: "Importance", out: Path
 ) -> bool:
     """Promote the best by its mean and say so; False if the confirmation came to nothing."""
-    from search.confirm_report import (  # noqa: PLC0415  (see above)
+    from search.confirm_report import (
         describe_confirmation,
         provenance_of,
         save_confirmation,
     )
-    from search.promote import as_saved, promote  # noqa: PLC0415  (see above)
+    from search.promote import as_saved, promote
 
     confirmation.sweep()
     winner = confirmation.leader()

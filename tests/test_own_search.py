@@ -277,5 +277,5 @@ def test_every_name_of_the_package_is_there() -> None:
     search = importlib.import_module("search")
     assert all(getattr(search, name) is not None for name in search.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        search.nothing  # noqa: B018
+        search.nothing  # noqa: B018  (to be asked for is its use)
     assert issubclass(SettingsError, KptrainError)
