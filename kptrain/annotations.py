@@ -53,7 +53,7 @@ def box_fault(annotation: dict[str, Any], size: tuple[int, int]) -> str | None:
 def person_fault(annotation: dict[str, Any], size: tuple[int, int]) -> str | None:
     """Why nothing can be learnt of a person whose box is sound, if so."""
     keypoints = annotation.get("keypoints") or NO_KEYPOINTS
-    if not are_numbers(keypoints, 3 * NUM_JOINTS) or not set(keypoints[2::3]) <= {0, 1, 2}:
+    if not are_keypoints(keypoints):
         return "annotations with malformed keypoints"
     if not is_labelled(keypoints):
         return None
@@ -65,6 +65,11 @@ def person_fault(annotation: dict[str, Any], size: tuple[int, int]) -> str | Non
     if not are_numbers([annotation.get("area")], 1) or annotation["area"] <= 0:
         return "persons without an area"
     return None
+
+
+def are_keypoints(values: Any) -> bool:
+    """Whether it is 17 x, y, v."""
+    return are_numbers(values, 3 * NUM_JOINTS) and set(values[2::3]) <= {0, 1, 2}
 
 
 def is_labelled(keypoints: Any) -> bool:

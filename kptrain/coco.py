@@ -6,6 +6,7 @@ is the index of a pixel, a box is x, y, width, height of edges.
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from kptrain.annotations import (
     NO_KEYPOINTS,
     PERSON,
     annotation_fault,
+    are_keypoints,
+    are_numbers,
     box_fault,
     image_fault,
     is_id,
@@ -43,11 +46,16 @@ class Person:
 @dataclass(frozen=True)
 class Ignored:
     """A crowd, or a person without labelled keypoints or with unsound ones: nothing is learnt
-    where it stands."""
+    where it stands, and a detection there is not counted."""
 
     segmentation: Any
     """COCO's polygons or RLE; empty where there is none that can be drawn."""
     box_xywh: tuple[float, float, float, float]
+    area: float
+    """The annotation's; the box's where it has none."""
+    is_crowd: bool
+    keypoints: np.ndarray
+    """(17, 3) float64, as a person's; all 0 where there are none or they are unsound."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,9 @@ class CocoImage:
     size: tuple[int, int]
     """(height, width) in pixels, as annotated."""
     persons: tuple[Person, ...]
+    """In the order of the file, as COCO's evaluation breaks ties by it."""
     ignored: tuple[Ignored, ...]
+    """Likewise."""
 
 
 @dataclass(frozen=True)
@@ -182,13 +192,28 @@ def _sort_annotations(
         if not is_outline(outline, size):
             left_out.add("malformed outlines (box masked)", which, file)
             outline = []
-        ignored.setdefault(record["id"], []).append(Ignored(outline, _box(annotation)))
+        ignored.setdefault(record["id"], []).append(_ignored(annotation, outline))
     return persons, ignored
 
 
 def _person(annotation: dict[str, Any]) -> Person:
-    keypoints = np.array(annotation["keypoints"], dtype=np.float64).reshape(NUM_JOINTS, 3)
+    keypoints = _keypoints(annotation["keypoints"])
     return Person(annotation["id"], keypoints, _box(annotation), float(annotation["area"]))
+
+
+def _ignored(annotation: dict[str, Any], outline: Any) -> Ignored:
+    box, area, keypoints = _box(annotation), annotation.get("area"), annotation.get("keypoints")
+    return Ignored(
+        segmentation=outline,
+        box_xywh=box,
+        area=float(area) if are_numbers([area], 1) else box[2] * box[3],
+        is_crowd=bool(annotation.get("iscrowd")),
+        keypoints=_keypoints(keypoints if are_keypoints(keypoints) else NO_KEYPOINTS),
+    )
+
+
+def _keypoints(values: Sequence[float]) -> np.ndarray:
+    return np.array(values, dtype=np.float64).reshape(NUM_JOINTS, 3)
 
 
 def _box(annotation: dict[str, Any]) -> tuple[float, float, float, float]:
@@ -210,7 +235,7 @@ def _image(
         id=record["id"],
         path=folder / record["file_name"],
         size=_size(record),
-        persons=tuple(sorted(persons[record["id"]], key=lambda person: person.id)),
+        persons=tuple(persons[record["id"]]),
         ignored=tuple(ignored.get(record["id"], ())),
     )
 
