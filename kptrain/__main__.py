@@ -15,6 +15,7 @@ from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError
+from kptrain.keypoints import GIVEN_BOXES
 from kptrain.loggers import log_reports
 from kptrain.model import weights_file
 from kptrain.pack import open_pack
@@ -49,8 +50,8 @@ With one of these names a CONFIG is written ./NAME.
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain",
-        description="Train a COCO keypoint model and report val_loss, val_oks and val_ap each\n"
-        "epoch. Without a CONFIG the original recipe's settings are used.",
+        description="Train a COCO keypoint model and report val_loss, val_oks and COCO's AP\n"
+        "(ground-truth boxes) each epoch. Without a CONFIG: the original recipe's settings.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -165,8 +166,8 @@ def line(report: EpochReport, config: TrainConfig) -> str:
     return (
         f"Epoch {report.epoch}/{config.train.epochs}"
         f"  train_loss {report.train_loss:.6f}  val_loss {report.val_loss:.6f}"
-        f"  val_oks {report.val_oks:.4f}  val_ap {report.val_ap:.4f}  lr {report.lr:.3g}"
-        f"  {report.seconds:.1f} s  {report.images_per_second:.0f} images/s"
+        f"  val_oks {report.val_oks:.4f}  val_ap {report.val_ap:.4f} ({GIVEN_BOXES})"
+        f"  lr {report.lr:.3g}  {report.seconds:.1f} s  {report.images_per_second:.0f} images/s"
     )
 
 

@@ -6,7 +6,6 @@ is the index of a pixel, a box is x, y, width, height of edges.
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,8 @@ class Person:
     """(17, 3) float64: x, y, v; v is 0 not labelled, 1 labelled but hidden, 2 visible."""
     box_xywh: tuple[float, float, float, float]
     area: float
+    place: int
+    """Of its annotation in the file."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Ignored:
     is_crowd: bool
     keypoints: np.ndarray
     """(17, 3) float64, as a person's; all 0 where there are none or they are unsound."""
+    place: int
+    """Of its annotation in the file."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class CocoImage:
     size: tuple[int, int]
     """(height, width) in pixels, as annotated."""
     persons: tuple[Person, ...]
-    """In the order of the file, as COCO's evaluation breaks ties by it."""
+    """In the order of the file, by which COCO's evaluation breaks ties."""
     ignored: tuple[Ignored, ...]
     """Likewise."""
 
@@ -167,7 +170,7 @@ def _sort_annotations(
 ) -> tuple[dict[int, list[Person]], dict[int, list[Ignored]]]:
     persons: dict[int, list[Person]] = {}
     ignored: dict[int, list[Ignored]] = {}
-    for number, annotation in annotations.items():
+    for place, (number, annotation) in enumerate(annotations.items()):
         which = f"annotation {number}"
         image_id = annotation.get("image_id")
         record = records.get(image_id) if is_id(image_id) else None
@@ -186,33 +189,36 @@ def _sort_annotations(
         elif not is_labelled(annotation.get("keypoints") or NO_KEYPOINTS):
             left_out.count("persons without a labelled keypoint (masked)")
         else:
-            persons.setdefault(record["id"], []).append(_person(annotation))
+            persons.setdefault(record["id"], []).append(_person(annotation, place))
             continue
         outline = annotation.get("segmentation") or []
         if not is_outline(outline, size):
             left_out.add("malformed outlines (box masked)", which, file)
             outline = []
-        ignored.setdefault(record["id"], []).append(_ignored(annotation, outline))
+        ignored.setdefault(record["id"], []).append(_ignored(annotation, outline, place))
     return persons, ignored
 
 
-def _person(annotation: dict[str, Any]) -> Person:
+def _person(annotation: dict[str, Any], place: int) -> Person:
     keypoints = _keypoints(annotation["keypoints"])
-    return Person(annotation["id"], keypoints, _box(annotation), float(annotation["area"]))
+    return Person(annotation["id"], keypoints, _box(annotation), float(annotation["area"]), place)
 
 
-def _ignored(annotation: dict[str, Any], outline: Any) -> Ignored:
-    box, area, keypoints = _box(annotation), annotation.get("area"), annotation.get("keypoints")
+def _ignored(annotation: dict[str, Any], outline: Any, place: int) -> Ignored:
+    box: tuple[float, float, float, float] = _box(annotation)
+    area: Any = annotation.get("area")
+    keypoints: Any = annotation.get("keypoints")
     return Ignored(
         segmentation=outline,
         box_xywh=box,
         area=float(area) if are_numbers([area], 1) else box[2] * box[3],
         is_crowd=bool(annotation.get("iscrowd")),
         keypoints=_keypoints(keypoints if are_keypoints(keypoints) else NO_KEYPOINTS),
+        place=place,
     )
 
 
-def _keypoints(values: Sequence[float]) -> np.ndarray:
+def _keypoints(values: Any) -> np.ndarray:
     return np.array(values, dtype=np.float64).reshape(NUM_JOINTS, 3)
 
 

@@ -13,7 +13,20 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.strict_yaml import dump_yaml
 
-Metric = Literal["val_loss", "val_oks", "val_ap"]
+Metric = Literal[
+    "val_loss",
+    "val_ap",
+    "val_ap50",
+    "val_ap75",
+    "val_ap_m",
+    "val_ap_l",
+    "val_ar",
+    "val_ar50",
+    "val_ar75",
+    "val_ar_m",
+    "val_ar_l",
+    "val_oks",
+]
 Precision = Literal["auto", "float32", "bfloat16"]
 Changes = Literal["nothing", "loss", "data", "place"]
 """What a setting changes about what is reported: `loss` what a loss value means, `data` on what

@@ -7,7 +7,9 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-METRICS = ("epoch", "train_loss", "val_loss", "val_oks", "val_ap", "lr")
+from kptrain.keypoints import COCO_NUMBERS
+
+METRICS = ("epoch", "train_loss", "val_loss", "val_oks", *COCO_NUMBERS, "lr")
 TIMING = ("epoch", "seconds", "images_per_second", "peak_memory_bytes")
 
 
@@ -24,7 +26,25 @@ class EpochReport:
     val_oks: float
     """Mean object keypoint similarity of the labelled persons, 0 to 1."""
     val_ap: float
-    """COCO's AP at OKS .50:.95 with ground-truth boxes, 0 to 1."""
+    """COCO's AP (ground-truth boxes): average precision at OKS .50 to .95, their mean; 0 to 1."""
+    val_ap50: float
+    """At an OKS of .50."""
+    val_ap75: float
+    """At an OKS of .75."""
+    val_ap_m: float
+    """Of medium persons, 32² to 96² square pixels; -1 if there are none, as COCO has it."""
+    val_ap_l: float
+    """Of large persons, from 96² square pixels on; -1 likewise."""
+    val_ar: float
+    """COCO's AR (ground-truth boxes): average recall at OKS .50 to .95, their mean; 0 to 1."""
+    val_ar50: float
+    """At an OKS of .50."""
+    val_ar75: float
+    """At an OKS of .75."""
+    val_ar_m: float
+    """Of medium persons; -1 if there are none."""
+    val_ar_l: float
+    """Of large persons; -1 if there are none."""
     lr: float
     """Learning rate during the epoch."""
     seconds: float

@@ -21,16 +21,14 @@ from kptrain.config import TrainConfig
 from kptrain.device import find_device
 from kptrain.evaluate import find_peaks, in_original
 from kptrain.inference import heatmaps_of, load_model
+from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
 from kptrain.layout import SplitName, locate
 from kptrain.model import KeypointNet
 from kptrain.pack import data_folder, open_pack
 from kptrain.pack_files import Pack
 from kptrain.resolve import change, find_root
 
-NAMES = (
-    *("AP", "AP .50", "AP .75", "AP medium", "AP large"),
-    *("AR", "AR .50", "AR .75", "AR medium", "AR large"),
-)
+NAMES = tuple(COCO_NUMBERS.values())
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -66,6 +64,7 @@ def evaluate(arguments: list[str]) -> None:
     out = parsed.out or parsed.checkpoint.with_name("results.json")
     out.write_text(json.dumps(results))
     annotation_file, _ = locate(data_folder(config.data), name)
+    print(f"COCO's average precision and recall ({GIVEN_BOXES}):")
     for label, value in zip(NAMES, ten_numbers(annotation_file, results, pack), strict=True):
         print(f"{label:<10} {value:.4f}")
     print(f"Results in {out}")

@@ -1,8 +1,11 @@
-"""The 17 keypoints of COCO: names, mirror pairs, skeleton, and the falloff of OKS.
+"""The 17 keypoints of COCO: names, mirror pairs, skeleton, the falloff of OKS, and the ten numbers.
 
 Source: COCO keypoint task, https://cocodataset.org/#keypoints-2017 (names, skeleton) and
-https://cocodataset.org/#keypoints-eval (falloff: `k = 2 * sigma`).
+https://cocodataset.org/#keypoints-eval (falloff: `k = 2 * sigma`; the ten numbers).
 """
+
+from collections.abc import Mapping
+from types import MappingProxyType
 
 JOINTS: tuple[str, ...] = (
     "nose",
@@ -76,3 +79,24 @@ OKS_SIGMAS: tuple[float, ...] = (
     0.089,
 )
 """Per-joint standard deviation of human annotators, relative to the square root of the area."""
+
+COCO_NUMBERS: Mapping[str, str] = MappingProxyType(
+    {
+        "val_ap": "AP",
+        "val_ap50": "AP .50",
+        "val_ap75": "AP .75",
+        "val_ap_m": "AP medium",
+        "val_ap_l": "AP large",
+        "val_ar": "AR",
+        "val_ar50": "AR .50",
+        "val_ar75": "AR .75",
+        "val_ar_m": "AR medium",
+        "val_ar_l": "AR large",
+    }
+)
+"""By their names in a report and in COCO's order, what COCO calls them: average precision over OKS
+from .50 to .95, at .50, at .75, of medium and of large persons; average recall likewise."""
+
+GIVEN_BOXES = "ground-truth boxes"
+"""What stands beside the ten numbers wherever they are shown: persons are looked for where they are
+annotated, so the numbers are of the keypoints, not of finding persons."""

@@ -1,8 +1,9 @@
 """The files of a pack: images decoded once, memory-mapped and shared by all trainings of a machine.
 
-Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), K joints,
-H x W input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
-`Table`, and `about.json`, its header: what was found, and the size and the checksums of the rest.
+Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds and
+persons without one in the samples' images, K joints, H x W input pixels. A pack is a folder of
+`images.npy`, `ignore.npy`, `table.npz` with the arrays of `Table`, and `about.json`, its header:
+what was found, and the size and the checksums of the rest.
 """
 
 import os
@@ -46,6 +47,20 @@ class Table:
     """(M,) int64: the annotation's id."""
     image_id: np.ndarray
     """(M,) int64."""
+    place: np.ndarray
+    """(M,) int64: of the annotation in its file."""
+    ignored_keypoints: np.ndarray
+    """(N, K, 3) float64, as `keypoints`; all 0 where there are none."""
+    ignored_box: np.ndarray
+    """(N, 4) float64: x, y, width, height in the original image."""
+    ignored_area: np.ndarray
+    """(N,) float64, as `area`."""
+    ignored_is_crowd: np.ndarray
+    """(N,) bool."""
+    ignored_image_id: np.ndarray
+    """(N,) int64, as `image_id`."""
+    ignored_place: np.ndarray
+    """(N,) int64, as `place`."""
 
 
 @dataclass(frozen=True)

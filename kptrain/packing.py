@@ -24,6 +24,7 @@ from kptrain.config import DataSettings
 from kptrain.decode import UnreadableImageError, decode_image
 from kptrain.disk import flush, reserve_images
 from kptrain.errors import DataError
+from kptrain.keypoints import NUM_JOINTS
 from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
 from kptrain.pack_files import IMAGES, Table, write_pack
@@ -221,4 +222,21 @@ def _table(samples: list[Sample], rows: list[int], settings: DataSettings) -> Ta
         area=np.array([p.area for _, p in pairs]),
         person_id=np.array([p.id for _, p in pairs]),
         image_id=np.array([s.image.id for s, _ in pairs]),
+        place=np.array([p.place for _, p in pairs]),
+        **_ignored(samples),
     )
+
+
+def _ignored(samples: list[Sample]) -> dict[str, np.ndarray]:
+    """The columns of `Table` of what is ignored: once an image, however many samples it has."""
+    images = {sample.image.id: sample.image for sample in samples}.values()
+    pairs = [(image.id, one) for image in images for one in image.ignored]
+    keypoints = np.array([one.keypoints for _, one in pairs], dtype=np.float64)
+    return {
+        "ignored_keypoints": keypoints.reshape(-1, NUM_JOINTS, 3),
+        "ignored_box": np.array([one.box_xywh for _, one in pairs], np.float64).reshape(-1, 4),
+        "ignored_area": np.array([one.area for _, one in pairs], np.float64),
+        "ignored_is_crowd": np.array([one.is_crowd for _, one in pairs], bool),
+        "ignored_image_id": np.array([image_id for image_id, _ in pairs], np.int64),
+        "ignored_place": np.array([one.place for _, one in pairs], np.int64),
+    }

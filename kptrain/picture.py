@@ -9,7 +9,8 @@ from kptrain.batches import batches
 from kptrain.checkpoint import load_weights
 from kptrain.config import TrainConfig
 from kptrain.draw import Example, draw_examples
-from kptrain.evaluate import detect, persons_of, similarity
+from kptrain.evaluate import detect, persons_of
+from kptrain.metrics import similarity
 from kptrain.model import KeypointNet
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack

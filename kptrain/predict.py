@@ -120,7 +120,7 @@ def _everywhere(size: tuple[int, int]) -> np.ndarray:
 
 
 def _somebody(box: Box) -> Person:
-    return Person(0, np.zeros((NUM_JOINTS, 3)), box, box[2] * box[3])
+    return Person(0, np.zeros((NUM_JOINTS, 3)), box, box[2] * box[3], 0)
 
 
 def _told(person: np.ndarray) -> dict[str, Any]:

@@ -28,7 +28,8 @@ from kptrain.config import TrainConfig, best_is_max, save_config
 from kptrain.curve import EpochReport
 from kptrain.device import explained, find_device, peak_memory
 from kptrain.errors import TrainingError
-from kptrain.evaluate import average_precision, find_peaks, in_original, oks
+from kptrain.evaluate import find_peaks, in_original
+from kptrain.metrics import check_metric, coco_numbers, oks
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
 from kptrain.run_folder import CONFIG, only_user_of, saved_state
@@ -91,6 +92,7 @@ def _fit(
         training = start_training(config, device, afresh=state is None)
     train_pack = open_pack(config.data, "train", progress)
     val_pack = open_pack(config.data, "val", progress)
+    check_metric(config.checkpoint.metric, val_pack.table)
     data = f"{train_pack.fingerprint} {val_pack.fingerprint}"
     if state is not None:
         restore(training, state, config, data, run_dir)
@@ -123,14 +125,13 @@ def _run_epoch(
     lr = training.optimizer.param_groups[0]["lr"]
     train_loss = _train(training, config, train_pack, device, epoch, progress)
     train_seconds = time.perf_counter() - started
-    val_loss, val_oks, val_ap = validate(training.model, config, val_pack, device)
-    if not math.isfinite(val_loss):
+    values = validate(training.model, config, val_pack, device)
+    if not math.isfinite(values["val_loss"]):
         raise TrainingError(
-            f"epoch {epoch}, validation: the loss must be finite, but is {val_loss}; a smaller "
-            f"optim.lr ({config.optim.lr:g}) may help"
+            f"epoch {epoch}, validation: the loss must be finite, but is {values['val_loss']}; a "
+            f"smaller optim.lr ({config.optim.lr:g}) may help"
         )
     training.schedule.step()
-    values = {"val_loss": val_loss, "val_oks": val_oks, "val_ap": val_ap}
     return EpochReport(
         epoch=epoch,
         train_loss=train_loss,
@@ -183,8 +184,8 @@ def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int)
 @torch.inference_mode()
 def validate(
     model: nn.Module, config: TrainConfig, pack: Pack, device: torch.device
-) -> tuple[float, float, float]:
-    """The mean loss of the samples, the mean OKS of the persons, and COCO's AP."""
+) -> dict[str, float]:
+    """The mean loss of the samples, the mean OKS of the persons, and COCO's ten numbers."""
     model.eval()
     sums, peaks = [], []
     for batch in batches(pack, np.arange(len(pack)), config.train.batch_size, device):
@@ -194,7 +195,8 @@ def validate(
     # Only from here on a GPU is waited for.
     found = in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
     val_loss = float(torch.stack(sums).sum()) / len(pack)
-    return val_loss, float(oks(found, pack.table).mean()), average_precision(found, pack.table)
+    val_oks = float(oks(found, pack.table).mean())
+    return {"val_loss": val_loss, "val_oks": val_oks} | coco_numbers(found, pack.table)
 
 
 def _is_best(value: float, curve: list[EpochReport], config: TrainConfig) -> bool:

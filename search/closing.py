@@ -16,7 +16,7 @@ def describe_result(winner: TrialRecord, record: Record, mattered: Importance, o
     value = winner.best()
     lines = [
         "",
-        f"Best      trial {winner.number} ({winner.state}), {record.metric} {value:.6f}, "
+        f"Best      trial {winner.number} ({winner.state}), {record.metric.label} {value:.6f}, "
         f"{axis_values(winner.settings)}",
         f"Defaults  {against_defaults(winner, record)}",
         describe_importance(mattered),
@@ -30,7 +30,7 @@ def headline(record: Record) -> str:
     leader = record.leader()
     if leader is None:
         return "no trial has finished an epoch"
-    return f"trial {leader.number}, {record.metric} {leader.best():.6f}"
+    return f"trial {leader.number}, {record.metric.label} {leader.best():.6f}"
 
 
 def where_saved(trainable: Trainable[Any], out: Path) -> str:
@@ -61,8 +61,8 @@ def against_defaults(winner: TrialRecord, record: Record) -> str:
     by = f"{abs(best - value) / abs(value):.1%}" if value else f"{abs(best - value):.6f}"
     then = "" if epochs >= len(winner.curve) else " by then"
     return (
-        f"{record.metric} {value:.6f} (trial 0, {defaults.state} after epoch {epochs}); the best "
-        f"had {best:.6f}{then}, {by} {'better' if is_better else 'worse'}"
+        f"{record.metric.label} {value:.6f} (trial 0, {defaults.state} after epoch {epochs}); "
+        f"the best had {best:.6f}{then}, {by} {'better' if is_better else 'worse'}"
     )
 
 

@@ -26,7 +26,7 @@ def describe_confirmation(confirmation: Confirmation, mattered: Importance, out:
     lines = [
         "",
         f"Confirm   each trained in full with {len(confirmation.seeds)} fresh seeds; the best mean "
-        f"{confirmation.metric} first:",
+        f"{confirmation.metric.label} first:",
         *(f"          {describe_standing(standing, defaults)}" for standing in standings),
         f"Best      {_winner(standings[0])}",
         describe_importance(mattered),
@@ -76,7 +76,7 @@ def _winner(first: Standing) -> str:
     assert saved is not None
     return (
         f"{won}, {axis_values(first.trial.settings)}; saved is its training with seed "
-        f"{saved.seed}, {first.metric} {saved.best():.6f}"
+        f"{saved.seed}, {first.metric.label} {saved.best():.6f}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.errors import SettingsError
+from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
 from kptrain.layout import SplitName
 from kptrain.resolve import banner, change, resolve
 from search.trainable import Axes, Metric, Report, Trainable
@@ -27,8 +28,8 @@ class Keypoints(Trainable[TrainConfig]):
             TrainConfig,
             (
                 Metric("val_loss", is_loss=True),
+                *(Metric(name, is_max=True, note=GIVEN_BOXES) for name in COCO_NUMBERS),
                 Metric("val_oks", is_max=True),
-                Metric("val_ap", is_max=True),
             ),
             epochs="train.epochs",
             seed="train.seed",
@@ -82,12 +83,14 @@ class Keypoints(Trainable[TrainConfig]):
 
     def prepare(self, config: TrainConfig) -> dict[str, str]:
         """Build the packs of both splits, or check them."""
+        from kptrain.metrics import check_metric
         from kptrain.pack import open_pack
 
         data, progress = config.data, sys.stdout.isatty()
         packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
         for pack in packs.values():
             print(pack.summary)
+        check_metric(config.checkpoint.metric, packs["val"].table)
         return {name: pack.fingerprint for name, pack in packs.items()}
 
     def fingerprints(self, config: TrainConfig) -> dict[str, str]:

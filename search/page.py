@@ -87,7 +87,9 @@ def _sections(history: History) -> Iterator[tuple[str, str, str]]:
     """Key, title and content of each; one that has nothing to show says why."""
     record, axes = history.record, history.search.space.axes
     epoch = common_epoch(record)
-    at_epoch = f"By their best {record.metric} until epoch {epoch}, the last that all reached."
+    at_epoch = (
+        f"By their best {record.metric.label} until epoch {epoch}, the last that all reached."
+    )
     at_epoch = at_epoch if epoch else ""
     if far := setting_plots.far_trials(history, epoch):
         at_epoch += f" Left out, as far worse than the others: {', '.join(far)}."
@@ -136,7 +138,7 @@ def _state(history: History) -> str:
     where = "at its end" if not history.state.has_work() else history.state.interrupted or stands
     return (
         f"Begun {history.search.started}; {trials} ended, {record.num_epochs()} epochs in {now} of "
-        f"work; {where}. Judged by {record.metric}."
+        f"work; {where}. Judged by {record.metric.label}."
     )
 
 
@@ -144,10 +146,10 @@ def won(history: History) -> str:
     """The best trial and its value: by the confirmation where there is one, as in `best/`."""
     first = _confirmed_best(history)
     if first is None and history.state.has_work() and (now := history.record.front_runner()):
-        return f"trial {now.number} so far, {history.record.metric} {now.best():.6f}"
+        return f"trial {now.number} so far, {history.record.metric.label} {now.best():.6f}"
     if first is None:
         return headline(history.record)
-    return f"trial {first.trial.number}, mean {history.record.metric} {first.mean():.6f}"
+    return f"trial {first.trial.number}, mean {history.record.metric.label} {first.mean():.6f}"
 
 
 def won_with(history: History) -> str:
@@ -201,7 +203,8 @@ def _confirmed(confirmation: Confirmation) -> str:
     rows = [describe_standing(standing, defaults) for standing in confirmation.standings()]
     items = "".join(f"<li>{escape(row)}</li>" for row in rows)
     return (
-        _text(f"The best mean {confirmation.metric} first. {done}", "quiet") + f"<ol>{items}</ol>"
+        _text(f"The best mean {confirmation.metric.label} first. {done}", "quiet")
+        + f"<ol>{items}</ol>"
     )
 
 
@@ -252,7 +255,7 @@ def _trials(history: History) -> str:
         cells = [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
         rows.append([*cells, history.fates[trial.number]])
     marked = [index for index, trial in enumerate(record.trials) if trial is leader]
-    headings = ["trial", "settings", "epochs", f"best {record.metric}", "end, and why"]
+    headings = ["trial", "settings", "epochs", f"best {record.metric.label}", "end, and why"]
     return _table(headings, rows, marked)
 
 

@@ -98,7 +98,7 @@ def describe_plan(space: Space, base: Settings, num_gpus: int) -> str:
     return (
         f"Space     {space.path}\n{axes}\n"
         f"Trials    {space.trials or 'as many as the budget has room for'}, judged by "
-        f"{space.metric}; the first has the defaults\n"
+        f"{space.metric.label}; the first has the defaults\n"
         f"{_describe_budget(space)}"
         f"ASHA      {asha}\n"
         f"{_describe_confirm(space, epochs)}"

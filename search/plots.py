@@ -85,7 +85,7 @@ def draw_stairs(
         line = axes.axhline(defaults, color=INK, linestyle=":", linewidth=1, label="the defaults")
         named(line, f"the defaults' best: {defaults:.6f}")
     axes.set_xlabel(label)
-    axes.set_ylabel(str(history.record.metric))
+    axes.set_ylabel(history.record.metric.label)
     axes.legend(loc="upper right" if not history.record.metric.is_max else "lower right")
 
 
@@ -123,7 +123,7 @@ def draw_curves(axes: Axes, history: History) -> None:
     _frame(axes, values, record.metric)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
-    axes.set_ylabel(str(record.metric))
+    axes.set_ylabel(record.metric.label)
     _add_legend(axes, trials, first)
 
 

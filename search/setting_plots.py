@@ -36,7 +36,7 @@ def slices(history: History, epoch: int) -> list[Callable[[], Figure | None]]:
     study = study_of(record, axes, epoch, far_trials(history, epoch))
     if len(study.trials) < 2:
         return []
-    return [partial(_slice, study, name, str(record.metric)) for name in study.trials[-1].params]
+    return [partial(_slice, study, name, record.metric.label) for name in study.trials[-1].params]
 
 
 def _slice(study: optuna.Study, name: str, metric: str) -> Figure:
@@ -58,7 +58,7 @@ def parallel(history: History, epoch: int) -> Figure | None:
     study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
     if len(study.trials) < 2 or len(history.search.space.axes) < 2:
         return None
-    axes = optuna_plots.plot_parallel_coordinate(study, target_name=str(history.record.metric))
+    axes = optuna_plots.plot_parallel_coordinate(study, target_name=history.record.metric.label)
     return _adapted(axes.get_figure(), (7.2, 3.4))
 
 

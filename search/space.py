@@ -70,8 +70,9 @@ class Space(Budget):
     base: dict[str, Any]
     """What the file says of all other settings, by dotted path."""
     metric: Metric
-    """By which trials are compared: `val_loss`, unless it is `val_oks` or `val_ap`; of a training
-    of your own, the first of its metrics, unless it is another."""
+    """By which trials are compared: `val_loss`, one of COCO's ten numbers (`val_ap`, `val_ap50`,
+    `val_ap75`, `val_ap_m`, `val_ap_l`, `val_ar` and so on) or `val_oks`; of a training of your own,
+    one of its metrics. None given: the first."""
     keep: PositiveInt = 1
     """Trials whose checkpoints stay on disk, the best ones; of the others, only the curve does."""
     asha: Asha = Asha()

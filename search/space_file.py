@@ -233,7 +233,7 @@ def _check_comparable(space: Space) -> None:
     """Raises: SettingsError if an axis changes what the metric means."""
     infos = space.trainable.infos()
     others = [metric.name for metric in space.trainable.metrics.values() if not metric.is_loss]
-    use = f"metric: {others[-1]}" if others else "a metric that is no loss"
+    use = f"metric: {others[0]}" if others else "a metric that is no loss"
     for name in space.axes:
         if infos[name].changes == "loss" and space.metric.is_loss:
             why = INCOMPARABLE["loss"].format(metric=space.metric, others=use)

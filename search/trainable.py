@@ -33,9 +33,16 @@ class Metric:
     """Whether larger is better."""
     is_loss: bool = False
     """Whether it compares only trials that share the settings which change what a loss means."""
+    note: str | None = None
+    """What its name leaves open, to stand beside it where results are read."""
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def label(self) -> str:
+        """The name with its note."""
+        return self.name if self.note is None else f"{self.name} ({self.note})"
 
 
 class Trainable(ABC, Generic[Tree]):

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from kptrain.checkpoint import load_checkpoint
 from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.curve import METRICS, EpochReport
 from kptrain.embedded import write_embedded
+from kptrain.keypoints import JOINTS
 from kptrain.resolve import change, resolve
 from kptrain.stream import fit
 from search.space import Space, resolve_space
@@ -137,6 +139,13 @@ def run(config: TrainConfig, run_dir: Path, **options: Any) -> list[EpochReport]
         return list(reports)
 
 
+def report_of(epoch: int, **values: Any) -> EpochReport:
+    """An epoch that came to the given values; all others are 0."""
+    others = {field.name: 0.0 for field in fields(EpochReport)}
+    told = {"epoch": epoch, "peak_memory_bytes": 0, "is_best": True}
+    return EpochReport(**(others | told | values))
+
+
 def changed(config: TrainConfig, path: str, value: object) -> TrainConfig:
     return change(config, {path: value}, "test")
 
@@ -227,7 +236,9 @@ class CocoWriter:
         return self.root
 
     def _split(self, split: str) -> dict[str, list[dict[str, object]]]:
-        return self._content.setdefault(split, {"images": [], "annotations": []})
+        person = {"id": 1, "name": "person", "keypoints": list(JOINTS)}
+        empty = {"images": [], "annotations": [], "categories": [person]}
+        return self._content.setdefault(split, empty)
 
 
 @pytest.fixture

@@ -96,7 +96,7 @@ def test_a_training_prints_its_data_its_device_its_counts_and_its_epochs(
     assert lines[3].endswith("18 samples beyond data.limit_train")
     assert re.match(r"val: 4 images with \d+ labelled persons", lines[4])
     losses = r"train_loss 0\.\d{6}  val_loss 0\.\d{6}"
-    numbers = rf"{losses}  val_oks 0\.\d{{4}}  val_ap \d\.\d{{4}}  lr 0.001"
+    numbers = rf"{losses}  val_oks 0\.\d{{4}}  val_ap \d\.\d{{4}} \(ground-truth boxes\)  lr 0.001"
     epochs = [line for line in lines if line.startswith("Epoch")]
     assert len(epochs) == 2
     for number, line in enumerate(epochs, start=1):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from conftest import assert_equal_runs, changed, differences, read_metrics, rows
 from kptrain import stream as fit_module
 from kptrain.batches import Batch, batches, targets
 from kptrain.checkpoint import load_checkpoint, save_checkpoint
-from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.config import BEST, RESUME, Metric, TrainConfig
 from kptrain.curve import METRICS, TIMING, EpochReport
 from kptrain.errors import CheckpointError, TrainingError, WeightsError
 from kptrain.layout import SplitName
@@ -216,9 +216,8 @@ def test_the_best_checkpoint_is_the_first_of_the_best_epochs_by_its_metric(
 ) -> None:
     left = iter(scores)
 
-    def scored(*_: object) -> tuple[float, float, float]:
-        others = {"val_loss": 0.5, "val_oks": 0.5, "val_ap": 0.5} | {metric: next(left)}
-        return others["val_loss"], others["val_oks"], others["val_ap"]
+    def scored(*_: object) -> dict[str, float]:
+        return dict.fromkeys(get_args(Metric), 0.5) | {metric: next(left)}
 
     monkeypatch.setattr(fit_module, "validate", scored)
     reports = run(changed(config, "checkpoint.metric", metric), tmp_path)
@@ -238,7 +237,7 @@ def test_the_best_weights_evaluated_again_give_the_reported_metrics(
     device = torch.device("cpu")
     again = validate(model, config, open_pack(config.data, "val"), device)
     metrics = load_checkpoint(uninterrupted / BEST)["metrics"]
-    assert again == (metrics["val_loss"], metrics["val_oks"], metrics["val_ap"])
+    assert again == {name: metrics[name] for name in get_args(Metric)}
     assert metrics["val_loss"] == min(row["val_loss"] for row in read_metrics_of(uninterrupted))
 
 
@@ -253,7 +252,9 @@ def test_the_validation_loss_is_a_mean_over_samples_whatever_the_batch_size(
     said = {"model.weights": str(uninterrupted / BEST), "train.batch_size": batch_size}
     other = change(config, said, "test")
     model = build_model(other.model, 0)
-    val_loss, _, _ = validate(model, other, open_pack(config.data, "val"), torch.device("cpu"))
+    val_loss = validate(model, other, open_pack(config.data, "val"), torch.device("cpu"))[
+        "val_loss"
+    ]
     metrics = load_checkpoint(uninterrupted / BEST)["metrics"]
     assert val_loss == pytest.approx(metrics["val_loss"], rel=1e-4)
 
@@ -440,8 +441,8 @@ def test_the_best_weights_can_be_kept_in_bfloat16_with_their_statistics_in_float
         assert torch.equal(weights, whole["weights"][name].to(dtype)), name
     assert (tmp_path / BEST).stat().st_size < 0.65 * (uninterrupted / BEST).stat().st_size
     model = build_model(changed(config, "model.weights", str(tmp_path / BEST)).model, 0)
-    val_loss, *_ = validate(model, config, open_pack(config.data, "val"), torch.device("cpu"))
-    assert val_loss == pytest.approx(whole["metrics"]["val_loss"], rel=0.02)
+    values = validate(model, config, open_pack(config.data, "val"), torch.device("cpu"))
+    assert values["val_loss"] == pytest.approx(whole["metrics"]["val_loss"], rel=0.02)
 
 
 def test_bfloat16_gives_the_curve_of_float32_up_to_its_rounding(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import report_of
 
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
@@ -30,7 +31,7 @@ class Stream:
             for epoch in (1, 2, 3):
                 if epoch == self.breaks_at:
                     raise TrainingError(f"epoch {epoch}: the loss must be finite")
-                yield EpochReport(epoch, 0.5, 0.25 / epoch, 0.1, 0.0, 1e-3, 1.0, 2.0, 3, True)
+                yield report_of(epoch, train_loss=0.5, val_loss=0.25 / epoch)
         finally:
             self.is_closed = True
 

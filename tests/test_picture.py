@@ -12,7 +12,8 @@ from kptrain.checkpoint import save_checkpoint
 from kptrain.config import BEST, TrainConfig
 from kptrain.draw import Example
 from kptrain.errors import CheckpointError
-from kptrain.evaluate import detect, oks
+from kptrain.evaluate import detect
+from kptrain.metrics import oks
 from kptrain.model import build_model
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack

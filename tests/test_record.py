@@ -2,12 +2,13 @@
 
 import csv
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from conftest import report_of
 
 from kptrain.checkpoint import save_checkpoint
 from kptrain.config import BEST, RESUME, Metric, TrainConfig
-from kptrain.curve import EpochReport
 from kptrain.errors import CheckpointError
 from kptrain.resolve import change, settings_of
 from search.closing import describe_result
@@ -22,7 +23,7 @@ NOTHING = Importance(KEYPOINTS.metrics["val_loss"], 1, 3, (), "too few")
 
 def epoch(number: int, value: float) -> Report:
     """A report whose every metric is the given value."""
-    return vars(EpochReport(number, value, value, value, value, 0.001, 1.5, 20.0, 1000, True))
+    return vars(report_of(number, train_loss=value, **dict.fromkeys(get_args(Metric), value)))
 
 
 def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> TrialRecord:

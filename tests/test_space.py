@@ -166,7 +166,9 @@ IN_THE_FILE = [
     ("epochs: 8\nstart: [{optim.lr: 2e-3}, {optim.lr: 3e-3}]", "epochs must be at least "
      "asha.grace_epochs (4) for the base and each of the 2 points of start, 12, but got 8; "
      "raise it"),
-    ("metric: loss", "metric must be 'val_loss', 'val_oks' or 'val_ap', but got 'loss'"),
+    ("metric: loss", "metric must be 'val_loss', 'val_ap', 'val_ap50', 'val_ap75', 'val_ap_m', "
+     "'val_ap_l', 'val_ar', 'val_ar50', 'val_ar75', 'val_ar_m', 'val_ar_l' or 'val_oks', "
+     "but got 'loss'"),
     ("seed: -1", "seed must be greater than or equal to 0, but got -1"),
     ("sampler: tpee", "sampler must be 'gp' or 'random', but got 'tpee'"),
     ("asha: 3", "asha: must be a mapping with grace_epochs or reduction, but got 3"),

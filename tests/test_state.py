@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import report_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kptrain.config import TrainConfig
-from kptrain.curve import EpochReport
 from kptrain.errors import KptrainError
 from kptrain.resolve import change
 from search.asha import Asha
@@ -50,7 +50,7 @@ def trained(trial: TrialRecord) -> Report:
     """The next epoch of a trial: its settings decide."""
     epoch, lr = len(trial.curve) + 1, trial.settings["optim.lr"]
     loss = (math.log10(lr) + 2.5) ** 2 + 1 / epoch + 0.01 * math.sin(1000 * lr * epoch)
-    return vars(EpochReport(epoch, loss, loss, 0.0, 0.0, lr, 1.0, 1.0, 1, True))
+    return vars(report_of(epoch, train_loss=loss, val_loss=loss, lr=lr))
 
 
 class Workers:

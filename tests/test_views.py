@@ -19,11 +19,15 @@ FAR = (0.0, 0.0, 1.0, 1.0)
 
 
 def person(box: Box, keypoints: NDArray[np.float64] | None = None) -> Person:
-    return Person(1, np.zeros((17, 3)) if keypoints is None else keypoints, box, 100.0)
+    return Person(1, np.zeros((17, 3)) if keypoints is None else keypoints, box, 100.0, 0)
 
 
-def image(*ignored: Ignored, persons: tuple[Person, ...] = (), size: Any = SIZE) -> CocoImage:
-    return CocoImage(1, Path("1.jpg"), size, persons, ignored)
+def ignored(outline: Any, box: Box) -> Ignored:
+    return Ignored(outline, box, 100.0, True, np.zeros((17, 3)), 0)
+
+
+def image(*regions: Ignored, persons: tuple[Person, ...] = (), size: Any = SIZE) -> CocoImage:
+    return CocoImage(1, Path("1.jpg"), size, persons, regions)
 
 
 def at(x: float, y: float) -> NDArray[np.float64]:
@@ -137,7 +141,7 @@ def test_a_polygon_is_masked_in_the_stretched_image(
     size: tuple[int, int], rows: slice, columns: slice
 ) -> None:
     outline = [[64, 32, 128, 32, 128, 96, 64, 96]]
-    mask = ignore_mask(image(Ignored(outline, FAR)), size)
+    mask = ignore_mask(image(ignored(outline, FAR)), size)
     assert np.array_equal(mask, rectangle(rows, columns, (size[0] // 4, size[1] // 4)))
 
 
@@ -145,7 +149,7 @@ def test_all_polygons_of_an_outline_are_masked() -> None:
     outline = [[0, 0, 32, 0, 32, 32, 0, 32], [128, 64, 160, 64, 160, 96, 128, 96]]
     expected = rectangle(slice(0, 8), slice(0, 8), (32, 64))
     expected |= rectangle(slice(16, 24), slice(32, 40), (32, 64))
-    assert np.array_equal(ignore_mask(image(Ignored(outline, FAR)), SIZE), expected)
+    assert np.array_equal(ignore_mask(image(ignored(outline, FAR)), SIZE), expected)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -155,12 +159,12 @@ def test_a_crowds_run_lengths_are_masked(compressed: bool) -> None:
     if compressed:
         packed = coco_mask.frPyObjects(outline, *SIZE)
         outline = {"size": list(SIZE), "counts": packed["counts"].decode()}
-    found = ignore_mask(image(Ignored(outline, FAR)), SIZE)
+    found = ignore_mask(image(ignored(outline, FAR)), SIZE)
     assert np.array_equal(found, rectangle(slice(0, 16), slice(48, 64), (32, 64)))
 
 
 def test_without_an_outline_the_box_is_masked_but_for_the_boxes_of_labelled_persons() -> None:
-    crowd = Ignored([], (64.0, 32.0, 64.0, 64.0))
+    crowd = ignored([], (64.0, 32.0, 64.0, 64.0))
     expected = rectangle(slice(8, 24), slice(16, 32), (32, 64))
     assert np.array_equal(ignore_mask(image(crowd), SIZE), expected)
     labelled = person((96.0, 0.0, 64.0, 64.0))
@@ -169,7 +173,7 @@ def test_without_an_outline_the_box_is_masked_but_for_the_boxes_of_labelled_pers
 
 
 def test_a_box_is_masked_to_the_pixel_where_a_heatmap_has_the_images_size() -> None:
-    crowd = Ignored([], (8.0, 4.0, 16.0, 10.0))
+    crowd = ignored([], (8.0, 4.0, 16.0, 10.0))
     labelled = person((20.0, 4.0, 4.0, 5.0))
     mask = ignore_mask(image(crowd, persons=(labelled,), size=(32, 64)), SIZE)
     expected = rectangle(slice(4, 14), slice(8, 24), (32, 64))
@@ -178,8 +182,8 @@ def test_a_box_is_masked_to_the_pixel_where_a_heatmap_has_the_images_size() -> N
 
 
 def test_regions_are_masked_together() -> None:
-    box = Ignored([], (0.0, 0.0, 32.0, 32.0))
-    crowd = Ignored(run_lengths(rectangle(slice(64, 128), slice(0, 128), SIZE)), FAR)
+    box = ignored([], (0.0, 0.0, 32.0, 32.0))
+    crowd = ignored(run_lengths(rectangle(slice(64, 128), slice(0, 128), SIZE)), FAR)
     expected = rectangle(slice(0, 8), slice(0, 8), (32, 64))
     expected |= rectangle(slice(16, 32), slice(0, 32), (32, 64))
     assert np.array_equal(ignore_mask(image(box, crowd), SIZE), expected)
@@ -189,7 +193,7 @@ def test_regions_are_masked_together() -> None:
     "box", [(-90.0, -90.0, 120.0, 120.0), (250.0, 120.0, 40.0, 40.0), (5.0, 5.0, 0.0, 0.0)]
 )
 def test_a_box_that_leaves_the_image_or_is_empty_is_masked_where_it_can_be(box: Box) -> None:
-    mask = ignore_mask(image(Ignored([], box)), SIZE)
+    mask = ignore_mask(image(ignored([], box)), SIZE)
     x, y, width, height = (round(number / 4) for number in box)
     expected = rectangle(slice(max(y, 0), y + height), slice(max(x, 0), x + width), (32, 64))
     assert (mask != expected).sum() <= 8  # what is half covered may round to either side
