@@ -17,6 +17,7 @@ from kptrain.checkpoint import load_checkpoint
 from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.curve import METRICS, EpochReport
 from kptrain.embedded import write_embedded
+from kptrain.keypoints import JOINTS
 from kptrain.resolve import change, resolve
 from kptrain.stream import fit
 from search.space import Space, resolve_space
@@ -227,7 +228,14 @@ class CocoWriter:
         return self.root
 
     def _split(self, split: str) -> dict[str, list[dict[str, object]]]:
-        return self._content.setdefault(split, {"images": [], "annotations": []})
+        return self._content.setdefault(
+            split,
+            {
+                "images": [],
+                "annotations": [],
+                "categories": [{"id": 1, "name": "person", "keypoints": list(JOINTS)}],
+            },
+        )
 
 
 @pytest.fixture
