@@ -1,80 +1,42 @@
-"""What is sound in COCO's annotations, record by record, and why the rest is not.
+"""What is sound in COCO's boxes and outlines.
 
 No field is taken on trust: each may be missing, of another type, NaN, or absurdly large.
 """
 
-import math
 import warnings
-from typing import Any, TypeGuard
+from typing import Any
 
+import numpy as np
 from pycocotools import mask as coco_mask
 
-from kptrain.keypoints import NUM_JOINTS
+from kptrain.values import numbers_of
+
+Box = tuple[float, float, float, float]
 
 PERSON = 1
-"""The category id of a person."""
-
-NO_KEYPOINTS = (0,) * 3 * NUM_JOINTS
-
-MOST_PIXELS = 178_956_970
-"""Of an image: Pillow decodes no larger one."""
+"""The category id of a person in COCO's own files."""
 
 
-def image_fault(record: Any) -> str | None:
-    """Why an image's record cannot be read, if so."""
-    if not isinstance(record, dict) or not isinstance(record.get("file_name"), str):
-        return "images without an id, a file name or a size"
-    size: list[Any] = [record.get("height"), record.get("width")]
-    if not is_id(record.get("id")) or not all(map(_is_length, size)):
-        return "images without an id, a file name or a size"
-    if size[0] * size[1] > MOST_PIXELS:
-        return "images too large to be real"
-    return None
-
-
-def annotation_fault(annotation: Any) -> str | None:
-    """Why an annotation cannot be read at all, if so."""
-    if not isinstance(annotation, dict) or not is_id(annotation.get("id")):
-        return "annotations without an id"
-    return None
-
-
-def box_fault(annotation: dict[str, Any], size: tuple[int, int]) -> str | None:
-    """Why nothing is known of where a person stands in an image of (height, width), if so."""
-    box: Any = annotation.get("bbox")
-    if not are_numbers(box, 4) or not _are_near(box[0::2], box[1::2], size):
-        return "annotations with a malformed box"
+def read_box(values: Any, size: tuple[int, int]) -> Box | None:
+    """x, y, width, height in an image of (height, width) or not far from it; None if it is not."""
+    box = numbers_of(values, 4)
+    if box is None or not _are_near(box[0::2], box[1::2], size):
+        return None
     x, y, width, height = box
     if min(width, height) < 0 or not _are_near([x + width], [y + height], size):
-        return "annotations with a malformed box"
-    return None
-
-
-def person_fault(annotation: dict[str, Any], size: tuple[int, int]) -> str | None:
-    """Why nothing can be learnt of a person whose box is sound, if so."""
-    keypoints = annotation.get("keypoints") or NO_KEYPOINTS
-    if not are_keypoints(keypoints):
-        return "annotations with malformed keypoints"
-    if not is_labelled(keypoints):
         return None
-    joints = zip(keypoints[0::3], keypoints[1::3], keypoints[2::3], strict=True)
-    if any(v and not (0 <= x <= size[1] and 0 <= y <= size[0]) for x, y, v in joints):
-        return "persons with a keypoint outside of their image"
-    if min(annotation["bbox"][2:]) <= 0:
-        return "persons with an empty box"
-    if not are_numbers([annotation.get("area")], 1) or annotation["area"] <= 0:
-        return "persons without an area"
-    return None
+    return x, y, width, height
 
 
-def are_keypoints(values: Any) -> bool:
-    """Whether it is 17 x, y, v."""
-    return are_numbers(values, 3 * NUM_JOINTS) and set(values[2::3]) <= {0, 1, 2}
-
-
-def is_labelled(keypoints: Any) -> bool:
-    """Whether any of the 17 x, y, v has a v above 0."""
-    return any(v > 0 for v in keypoints[2::3])
+def box_of_outline(outline: Any, size: tuple[int, int]) -> Box | None:
+    """The box around COCO's polygons or RLE; None if they cannot be drawn or are empty."""
+    if not outline or not is_outline(outline, size):
+        return None
+    rows, columns = np.nonzero(draw_outline(outline, size))
+    if not len(rows):
+        return None
+    left, top = float(columns.min()), float(rows.min())
+    return left, top, float(columns.max()) + 1 - left, float(rows.max()) + 1 - top
 
 
 def is_outline(outline: Any, size: tuple[int, int]) -> bool:
@@ -89,26 +51,6 @@ def is_outline(outline: Any, size: tuple[int, int]) -> bool:
     return isinstance(runs, list) and all(map(_is_run, runs)) and sum(runs) == size[0] * size[1]
 
 
-def is_id(value: Any) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value < 2**63
-
-
-def are_numbers(values: Any, count: int) -> bool:
-    """Whether it is a list of so many finite numbers."""
-    try:
-        return isinstance(values, list | tuple) and len(values) == count and _all_finite(values)
-    except (TypeError, OverflowError):  # of no numbers, of endless integers
-        return False
-
-
-def _all_finite(values: Any) -> bool:
-    return all(map(math.isfinite, values))
-
-
-def _is_length(value: Any) -> bool:
-    return are_numbers([value], 1) and value >= 1 and value == int(value)
-
-
 def _are_near(xs: Any, ys: Any, size: tuple[int, int]) -> bool:
     """Whether all lie in the image or not far from it: what is cut or drawn must fit into
     memory."""
@@ -119,7 +61,10 @@ def _are_near(xs: Any, ys: Any, size: tuple[int, int]) -> bool:
 def _is_polygon(polygon: Any, size: tuple[int, int]) -> bool:
     if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
         return False
-    return are_numbers(polygon, len(polygon)) and _are_near(polygon[0::2], polygon[1::2], size)
+    if any(isinstance(number, str) for number in polygon):
+        return False
+    numbers = numbers_of(polygon, len(polygon))
+    return numbers is not None and _are_near(numbers[0::2], numbers[1::2], size)
 
 
 def _is_run(count: Any) -> bool:

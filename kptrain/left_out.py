@@ -1,10 +1,12 @@
-"""What is left out of a split: counted by reason, each with the first of what is unsound."""
+"""What is left out of a split and what is repaired in it: counted by reason, each with the first
+of what is unsound."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from kptrain.errors import DataError
+from kptrain.reasons import CONSEQUENCES
 
 
 @dataclass
@@ -13,6 +15,8 @@ class LeftOut:
 
     strict: bool = False
     counts: Counter[str] = field(default_factory=Counter)
+    repairs: Counter[str] = field(default_factory=Counter)
+    """What is not left out, but read as its file does not say it."""
     first: dict[str, str] = field(default_factory=dict)
     """By reason: the first of them. A reason without one is nothing wrong."""
     fault: str | None = None
@@ -20,26 +24,57 @@ class LeftOut:
 
     def count(self, reason: str, number: int = 1) -> None:
         """Leave out what is sound, but nothing to learn from."""
-        self.counts[reason] += number
+        if number:
+            self.counts[reason] += number
 
-    def add(self, reason: str, which: str, file: Path) -> None:
+    def add(self, reason: str, which: str, file: Path, number: int = 1) -> None:
         """Leave out what is unsound: one of the file's, or the file itself.
 
         Raises: DataError where `strict`.
         """
-        self.counts[reason] += 1
+        self.counts[reason] += number
+        self._note(reason, which, file, unsound=True)
+
+    def repair(
+        self, reason: str, which: str, file: Path, number: int = 1, *, unsound: bool = True
+    ) -> None:
+        """Take what a file lacks or has wrong from elsewhere. That is unsound where it is a guess,
+        and not where the file could mean nothing else.
+
+        Raises: DataError where `strict`, if it is unsound.
+        """
+        self.repairs[reason] += number
+        self._note(reason, which, file, unsound)
+
+    def cause(self) -> str | None:
+        """The reason of most of what is left out as unsound; else of most that is left out."""
+        causes = {reason: n for reason, n in self.counts.items() if reason not in CONSEQUENCES}
+        found = {reason: n for reason, n in causes.items() if reason in self.first} or causes
+        return max(found, key=lambda reason: found[reason]) if found else None
+
+    def __str__(self) -> str:
+        return self._listed(self.counts) or "nothing was left out"
+
+    def said(self) -> str:
+        """What is left out and what is repaired, to follow what was found; empty if nothing is."""
+        parts = {"left out": self._listed(self.counts), "repaired": self._listed(self.repairs)}
+        return "".join(f"; {name}: {listed}" for name, listed in parts.items() if listed)
+
+    def _note(self, reason: str, which: str, file: Path, unsound: bool) -> None:
         self.first.setdefault(reason, which)
+        if not unsound:
+            return
         self.fault = self.fault or (
             f"{file}: must have no {reason} where data.strict is true, but has {which}; correct or "
             f"remove it, or leave out data.strict to go on without"
         )
         check_strict(self.strict, self.fault)
 
-    def __str__(self) -> str:
-        told = [self._told(reason, n) for reason, n in sorted(self.counts.items()) if n]
-        return ", ".join(told) or "nothing was left out"
+    def _listed(self, counts: Counter[str]) -> str:
+        return ", ".join(self.told(reason, n) for reason, n in sorted(counts.items()) if n)
 
-    def _told(self, reason: str, number: int) -> str:
+    def told(self, reason: str, number: int) -> str:
+        """One reason with its count and its first."""
         first = f" (first: {self.first[reason]})" if reason in self.first else ""
         return f"{number:,} {reason}{first}"
 

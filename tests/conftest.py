@@ -236,9 +236,14 @@ class CocoWriter:
         return self.root
 
     def _split(self, split: str) -> dict[str, list[dict[str, object]]]:
-        person = {"id": 1, "name": "person", "keypoints": list(JOINTS)}
-        empty = {"images": [], "annotations": [], "categories": [person]}
-        return self._content.setdefault(split, empty)
+        return self._content.setdefault(
+            split,
+            {
+                "images": [],
+                "annotations": [],
+                "categories": [{"id": 1, "name": "person", "keypoints": list(JOINTS)}],
+            },
+        )
 
 
 @pytest.fixture

@@ -55,8 +55,9 @@ def ids(images: tuple[CocoImage, ...]) -> dict[int, list[int]]:
 
 
 def content(image: CocoImage) -> tuple[Any, ...]:
-    persons = [(p.id, p.keypoints.tolist(), p.box_xywh, p.area) for p in image.persons]
-    return image.id, image.path.name, image.path.read_bytes(), image.size, persons, image.ignored
+    people = [vars(one) | {"keypoints": one.keypoints.tolist()} for one in image.persons]
+    people += [vars(one) | {"keypoints": one.keypoints.tolist()} for one in image.ignored]
+    return image.id, image.path.name, image.path.read_bytes(), image.size, people
 
 
 def to_fiftyone(root: Path) -> None:
@@ -91,7 +92,7 @@ def test_an_image_and_a_person_are_as_annotated(writer: CocoWriter) -> None:
     joints = np.array([[3.0 * joint, 5.5, joint % 3] for joint in range(17)])
     keypoints, box = joints.flatten().tolist(), [1.5, 2, 30.25, 20]
     writer.image("train", 7, size=(40, 60))
-    writer.person("train", 7, 71, keypoints=keypoints, bbox=box, area=321.5)
+    writer.person("train", 7, 71, keypoints=keypoints, num_keypoints=11, bbox=box, area=321.5)
     split = read_split(writer.write(), "train")
     (image,) = split.images
     (person,) = image.persons
@@ -102,13 +103,13 @@ def test_an_image_and_a_person_are_as_annotated(writer: CocoWriter) -> None:
     assert (split.name, split.left_out, split.num_persons) == ("train", LeftOut(), 1)
 
 
-def test_images_and_persons_come_by_id_whatever_their_order_in_the_file(writer: CocoWriter) -> None:
+def test_images_come_by_id_and_their_persons_in_the_order_of_the_file(writer: CocoWriter) -> None:
     for image, persons in ((30, (303, 301)), (4, (41,)), (200, (2, 1))):
         writer.image("train", image)
         for person in persons:
             writer.person("train", image, person)
     images = read_split(writer.write(), "train").images
-    assert list(ids(images).items()) == [(4, [41]), (30, [301, 303]), (200, [1, 2])]
+    assert list(ids(images).items()) == [(4, [41]), (30, [303, 301]), (200, [2, 1])]
 
 
 @pytest.mark.parametrize(
@@ -206,28 +207,22 @@ def test_a_file_that_lists_nothing_is_named(writer: CocoWriter) -> None:
 
 JOINTS = [30.0, 30.0, 2.0] * 17
 UNREAD: list[tuple[str, str, list[object]]] = [
-    ("annotations of an image that is not listed", "image_id", [GONE, None, [1], "1", 99, True]),
-    ("annotations without an id", "id", [GONE, None, "twelve", -1, 2**63, 1.5, True]),
-    ("annotations listed twice", "id", [11]),
-    ("annotations with a malformed box", "bbox", [GONE, None, 7, "text", [1, 2, 3]]),
-    ("annotations with a malformed box", "bbox", [[1, 2, 3, "4"], [1, 2, None, 4]]),
+    ("annotations of an image that is not listed", "image_id", [GONE, None, [1], "one", 99, True]),
+    ("annotations without a box", "bbox", [GONE, None, []]),
+    ("annotations with a malformed box", "bbox", [7, "text", [1, 2, 3]]),
+    ("annotations with a malformed box", "bbox", [[1, 2, 3, "four"], [1, 2, None, 4]]),
     ("annotations with a malformed box", "bbox", [[1, NAN, 3, 4], [1, 2, math.inf, 4]]),
     ("annotations with a malformed box", "bbox", [[ENDLESS, 2, 3, 4], [1, 2, -3, 4]]),
     ("annotations with a malformed box", "bbox", [[1, 2, 50_000, 9], [1, 2, 9, 50_000]]),
     ("annotations with a malformed box", "bbox", [[-50_000, 2, 9, 9], [1, -50_000, 9, 9]]),
 ]
 """Of these not even the place is known."""
+OTHER_NUMBER = "annotations with another number of keypoints than 17"
 MASKED: list[tuple[str, str, list[object]]] = [
-    ("annotations with malformed keypoints", "keypoints", [[2] * 50, [2] * 54, [[2, 2, 2]] * 17]),
-    ("annotations with malformed keypoints", "keypoints", [[2] * 50 + [NAN], [math.inf] * 51]),
-    ("annotations with malformed keypoints", "keypoints", [[2] * 50 + ["2"], [ENDLESS] * 51]),
+    (OTHER_NUMBER, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 17]),
     ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7, "a" * 51]),
-    ("annotations with malformed keypoints", "keypoints", [[2, 2, 3] * 17, [2, 2, -1] * 17]),
-    ("persons with a keypoint outside of their image", "keypoints", [[-1, 2, 2, *JOINTS[3:]]]),
-    ("persons with a keypoint outside of their image", "keypoints", [[*JOINTS[3:], 9, 97, 1]]),
-    ("persons with a keypoint outside of their image", "keypoints", [[*JOINTS[3:], 1e30, 9, 1]]),
+    ("annotations with a malformed iscrowd", "iscrowd", ["no", [1], {"a": 1}, NAN]),
     ("persons with an empty box", "bbox", [[20, 20, 0, 30], [20, 20, 30, 0]]),
-    ("persons without an area", "area", [GONE, None, 0, -5.0, NAN, math.inf, "large"]),
 ]
 
 
@@ -243,7 +238,7 @@ def test_an_annotation_that_cannot_be_read_is_left_out_and_counted(
 ) -> None:
     split = read_split(two_persons(writer, **{key: value}), "train")
     assert split.left_out.counts == {reason: 1}
-    assert split.left_out.first[reason] in ("annotation 12", "annotation 11", "annotations[1]")
+    assert split.left_out.first[reason] == "annotation 12"
     assert ids(split.images) == {1: [11]}
     assert split.images[0].ignored == ()
 
@@ -254,7 +249,7 @@ def test_a_person_of_whom_the_place_alone_is_sound_is_masked_and_counted(
 ) -> None:
     split = read_split(two_persons(writer, **{key: value}), "train")
     assert split.left_out.counts == {f"{reason} (masked)": 1}
-    assert str(split.left_out) == f"1 {reason} (masked) (first: annotation 12)"
+    assert split.left_out.first[f"{reason} (masked)"].startswith("annotation 12")
     assert ids(split.images) == {1: [11]}
     assert [region.segmentation for region in split.images[0].ignored] == [[]]
 
@@ -267,7 +262,7 @@ def test_strict_refuses_at_the_first_that_is_unsound(
     with pytest.raises(DataError) as error:
         read_split(root, "train", strict=True)
     assert str(error.value).startswith(f"{root / ANNOTATIONS}: must have no {reason}")
-    assert "has annotation 12; correct or remove it" in str(error.value)
+    assert "has annotation 12" in str(error.value)
 
 
 def test_strict_takes_what_coco_has_crowds_other_categories_and_unlabelled_persons(
@@ -296,7 +291,7 @@ def test_an_annotation_that_is_no_mapping_is_left_out_and_counted(
     root = two_persons(writer)
     edit(root, lambda content: content["annotations"].append(annotation))
     split = read_split(root, "train")
-    assert split.left_out.counts == {"annotations without an id": 1}
+    assert split.left_out.counts == {"annotations that are no mapping": 1}
     assert ids(split.images) == {1: [11, 12]}
 
 
@@ -374,7 +369,7 @@ def test_images_without_a_labelled_keypoint_and_without_a_file_are_counted_apart
     }
 
 
-@pytest.mark.parametrize("name", ["../outside.jpg", "sub/inside.jpg", "{root}/outside.jpg", ".."])
+@pytest.mark.parametrize("name", ["../outside.jpg", "other/inside.jpg", "{root}/outside.jpg", ".."])
 def test_a_file_name_that_leaves_its_folder_counts_as_missing(
     writer: CocoWriter, name: str
 ) -> None:
@@ -406,26 +401,30 @@ def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> No
     assert split.left_out.counts == {"images whose file is missing": 2}
 
 
+NO_RECORD = "images without an id or a file name"
+NO_SIZE = "images without a sound width and height"
+
+
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("reason", "key", "value"),
     [
-        ("id", GONE),
-        ("id", "two"),
-        ("file_name", GONE),
-        ("file_name", None),
-        ("file_name", ["a.jpg"]),
-        ("height", GONE),
-        ("height", 0),
-        ("width", None),
-        ("width", "128"),
-        ("width", NAN),
-        ("width", 128.5),
-        ("id", True),
-        ("id", 2**63),
+        (NO_RECORD, "id", GONE),
+        (NO_RECORD, "id", ""),
+        (NO_RECORD, "id", True),
+        (NO_RECORD, "id", 2**63),
+        (NO_RECORD, "file_name", GONE),
+        (NO_RECORD, "file_name", None),
+        (NO_RECORD, "file_name", ["a.jpg"]),
+        (NO_SIZE, "height", GONE),
+        (NO_SIZE, "height", 0),
+        (NO_SIZE, "width", None),
+        (NO_SIZE, "width", "wide"),
+        (NO_SIZE, "width", NAN),
+        (NO_SIZE, "width", 128.5),
     ],
 )
 def test_an_image_without_id_name_or_size_is_left_out_and_counted(
-    writer: CocoWriter, key: str, value: object
+    writer: CocoWriter, reason: str, key: str, value: object
 ) -> None:
     root = two_persons(writer)
     record = {"id": 2, "file_name": "000000000001.jpg", "height": 96, "width": 128} | {key: value}
@@ -433,7 +432,7 @@ def test_an_image_without_id_name_or_size_is_left_out_and_counted(
     edit(root, lambda content: content["images"].append(sound))
     split = read_split(root, "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out.counts == {"images without an id, a file name or a size": 1}
+    assert split.left_out.counts == {reason: 1}
 
 
 @pytest.mark.parametrize("record", [None, "1.jpg", 12, [12]])
@@ -443,7 +442,7 @@ def test_an_image_that_is_no_mapping_is_left_out_and_counted(
     root = two_persons(writer)
     edit(root, lambda content: content["images"].insert(0, record))
     assert str(read_split(root, "train").left_out) == (
-        "1 images without an id, a file name or a size (first: images[0])"
+        "1 images without an id or a file name (first: images[0])"
     )
 
 
@@ -474,7 +473,7 @@ def test_an_image_that_is_annotated_as_larger_than_any_is_left_out_before_it_is_
     record = {"id": 2, "file_name": "000000000001.jpg", "height": 10**6, "width": 10**6}
     edit(root, lambda content: content["images"].append(record))
     assert str(read_split(root, "train").left_out) == (
-        "1 images too large to be real (first: images[1])"
+        "1 images too large to be real (first: image 2, 000000000001.jpg)"
     )
 
 

@@ -142,6 +142,9 @@ def test_changed_annotations_give_samples_that_can_be_cut_or_one_line(
         return
     finally:
         path.write_text(original)
+    persons = [person for image in split.images for person in image.persons]
+    assert len({person.id for person in persons}) == len(persons)
+    assert all(np.isfinite(person.keypoints).all() and person.area > 0 for person in persons)
     for image in split.images:
         assert image.path.parent == four / "train2017"
         assert ignore_mask(image, (64, 64)).shape == (16, 16)

@@ -1,0 +1,104 @@
+"""Which file below an image folder a `file_name` means, as tools write such names.
+
+They write paths from other folders and machines, backslashes, percent signs and other cases of
+letters. The file is found by as much of the name as agrees with its path below the folder, from
+the end, and never outside of the folder.
+"""
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import unquote
+
+from kptrain.errors import DataError
+
+Found = Literal["as written", "by its end", "several", "missing"]
+
+_SEPARATORS = re.compile(r"[\\/]|\?d=")
+"""Label Studio writes /data/local-files/?d=PATH."""
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """The files below a folder with their paths there, in no order.
+
+    Links to folders are followed, but not to one that holds this one.
+    Raises: DataError if a folder cannot be read.
+    """
+    top = folder.resolve()
+    seen = {top}
+    pending = [(str(folder), "")]
+    while pending:
+        path, prefix = pending.pop()
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    if _is(entry.is_file):
+                        yield prefix + entry.name, entry
+                    elif _is(entry.is_dir) and _is_new(entry, top, seen):
+                        pending.append((entry.path, f"{prefix}{entry.name}/"))
+        except OSError as error:
+            said = error.strerror or error
+            raise DataError(f"{path}: must be readable, but {said}; grant the right") from None
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+def _is_new(entry: "os.DirEntry[str]", top: Path, seen: set[Path]) -> bool:
+    """Whether a folder is to be looked into."""
+    if not entry.is_symlink():
+        return True
+    target = Path(entry.path).resolve()
+    is_new = target not in seen and target not in top.parents
+    seen.add(target)
+    return is_new
+
+
+class FileNames:
+    """The files below a folder, to be found by name."""
+
+    def __init__(self, folder: Path) -> None:
+        self._names = {name for name, _ in files_below(folder)}
+        self._by_end: dict[str, list[tuple[list[str], str]]] | None = None
+
+    def find(self, file_name: str) -> tuple[str | None, Found]:
+        """The path below the folder, and how it was found."""
+        if file_name in self._names:
+            return file_name, "as written"
+        wanted = _parts(file_name)
+        candidates = self._candidates(wanted)
+        if not candidates:
+            return None, "missing"
+        longest = max(shared for shared, _ in candidates)
+        found = [name for shared, name in candidates if shared == longest]
+        if len(found) > 1:
+            return None, "several"
+        is_whole = wanted == _parts(found[0]) and not file_name.startswith(("/", "\\"))
+        return found[0], "as written" if is_whole else "by its end"
+
+    def _candidates(self, wanted: list[str]) -> list[tuple[int, str]]:
+        """Files of which all of the shorter path agrees, with the number of parts that do."""
+        if self._by_end is None:
+            self._by_end = {}
+            for name in self._names:
+                parts = _parts(name)
+                self._by_end.setdefault(parts[-1], []).append((parts, name))
+        found = []
+        for parts, name in self._by_end.get(wanted[-1], []) if wanted else []:
+            shared = min(len(parts), len(wanted))
+            if parts[-shared:] == wanted[-shared:]:
+                found.append((shared, name))
+        return found
+
+
+def _parts(name: str) -> list[str]:
+    """The parts of a path, less what only its spelling has."""
+    plain = unicodedata.normalize("NFC", unquote(name)).casefold()
+    return [part for part in _SEPARATORS.split(plain) if part not in ("", ".")]

@@ -1,0 +1,285 @@
+"""Persons, and what is ignored beside them, from the annotations of a file.
+
+What an annotation lacks is taken from elsewhere where it can be, and counted. Of what cannot be
+repaired the place at least is masked, where it is known.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kptrain.annotations import Box, box_of_outline, is_outline, read_box
+from kptrain.categories import Order
+from kptrain.joints import are_joints, read_joints
+from kptrain.keypoints import NUM_JOINTS
+from kptrain.left_out import LeftOut
+from kptrain.reasons import (
+    BOX_OF_OUTLINE,
+    CLIPPED,
+    CROWD,
+    EMPTY_BOX,
+    ID_TWICE,
+    MALFORMED_BOX,
+    MALFORMED_CROWD,
+    MALFORMED_KEYPOINTS,
+    MALFORMED_OUTLINE,
+    NO_AREA,
+    NO_BOX,
+    NO_CROWD,
+    NO_ID,
+    NOT_17,
+    NOT_A_MAPPING,
+    NOT_LISTED,
+    OF_LEFT_OUT,
+    OTHER_CATEGORY,
+    OTHER_COUNT,
+    TEXT_ID,
+    TWICE,
+    UNLABELLED,
+)
+from kptrain.records import Record, Records, free_ids
+from kptrain.values import Id, id_of, number_of
+
+
+@dataclass(frozen=True)
+class Person:
+    """A person with at least one labelled keypoint."""
+
+    id: int
+    """No other person of the split has it."""
+    keypoints: np.ndarray
+    """(17, 3) float64: x, y, v; v is 0 not labelled, 1 labelled but hidden, 2 visible."""
+    box_xywh: Box
+    area: float
+    place: int = 0
+    """Of its annotation in the file."""
+
+
+@dataclass(frozen=True)
+class Ignored:
+    """A crowd, or a person without labelled keypoints or with unsound ones: nothing is learnt
+    where it stands, and a detection there is not counted."""
+
+    segmentation: Any
+    """COCO's polygons or RLE; empty where there is none that can be drawn."""
+    box_xywh: Box
+    area: float
+    """The annotation's; the box's where it has none."""
+    is_crowd: bool
+    keypoints: np.ndarray
+    """(17, 3) float64, as a person's; all 0 where there are none or they are unsound."""
+    place: int = 0
+    """Of its annotation in the file."""
+
+
+@dataclass
+class People:
+    """All of a file, by the id of their image, in the order of the file."""
+
+    persons: dict[int, list[Person]] = field(default_factory=dict)
+    ignored: dict[int, list[Ignored]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """One of a person, in an image that is listed."""
+
+    content: dict[str, Any]
+    place: int
+    which: str
+    """What a user finds it by."""
+    id: int
+    image: Record
+    order: Order
+
+
+def read_people(
+    annotations: list[Any],
+    orders: Mapping[Id, Order],
+    records: Records,
+    file: Path,
+    left_out: LeftOut,
+) -> People:
+    """Read annotations; `orders`: the categories of persons, with the order of their joints.
+
+    Raises: DataError where `left_out` is strict, at the first fault.
+    """
+    people = People()
+    for annotation in _annotations(annotations, orders, records, file, left_out):
+        box = _box(annotation, file, left_out)
+        if box is None:
+            continue
+        image_id = annotation.image.id
+        found = _person_or_ignored(annotation, box, file, left_out)
+        if isinstance(found, Person):
+            people.persons.setdefault(image_id, []).append(found)
+        else:
+            people.ignored.setdefault(image_id, []).append(found)
+    return people
+
+
+def _annotations(
+    annotations: list[Any],
+    orders: Mapping[Id, Order],
+    records: Records,
+    file: Path,
+    left_out: LeftOut,
+) -> Iterator[_Annotation]:
+    """Those of persons in images that are listed, each once, each with an id of its own."""
+    ids = _Ids(annotations)
+    for place, annotation in enumerate(annotations):
+        which = f"annotations[{place}]"
+        if not isinstance(annotation, dict):
+            left_out.add(NOT_A_MAPPING, which, file)
+            continue
+        category = id_of(annotation.get("category_id"))
+        if category is None or category not in orders:
+            left_out.count(OTHER_CATEGORY)
+            continue
+        given = id_of(annotation.get("id"))
+        which = which if given is None else f"annotation {given}"
+        if ids.is_repeated(given, annotation):
+            left_out.add(TWICE, which, file)
+            continue
+        image_id = id_of(annotation.get("image_id"))
+        image = None if image_id is None else records.sound.get(image_id)
+        if image_id in records.unsound:
+            left_out.count(OF_LEFT_OUT)
+        elif image is None:
+            left_out.add(NOT_LISTED, which, file)
+        else:
+            number, repair = ids.number(given, annotation)
+            if repair:
+                left_out.repair(repair, which, file, unsound=repair != TEXT_ID)
+            yield _Annotation(annotation, place, which, number, image, orders[category])
+
+
+class _Ids:
+    """Gives each annotation an id that no other has."""
+
+    def __init__(self, annotations: list[Any]) -> None:
+        given = (id_of(one.get("id")) for one in annotations if isinstance(one, dict))
+        self._free = free_ids({number for number in given if number is not None})
+        self._first: dict[Id, dict[str, Any]] = {}
+
+    def is_repeated(self, given: Id | None, annotation: dict[str, Any]) -> bool:
+        """Whether the same annotation came before, with all that it says."""
+        return given is not None and self._first.get(given) == annotation
+
+    def number(self, given: Id | None, annotation: dict[str, Any]) -> tuple[int, str | None]:
+        """Its id, and why it is not its own."""
+        if given is None:
+            return next(self._free), NO_ID
+        if given in self._first:
+            return next(self._free), ID_TWICE
+        self._first[given] = annotation
+        return (next(self._free), TEXT_ID) if isinstance(given, str) else (given, None)
+
+
+def _box(annotation: _Annotation, file: Path, left_out: LeftOut) -> Box | None:
+    """Its box, or that of its outline; None if nothing is known of where it stands."""
+    given = annotation.content.get("bbox")
+    box = read_box(given, annotation.image.size)
+    if box is None:
+        box = _box_of_outline(annotation, file, left_out)
+    if box is None:
+        left_out.add(MALFORMED_BOX if given else NO_BOX, annotation.which, file)
+    return box
+
+
+def _box_of_outline(annotation: _Annotation, file: Path, left_out: LeftOut) -> Box | None:
+    box = box_of_outline(annotation.content.get("segmentation"), annotation.image.size)
+    if box is not None:
+        left_out.repair(BOX_OF_OUTLINE, annotation.which, file)
+    return box
+
+
+def _person_or_ignored(
+    annotation: _Annotation, box: Box, file: Path, left_out: LeftOut
+) -> Person | Ignored:
+    keypoints = _labelled(annotation, file, left_out)
+    if keypoints is not None and min(box[2:]) <= 0:
+        around = _box_of_outline(annotation, file, left_out)
+        if around is None:
+            left_out.add(EMPTY_BOX, annotation.which, file)
+            keypoints = None
+        box = around or box
+    if keypoints is None:
+        return _ignored(annotation, box, file, left_out)
+    area = number_of(annotation.content.get("area"))
+    if area is None or area <= 0:
+        left_out.repair(NO_AREA, annotation.which, file)
+        area = box[2] * box[3]
+    return Person(annotation.id, keypoints, box, area, annotation.place)
+
+
+def _labelled(annotation: _Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
+    """The keypoints of a person to learn from; None if it is another that is only masked."""
+    values = annotation.content.get("keypoints")
+    if annotation.content.get("iscrowd") in (None, ""):
+        left_out.repair(NO_CROWD, annotation.which, file, unsound=False)
+    crowd = _is_crowd(annotation)
+    if crowd is None:
+        left_out.add(MALFORMED_CROWD, annotation.which, file)
+    elif crowd:
+        left_out.count(CROWD)
+    elif values and not isinstance(values, list):
+        left_out.add(MALFORMED_KEYPOINTS, annotation.which, file)
+    elif values and not are_joints(values):
+        number = f"{annotation.which}, with {len(values) / 3:g}"
+        left_out.add(NOT_17, number, file)
+    else:
+        return _checked(annotation, file, left_out)
+    return None
+
+
+def _checked(annotation: _Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
+    """17 keypoints with what is wrong in them counted; None if none is labelled."""
+    keypoints, faults = _keypoints(annotation)
+    for reason, number in faults.items():
+        if reason == CLIPPED:
+            left_out.repair(reason, annotation.which, file, number)
+        else:
+            left_out.add(reason, annotation.which, file, number)
+    num_labelled = int((keypoints[:, 2] > 0).sum())
+    said = number_of(annotation.content.get("num_keypoints"))
+    if said not in (None, num_labelled) and not faults:
+        left_out.repair(OTHER_COUNT, annotation.which, file, unsound=False)
+    if not num_labelled:
+        left_out.count(UNLABELLED)
+    return keypoints if num_labelled else None
+
+
+def _keypoints(annotation: _Annotation) -> tuple[np.ndarray, Counter[str]]:
+    """(17, 3) float64, and what is wrong in them; all 0 where there are not 17."""
+    values = annotation.content.get("keypoints")
+    if not are_joints(values):
+        return np.zeros((NUM_JOINTS, 3)), Counter()
+    return read_joints(values, annotation.image.size, annotation.order)
+
+
+def _is_crowd(annotation: _Annotation) -> bool | None:
+    """None if it cannot be told."""
+    given = annotation.content.get("iscrowd")
+    number = 0.0 if given in (None, "") else number_of(given)
+    return None if number is None else bool(number)
+
+
+def _ignored(annotation: _Annotation, box: Box, file: Path, left_out: LeftOut) -> Ignored:
+    outline = annotation.content.get("segmentation") or []
+    if not is_outline(outline, annotation.image.size):
+        left_out.add(MALFORMED_OUTLINE, annotation.which, file)
+        outline = []
+    area = number_of(annotation.content.get("area"))
+    return Ignored(
+        segmentation=outline,
+        box_xywh=box,
+        area=box[2] * box[3] if area is None else area,
+        is_crowd=bool(_is_crowd(annotation)),
+        keypoints=_keypoints(annotation)[0],
+        place=annotation.place,
+    )
