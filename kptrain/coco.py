@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kptrain.categories import find_persons
+from kptrain.categories import Order, find_persons
 from kptrain.errors import DataError
 from kptrain.layout import SplitName, locate
 from kptrain.left_out import LeftOut
@@ -45,10 +45,36 @@ class Split:
     images: tuple[CocoImage, ...]
     """By image id."""
     left_out: LeftOut
+    category_id: Id
+    """Of persons, in the file."""
 
     @property
     def num_persons(self) -> int:
         return sum(len(image.persons) for image in self.images)
+
+
+@dataclass(frozen=True)
+class Annotations:
+    """What is read of an annotation file, whether its images are there or not."""
+
+    records: list[Record]
+    """The images, by id."""
+    people: People
+    orders: Mapping[Id, Order]
+    """The categories of persons."""
+
+
+def read_annotations(content: Mapping[str, Any], file: Path, left_out: LeftOut) -> Annotations:
+    """Read the content of a file.
+
+    Raises: DataError if it has no persons of COCO's kind; where `left_out` is strict, at the first
+    record that is unsound.
+    """
+    orders = find_persons(content, file, left_out)
+    records = read_records(content["images"], file, left_out)
+    people = read_people(content["annotations"], orders, records, file, left_out)
+    listed = sorted(records.sound.values(), key=lambda record: record.id)
+    return Annotations(listed, people, orders)
 
 
 def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
@@ -58,27 +84,28 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
     `strict`, at the first record that is unsound.
     """
     file, folder = locate(root, name)
-    content = _read_json(file)
+    content = read_json(file)
     left_out = LeftOut(strict)
-    orders = find_persons(content, file, left_out)
-    records = read_records(content["images"], file, left_out)
-    people = read_people(content["annotations"], orders, records, file, left_out)
-    listed = sorted(records.sound.values(), key=lambda record: record.id)
-    labelled = [record for record in listed if record.id in people.persons]
-    left_out.count(NO_PERSON, len(listed) - len(labelled))
+    read = read_annotations(content, file, left_out)
+    people = read.people
+    labelled = [record for record in read.records if record.id in people.persons]
+    left_out.count(NO_PERSON, len(read.records) - len(labelled))
     paths = find_files(labelled, folder, left_out)
     images = [_image(one, paths[one.id], people) for one in labelled if one.id in paths]
     if not images:
         raise DataError(
             f"{file}: must hold a person with a labelled keypoint whose image lies in {folder}, "
             f"but of {len(content['images'])} images none has one"
-            f"{_why_none(left_out, orders)}"
+            f"{_why_none(left_out, read.orders)}"
         )
-    return Split(name, tuple(images), left_out)
+    return Split(name, tuple(images), left_out, next(iter(read.orders)))
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    """The content of a file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without."""
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
+
+    Raises: DataError if it is not COCO's.
+    """
     try:
         content = json.loads(path.read_bytes())
     except UnicodeDecodeError as error:

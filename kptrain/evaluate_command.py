@@ -15,14 +15,15 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.progress import track
 
-from kptrain.annotations import PERSON
 from kptrain.batches import Batch, batches
+from kptrain.coco import Ignored, read_annotations, read_json
 from kptrain.config import TrainConfig
 from kptrain.device import find_device
 from kptrain.evaluate import find_peaks, in_original
 from kptrain.inference import heatmaps_of, load_model
-from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
+from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES, NUM_JOINTS
 from kptrain.layout import SplitName, locate
+from kptrain.left_out import LeftOut
 from kptrain.model import KeypointNet
 from kptrain.pack import data_folder, open_pack
 from kptrain.pack_files import Pack
@@ -95,7 +96,7 @@ def as_results(found: np.ndarray, pack: Pack) -> list[dict[str, Any]]:
     return [
         {
             "image_id": int(image_id),
-            "category_id": PERSON,
+            "category_id": pack.category_id,
             "keypoints": keypoints.flatten().tolist(),
             "score": float(keypoints[:, 2].mean()),
         }
@@ -104,12 +105,41 @@ def as_results(found: np.ndarray, pack: Pack) -> list[dict[str, Any]]:
 
 
 def ten_numbers(annotation_file: Path, results: list[dict[str, Any]], pack: Pack) -> list[float]:
-    """COCOeval's summary over the images of a pack."""
+    """COCOeval's summary over the images of a pack.
+
+    The file is read as for a training, so that both score the same persons, whatever it lacks.
+    Raises: DataError as `read_split` does.
+    """
     with contextlib.redirect_stdout(io.StringIO()):
-        truth = COCO(str(annotation_file))
+        truth = COCO()
+        truth.dataset = _truth(annotation_file, pack)
+        truth.createIndex()
         evaluation = COCOeval(truth, truth.loadRes(results), "keypoints")
-        evaluation.params.imgIds = sorted(set(pack.table.image_id.tolist()))
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     return [float(value) for value in evaluation.stats]
+
+
+def _truth(annotation_file: Path, pack: Pack) -> dict[str, Any]:
+    """What is read of a file about the images of a pack, as COCO's own files have it."""
+    read = read_annotations(read_json(annotation_file), annotation_file, LeftOut())
+    images = np.unique(pack.table.image_id).tolist()
+    found = [(image, person) for image in images for person in read.people.of(image)]
+    return {
+        "images": [{"id": image} for image in images],
+        "categories": [{"id": pack.category_id, "name": "person"}],
+        "annotations": [
+            {
+                "id": number,  # COCOeval takes 0 for none
+                "image_id": image,
+                "category_id": pack.category_id,
+                "bbox": list(person.box_xywh),
+                "area": person.area,
+                "iscrowd": int(isinstance(person, Ignored) and person.is_crowd),
+                "keypoints": person.keypoints.flatten().tolist(),
+                "num_keypoints": 0 if isinstance(person, Ignored) else NUM_JOINTS,
+            }
+            for number, (image, person) in enumerate(found, start=1)
+        ],
+    }

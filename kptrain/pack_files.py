@@ -76,6 +76,8 @@ class Pack:
     fingerprint: str
     summary: str
     """One line: what was found and what was left out, and why."""
+    category_id: int | str
+    """Of persons, in the annotation file."""
 
     def __len__(self) -> int:
         return len(self.table.row)
@@ -90,6 +92,8 @@ class About(BaseModel):
     """One line: what was found and what was left out, and why."""
     fault: str | None
     """What `data.strict` has to say of the first that is unsound."""
+    category_id: int | str
+    """Of persons, in the annotation file."""
     sizes: dict[str, int]
     """By file: bytes."""
     checksums: dict[str, list[int]]
@@ -97,7 +101,12 @@ class About(BaseModel):
 
 
 def write_pack(
-    folder: Path, ignore: np.ndarray, table: Table, summary: str, fault: str | None
+    folder: Path,
+    ignore: np.ndarray,
+    table: Table,
+    summary: str,
+    fault: str | None,
+    category_id: int | str,
 ) -> None:
     """Write all but the images, which are there, and flush everything to the disk."""
     np.save(folder / IGNORE, ignore)
@@ -106,6 +115,7 @@ def write_pack(
     about = About(
         summary=summary,
         fault=fault,
+        category_id=category_id,
         sizes={path.name: path.stat().st_size for path in paths},
         checksums={path.name: _checksums(path) for path in paths},
     )
@@ -139,7 +149,8 @@ def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:
     with np.load(folder / TABLE) as arrays:
         table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
     images, ignore = (np.load(folder / name, mmap_mode="r") for name in (IMAGES, IGNORE))
-    return Pack(images, ignore, table, fingerprint, about.summary), about.fault
+    pack = Pack(images, ignore, table, fingerprint, about.summary, about.category_id)
+    return pack, about.fault
 
 
 def _checksums(path: Path) -> list[int]:

@@ -83,6 +83,11 @@ class People:
     persons: dict[int, list[Person]] = field(default_factory=dict)
     ignored: dict[int, list[Ignored]] = field(default_factory=dict)
 
+    def of(self, image_id: int) -> list[Person | Ignored]:
+        """All of an image, in the order of the file."""
+        both = [*self.persons.get(image_id, ()), *self.ignored.get(image_id, ())]
+        return sorted(both, key=lambda one: one.place)
+
 
 @dataclass(frozen=True)
 class _Annotation:
