@@ -2,10 +2,12 @@
 
 import hashlib
 import os
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
 from kptrain.errors import DataError
+from kptrain.file_names import files_below
 
 SplitName = Literal["train", "val"]
 
@@ -38,16 +40,22 @@ def locate(root: Path, name: SplitName) -> tuple[Path, Path]:
     )
 
 
-def fingerprint(root: Path, name: SplitName) -> str:
-    """A hash of the annotations, and of the names and sizes of all files beside them.
+def stamp(root: Path, name: SplitName) -> str:
+    """A hash of the annotations, and of the names, sizes and times of all files beside them.
 
-    Reads no image and parses nothing: every trial asks for it.
-    Raises: DataError as `locate` does.
+    It differs where a file was replaced, even by one as large; and between two copies of a data
+    set. It reads no image and parses nothing, as every trial asks for it.
+    Raises: DataError as `locate` does, or if what is there cannot be read.
     """
     annotation_file, image_folder = locate(root, name)
-    digest = hashlib.sha256(annotation_file.read_bytes())
-    with os.scandir(image_folder) as entries:
-        files = [(entry.name, entry.stat().st_size) for entry in entries if entry.is_file()]
-    for file_name, num_bytes in sorted(files):
-        digest.update(f"{file_name} {num_bytes}\n".encode())
+    try:
+        digest = hashlib.sha256(annotation_file.read_bytes())
+        for file_name, entry in sorted(files_below(image_folder), key=itemgetter(0)):
+            status = entry.stat()
+            # A tool may set the time of its content back, but not that of its change.
+            told = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            digest.update(os.fsencode(file_name) + b"\0%d %d %d\n" % told)
+    except OSError as error:
+        said = error.strerror or error
+        raise DataError(f"{error.filename}: must be readable, but {said}; try again") from None
     return digest.hexdigest()

@@ -1,6 +1,7 @@
 """A split of the data, ready to be gathered into batches: its pack, found, checked or built.
 
-A pack is named by a fingerprint of all that shapes it, and shared by all trainings of a machine.
+A pack is named by a fingerprint of all that shapes it, the content of the image files too, and
+shared by all trainings of a machine.
 """
 
 import hashlib
@@ -12,15 +13,18 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from kptrain.coco import read_split
 from kptrain.config import DataSettings
 from kptrain.embedded import embedded_root
 from kptrain.errors import DataError
-from kptrain.layout import SplitName, fingerprint
+from kptrain.layout import SplitName
 from kptrain.left_out import check_strict
 from kptrain.pack_files import Pack, damage_of, read_pack
 from kptrain.packing import build_pack, limit_of
 from kptrain.resolve import EMBEDDED
+from kptrain.source import Source
+
+PACKS = "packs"
+"""Where the packs are, in the cache."""
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +65,14 @@ def open_pack(
     Raises: DataError if there is nothing sound to pack or no room for it; with `data.strict`, if
     anything is unsound.
     """
-    digest = pack_fingerprint(settings, name)
-    folder = cache_dir() / "packs" / digest[:32]
+    source = _source(settings, name, progress)
+    digest = _fingerprint(settings, source)
+    folder = cache_dir() / PACKS / digest[:32]
     try:
         if not folder.is_dir() or damage_of(folder, check_images):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
-                _build_where_needed(settings, name, folder, progress, check_images)
+                _build_where_needed(source, settings, folder, progress, check_images)
         pack, fault = read_pack(folder, digest)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -81,7 +86,7 @@ def open_pack(
 
 
 def _build_where_needed(
-    settings: DataSettings, name: SplitName, folder: Path, progress: bool, check_images: bool
+    source: Source, settings: DataSettings, folder: Path, progress: bool, check_images: bool
 ) -> None:
     """Build a pack, unless another process has by now. Whoever calls holds the lock."""
     if folder.is_dir():
@@ -90,16 +95,29 @@ def _build_where_needed(
             return
         _log.warning("%s: %s; it is built anew", folder, damage)
         shutil.rmtree(folder)
-    split = read_split(data_folder(settings), name, settings.strict)
-    build_pack(split, settings, folder, progress)
+    build_pack(source.split, settings, folder, progress)
+    if source.has_changed():
+        shutil.rmtree(folder)
+        raise DataError(
+            f"{source.root}: must not change while its images are decoded, but the files of the "
+            f"{source.name} split have; run it again when they are whole"
+        )
 
 
 def pack_fingerprint(settings: DataSettings, name: SplitName) -> str:
     """What names the pack of a split, without building it: a hash of all that shapes it.
 
-    Raises: DataError if the data is not there.
+    Raises: DataError if the data is not there, or holds nothing sound.
     """
-    source = fingerprint(data_folder(settings), name)
-    shaping = [PACK_VERSION, name, source, settings.view, settings.image_size]
+    return _fingerprint(settings, _source(settings, name))
+
+
+def _source(settings: DataSettings, name: SplitName, progress: bool = False) -> Source:
     limit = limit_of(settings, name)
-    return hashlib.sha256(json.dumps([*shaping, limit]).encode()).hexdigest()
+    kept_in = cache_dir() / PACKS
+    return Source(data_folder(settings), name, limit, settings.strict, kept_in, progress)
+
+
+def _fingerprint(settings: DataSettings, source: Source) -> str:
+    shaping = [PACK_VERSION, source.name, source.digest, settings.view, settings.image_size]
+    return hashlib.sha256(json.dumps([*shaping, source.limit]).encode()).hexdigest()
