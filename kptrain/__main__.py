@@ -11,14 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError
 from kptrain.loggers import log_reports
 from kptrain.model import weights_file
 from kptrain.pack import open_pack
-from kptrain.picture import PICTURE, draw_predictions
+from kptrain.picture import draw_predictions
 from kptrain.resolve import (
     banner,
     check_names,

@@ -22,6 +22,9 @@ every metric is measured, `place` only where and how it runs."""
 BEST = "best_keypoint_model.pth"
 RESUME = "resume.pt"
 """The files in a run's folder: the best epoch's weights, and the state to resume from."""
+PICTURE = "predictions.png"
+WORST = "worst.png"
+"""Pictures of what the best model sees; named here, where no torch is needed to look for them."""
 
 OUTPUT_STRIDE = 4
 """Input pixels per heatmap pixel: the trunk divides by 32, three deconvolutions multiply by 8."""

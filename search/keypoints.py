@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.config import BEST, PICTURE, RESUME, WORST, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.layout import SplitName
 from kptrain.resolve import banner, change, resolve
@@ -139,19 +139,12 @@ class Keypoints(Trainable[TrainConfig]):
         save_curve([EpochReport(**report) for report in curve], folder)
 
     def draw(self, config: TrainConfig, folder: Path) -> None:
-        from kptrain.picture import (
-            PICTURE,
-            WORST,
-            draw_predictions,
-            draw_worst,
-        )
+        from kptrain.picture import draw_predictions, draw_worst
 
         draw_predictions(config, folder / BEST, folder / PICTURE)
         draw_worst(config, folder / BEST, folder / WORST)
 
     def pictures(self) -> dict[str, str]:
-        from kptrain.picture import PICTURE, WORST
-
         return {
             PICTURE: "Samples of the validation split: truth, prediction, heatmaps.",
             WORST: "Those that it finds worst, the worst first.",
