@@ -153,7 +153,7 @@ class TrainSettings(Settings):
     device: str = setting("auto", changes="place", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`."""
     threads: PositiveInt | None = setting(None, changes="place")
-    """CPU threads of the computation. None: torch's default, all cores."""
+    """CPU threads of the computation. None: one for each core that it may use."""
     precision: Precision = setting("auto", changes="place")
     """Of the network's activations: `float32`, or `bfloat16` by autocast, the weights and the loss
     being float32 all the same. `auto`: bfloat16 on a GPU that has it, else float32."""

@@ -5,7 +5,6 @@ H x W input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz
 `Table`, and `about.json`, its header: what was found, and the size and the checksums of the rest.
 """
 
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kptrain.cores import usable_cores
 from kptrain.disk import flush
 
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
@@ -136,5 +136,5 @@ def _checksums(path: Path) -> list[int]:
             file.seek(start)
             return zlib.crc32(file.read(BLOCK))  # without holding the GIL
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(checksum, starts))
