@@ -172,8 +172,8 @@ class CheckpointSettings(Settings):
 
 class WandbSettings(Settings):
     mode: Literal["disabled", "auto", "offline", "online"] = setting("disabled", changes="place")
-    """Whether metrics also go to Weights & Biases; `auto`: online where a key is configured, else
-    offline."""
+    """Whether metrics also go to Weights & Biases; `auto`: online where a key is configured and
+    its server can be reached, else offline."""
     project: str = setting("kptrain", changes="place", min_length=1)
     """Project of the runs at Weights & Biases."""
 

@@ -83,7 +83,10 @@ class Keypoints(Trainable[TrainConfig]):
     def prepare(self, config: TrainConfig) -> dict[str, str]:
         """Build the packs of both splits, or check them."""
         from kptrain.pack import open_pack
+        from kptrain.wandb_runs import find_mode, outside_of_a_sweep
 
+        with outside_of_a_sweep():
+            find_mode(config)  # said here, where a trial would say it into its log
         data, progress = config.data, sys.stdout.isatty()
         packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
         for pack in packs.values():
