@@ -11,6 +11,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
 from search.budget import Budget
+from search.hidden import check_not_hidden
 from search.named import add_trainable, trainable_named
 from search.space import Space, resolve_space, with_share
 from search.space_file import read_space, with_budget
@@ -130,6 +131,7 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float]:
 
 def begin(arguments: argparse.Namespace) -> "Search | None":
     """A new search, in a folder of its own; None if only its plan was asked for."""
+    check_not_hidden(Path.cwd())
     space, base = read_search(arguments)
     from search.opening import begin_search, taken
     from search.warm import read_past_searches
@@ -181,6 +183,7 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
                 f"{option}: must not come with --resume, as the search goes on with what it began "
                 f"with; leave it out, or begin another search"
             )
+    check_not_hidden(Path.cwd())
     from search.opening import fetch_search, open_search, with_space
     from search.storage import is_url
 
