@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import parse_arguments, record, show
+from kptrain.cores import usable_cores
 from search.journal import JOURNAL, read_events
 
 SPACE = """\
@@ -60,7 +61,7 @@ def main() -> None:
         root = Path(folder)
         os.environ["RAY_TMPDIR"] = str(root)
         space = root / "space.yaml"
-        space.write_text(SPACE.format(cpus=os.cpu_count()))
+        space.write_text(SPACE.format(cpus=usable_cores()))
         first = [str(space), "--data", "embedded", "--out"]
         seconds = time.monotonic()
         _run([*first, str(root / "whole")])

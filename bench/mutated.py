@@ -29,6 +29,7 @@ import search.driver  # once, before the commands are forked
 import search.run
 from bench.measure import parse_arguments, record, show
 from kptrain.config import BEST, RESUME
+from kptrain.cores import usable_cores
 from kptrain.embedded import write_embedded
 
 SETTINGS = """\
@@ -204,7 +205,7 @@ def _summaries(out: str) -> list[str]:
 
 def _space_text() -> str:
     """One trial at a time, so that a table comes out again."""
-    return SPACE.replace("CPUS", str(os.cpu_count()))
+    return SPACE.replace("CPUS", str(usable_cores()))
 
 
 def _results(run: Path) -> str:

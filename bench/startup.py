@@ -4,7 +4,6 @@ Under Tune, one trial at a time, trainings of a second: the time between the end
 epoch and the begin of the next one's first. Fresh processes are ours with `reuse_actors` off.
 """
 
-import os
 import sys
 import tempfile
 from itertools import pairwise
@@ -15,6 +14,7 @@ import yaml
 
 from bench.command import run_command, table_of
 from bench.measure import parse_arguments, ratio, record, show, spread
+from kptrain.cores import usable_cores
 
 TRIALS = 6
 
@@ -39,7 +39,7 @@ def main() -> None:
             "space": {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
             "trials": TRIALS,
             "asha": {"grace_epochs": 1},
-            "resources": {"cpu": os.cpu_count()},
+            "resources": {"cpu": usable_cores()},
             "sampler": "random",
         }
         space.write_text(yaml.safe_dump(content))

@@ -1,17 +1,18 @@
 """The command `python -m kptrain`: one training, from a configuration file or from the defaults."""
 
 import argparse
+import itertools
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError
@@ -19,7 +20,7 @@ from kptrain.keypoints import GIVEN_BOXES
 from kptrain.loggers import log_reports
 from kptrain.model import weights_file
 from kptrain.pack import open_pack
-from kptrain.picture import PICTURE, draw_predictions
+from kptrain.picture import draw_predictions
 from kptrain.resolve import (
     banner,
     check_names,
@@ -111,26 +112,25 @@ def run_command(name: str, arguments: list[str]) -> None:
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     if arguments and arguments[0] in COMMANDS:
-        return _exit_code(lambda: run_command(arguments[0], arguments[1:]), None)
+        return _exit_code(lambda: run_command(arguments[0], arguments[1:]), lambda: "")
     parsed = build_parser().parse_args(arguments)
-    out = parsed.out or Path("runs") / time.strftime("kptrain-%Y%m%d-%H%M%S")
-    return _exit_code(lambda: _train(parsed, out), out)
+    return _exit_code(lambda: _train(parsed), lambda: f": {_how_to_go_on(parsed.out)}")
 
 
-def _exit_code(run: Callable[[], None], out: Path | None) -> int:
+def _exit_code(run: Callable[[], None], if_interrupted: Callable[[], str]) -> int:
     try:
         run()
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        told = "" if out is None else f": {_how_to_go_on(out)}"
-        print(f"interrupted{told}", file=sys.stderr)
+        print(f"interrupted{if_interrupted()}", file=sys.stderr)
         return 130
     return 0
 
 
-def _train(arguments: argparse.Namespace, out: Path) -> None:
+def _train(arguments: argparse.Namespace) -> None:
+    """Train; where no folder is given, `arguments.out` is the new one from then on."""
     if arguments.resume and arguments.out is None:
         raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
     config = read_settings(arguments)
@@ -138,13 +138,15 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
     say(banner(config))
     say(f"Device: {describe_device(config)}")
     # What is missing is said before anything long begins.
-    if out.exists() and not out.is_dir():
+    out: Path | None = arguments.out
+    if out is not None and out.exists() and not out.is_dir():
         raise SettingsError(f"--out: must be a folder, but {out} is a file; choose another")
-    if not (arguments.resume and (out / RESUME).exists()):
+    if not (out is not None and arguments.resume and (out / RESUME).exists()):
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
         say(open_pack(config.data, name, progress, check_images=True).summary)
+    out = arguments.out = out or _new_folder()
     stream = fit(config, out, resume=arguments.resume, progress=progress)
     with closing(log_reports(stream, config, out)) as reports:
         for report in reports:
@@ -155,8 +157,20 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
     say(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
 
 
-def _how_to_go_on(out: Path) -> str:
-    if not (out / CONFIG).exists():
+def _new_folder() -> Path:
+    """Of our own, however many commands begin in this second."""
+    stamp = time.strftime("kptrain-%Y%m%d-%H%M%S")
+    for number in itertools.count(1):
+        out = Path("runs") / (stamp if number == 1 else f"{stamp}-{number}")
+        out.parent.mkdir(exist_ok=True)
+        with suppress(FileExistsError):
+            out.mkdir()
+            break
+    return out
+
+
+def _how_to_go_on(out: Path | None) -> str:
+    if out is None or not (out / CONFIG).exists():
         return "nothing was trained yet; give the same command again"
     return f"go on with python -m kptrain --out {shlex.quote(str(out))} --resume"
 

@@ -15,15 +15,11 @@ from typing import Any, Literal
 
 import torch
 
+from kptrain.disk import temporary_of
 from kptrain.errors import CheckpointError
 
 FORMAT = 1
 NO_KINDS: Mapping[str, type] = MappingProxyType({})
-
-
-def temporary_of(path: Path) -> Path:
-    """Where a checkpoint is written before it gets its name."""
-    return path.with_name(f".{path.name}.tmp")
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:

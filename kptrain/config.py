@@ -35,6 +35,9 @@ every metric is measured, `place` only where and how it runs."""
 BEST = "best_keypoint_model.pth"
 RESUME = "resume.pt"
 """The files in a run's folder: the best epoch's weights, and the state to resume from."""
+PICTURE = "predictions.png"
+WORST = "worst.png"
+"""Pictures of what the best model sees; named here, where no torch is needed to look for them."""
 
 OUTPUT_STRIDE = 4
 """Input pixels per heatmap pixel: the trunk divides by 32, three deconvolutions multiply by 8."""
@@ -163,7 +166,7 @@ class TrainSettings(Settings):
     device: str = setting("auto", changes="place", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`."""
     threads: PositiveInt | None = setting(None, changes="place")
-    """CPU threads of the computation. None: torch's default, all cores."""
+    """CPU threads of the computation. None: one for each core that it may use."""
     precision: Precision = setting("auto", changes="place")
     """Of the network's activations: `float32`, or `bfloat16` by autocast, the weights and the loss
     being float32 all the same. `auto`: bfloat16 on a GPU that has it, else float32."""
@@ -182,8 +185,8 @@ class CheckpointSettings(Settings):
 
 class WandbSettings(Settings):
     mode: Literal["disabled", "auto", "offline", "online"] = setting("disabled", changes="place")
-    """Whether metrics also go to Weights & Biases; `auto`: online where a key is configured, else
-    offline."""
+    """Whether metrics also go to Weights & Biases; `auto`: online where a key is configured and
+    its server can be reached, else offline."""
     project: str = setting("kptrain", changes="place", min_length=1)
     """Project of the runs at Weights & Biases."""
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from kptrain.config import TrainConfig
+from kptrain.cores import usable_cores
 from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError
 
 OUT_OF_MEMORY = (
@@ -60,7 +61,12 @@ def describe_device(config: TrainConfig) -> str:
     dtype = str(find_dtype(config, device)).removeprefix("torch.")
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, {dtype}"
-    return f"cpu, {config.train.threads or torch.get_num_threads()} threads, {dtype}"
+    return f"cpu, {num_threads(config.train.threads)} threads, {dtype}"
+
+
+def num_threads(given: int | None = None) -> int:
+    """For torch to compute with. None: its default, which is blind to quotas, within those."""
+    return given or min(torch.get_num_threads(), usable_cores())
 
 
 def send(array: np.ndarray, device: torch.device) -> torch.Tensor:

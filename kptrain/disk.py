@@ -11,6 +11,11 @@ import numpy as np
 from kptrain.errors import DataError
 
 
+def temporary_of(path: Path) -> Path:
+    """Where a checkpoint is written before it gets its name."""
+    return path.with_name(f".{path.name}.tmp")
+
+
 def reserve_images(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
     """A file of zeros whose room on the disk is taken: to fill one with holes may kill us.
 

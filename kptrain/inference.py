@@ -12,6 +12,7 @@ from torch import Tensor
 from kptrain.batches import MEAN, STD
 from kptrain.checkpoint import load_checkpoint
 from kptrain.config import TrainConfig
+from kptrain.device import num_threads
 from kptrain.errors import CheckpointError
 from kptrain.keypoints import MIRRORED
 from kptrain.model import KeypointNet
@@ -21,8 +22,11 @@ from kptrain.resolve import change
 def load_model(path: Path) -> tuple[KeypointNet, TrainConfig]:
     """The model of a `best_keypoint_model.pth`, to predict, and the settings it was trained with.
 
+    Sets for the whole process torch's number of threads.
+
     Raises: CheckpointError; SettingsError if its settings are none of this version.
     """
+    torch.set_num_threads(num_threads())
     content = load_checkpoint(path, {"weights": dict, "config": dict})
     config = change(TrainConfig(), content["config"], str(path))
     model = KeypointNet(config.model)

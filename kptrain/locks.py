@@ -20,27 +20,38 @@ class HeldError(Exception):
 
 
 @contextmanager
-def held(path: Path, wait: float = 0.0, mode: int = 0o644) -> Iterator[None]:
+def held(path: Path, wait: float = 0.0) -> Iterator[None]:
     """Hold the lock `path`, with who holds it beside it; `wait` seconds for another to let go.
 
     Raises: HeldError.
     """
     holder = path.with_name(f"{path.name}.holder")
     # A generator may be closed by another thread than the one that began it.
-    lock = FileLock(path, timeout=wait, thread_local=False, mode=mode)
+    lock = FileLock(path, timeout=wait, thread_local=False)
     try:
         lock.acquire()
     except Timeout:
-        raise HeldError(_holder(holder)) from None
+        raise HeldError(holder_in(holder)) from None
     try:
-        with contextlib.suppress(OSError):  # of another user: the lock itself is held
+        with tell_holder(holder):
+            yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def tell_holder(path: Path) -> Iterator[None]:
+    """Say in a file who holds a lock; what is there before is of a process that was killed."""
+    with contextlib.suppress(OSError):  # of another user: the lock itself is held
+        path.unlink(missing_ok=True)
+        with path.open("x") as file:  # a new one, so never what a link leads to
             told = {"pid": os.getpid(), "host": platform.node(), "since": _now()}
-            holder.write_text(json.dumps(told))
+            file.write(json.dumps(told))
+    try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            holder.unlink(missing_ok=True)
-        lock.release()
+            path.unlink(missing_ok=True)
 
 
 def is_held(path: Path) -> bool:
@@ -56,7 +67,8 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _holder(path: Path) -> str:
+def holder_in(path: Path) -> str:
+    """Who holds the lock, by its file."""
     try:
         told = json.loads(path.read_text())
         return f"process {told['pid']} on {told['host']}, since {told['since']}"

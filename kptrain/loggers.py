@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
-from kptrain.errors import SettingsError
 from kptrain.resolve import settings_of
 from kptrain.strict_yaml import dump_yaml
+from kptrain.wandb_runs import start_wandb_run
 
 TENSORBOARD = "tensorboard"
 """The folder of its files, below the run's."""
@@ -97,44 +97,10 @@ def log_artifact(config: TrainConfig, folder: Path, *, group: str, run_id: str) 
     """
     if config.wandb.mode == "disabled":
         return
-    import wandb  # noqa: PLC0415  (see below)
+    import wandb  # noqa: PLC0415  (a second of start-up)
 
     run = start_wandb_run(config, folder.parent, f"{group} best", group, run_id)
     artifact = wandb.Artifact(f"{config.wandb.project}-best", "model", metadata=settings_of(config))
     artifact.add_dir(str(folder))
     run.log_artifact(artifact)
     run.finish()
-
-
-def start_wandb_run(
-    config: TrainConfig, run_dir: Path, name: str, group: str | None, run_id: str | None
-) -> Any:
-    """Start a run, or go on with the one of that id.
-
-    Raises: SettingsError.
-    """
-    import wandb  # noqa: PLC0415  (a second of start-up that most trainings need not pay)
-
-    run_dir.mkdir(parents=True, exist_ok=True)
-    mode = config.wandb.mode
-    settings = wandb.Settings(silent=True, console="off", disable_git=True)
-    try:
-        if mode == "auto":
-            mode = "online" if wandb.login(prompt=False) else "offline"
-        return wandb.init(
-            project=config.wandb.project,
-            mode=mode,
-            dir=run_dir,
-            name=name,
-            group=group,
-            id=run_id,
-            resume="allow" if run_id else None,
-            config=settings_of(config),
-            settings=settings,
-        )
-    except wandb.Error as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise SettingsError(
-            f"wandb.mode: must be a mode that can start a run here, but {mode} cannot: {reason}; "
-            f"or use auto, offline or disabled"
-        ) from None

@@ -6,7 +6,6 @@ persons without one in the samples' images, K joints, H x W input pixels. A pack
 what was found, and the size and the checksums of the rest.
 """
 
-import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from kptrain.cores import usable_cores
 from kptrain.disk import flush
 
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
@@ -162,5 +162,5 @@ def _checksums(path: Path) -> list[int]:
             file.seek(start)
             return zlib.crc32(file.read(BLOCK))  # without holding the GIL
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(checksum, starts))

@@ -5,7 +5,6 @@ A pack is written under a temporary name, under a lock, and renamed when it is w
 """
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from rich.progress import track
 
 from kptrain.coco import CocoImage, Person, Split, describe
 from kptrain.config import DataSettings
+from kptrain.cores import usable_cores
 from kptrain.decode import UnreadableImageError, decode_image
 from kptrain.disk import flush, reserve_images
 from kptrain.errors import DataError
@@ -172,7 +172,8 @@ def _decode_all(
         return {}
 
     def parts() -> Iterator[None]:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes without holding the GIL
+        # Pillow decodes without holding the GIL.
+        with ThreadPoolExecutor(usable_cores()) as pool:
             for start in range(0, len(left), PART):
                 part = left[start : start + PART]
                 for failed in pool.map(fill, part):

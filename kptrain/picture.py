@@ -15,8 +15,6 @@ from kptrain.model import KeypointNet
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
 
-PICTURE = "predictions.png"
-WORST = "worst.png"
 NUM_EXAMPLES = 6
 NUM_WORST = 10
 BATCH = 16

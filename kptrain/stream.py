@@ -26,7 +26,7 @@ from kptrain.augment import draw_augmentation
 from kptrain.batches import Batch, batches, epoch_order
 from kptrain.config import TrainConfig, best_is_max, save_config
 from kptrain.curve import EpochReport
-from kptrain.device import explained, find_device, peak_memory
+from kptrain.device import explained, find_device, num_threads, peak_memory
 from kptrain.errors import TrainingError
 from kptrain.evaluate import find_peaks, in_original
 from kptrain.metrics import check_metric, coco_numbers, oks
@@ -58,14 +58,13 @@ def fit(
 
     Writes into `run_dir`: `config.yaml`, `metrics.csv`, `timing.csv`, the best checkpoint by
     `checkpoint.metric`, and the state to resume from. Sets for the whole process torch's number of
-    threads, if `train.threads` is given, and what `start_training` names.
+    threads, and what `start_training` names.
 
     Raises: DataError, WeightsError; CheckpointError if `run_dir` is in use, holds a run and
     `resume` is not set, or holds none and it is; SettingsError if it holds one with other
     settings; TrainingError for a loss that is not finite, or memory that does not suffice.
     """
-    if config.train.threads is not None:
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(num_threads(config.train.threads))
     device = find_device(config)
     with only_user_of(run_dir, wait):
         last = min(config.train.epochs, until or config.train.epochs)

@@ -11,6 +11,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
 from search.budget import Budget
+from search.hidden import check_not_hidden
 from search.named import add_trainable, trainable_named
 from search.space import Space, resolve_space, with_share
 from search.space_file import read_space, with_budget
@@ -130,22 +131,23 @@ def _budget(arguments: argparse.Namespace) -> dict[str, float]:
 
 def begin(arguments: argparse.Namespace) -> "Search | None":
     """A new search, in a folder of its own; None if only its plan was asked for."""
+    check_not_hidden(Path.cwd())
     space, base = read_search(arguments)
-    from search.opening import begin_search
+    from search.opening import begin_search, taken
     from search.warm import read_past_searches
 
-    out, url = _where(arguments.out or time.strftime(f"runs/{space.path.stem}-%Y%m%d-%H%M%S"))
-    if out.exists():
-        raise SettingsError(
-            f"--out: must be a folder that does not exist yet, but {out} does; choose another, or "
-            f"go on with the search in it by --resume {shlex.quote(str(out))}"
-            f"{space.trainable.option}"
-        )
+    is_named = arguments.out is not None
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    out, url = _where(arguments.out if is_named else f"runs/{space.path.stem}-{stamp}")
+    if is_named and out.exists():
+        raise taken(out, space.trainable)
     space = _planned(space, base, arguments.address)
     past = read_past_searches(arguments.warm_from, space, base)
     for search in past:
         print(f"Warm      {search}")
-    return None if arguments.plan else begin_search(out, space, base, past, url)
+    if arguments.plan:
+        return None
+    return begin_search(out, space, base, past, url, numbered=not is_named)
 
 
 def _where(out: str) -> tuple[Path, str | None]:
@@ -181,6 +183,7 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
                 f"{option}: must not come with --resume, as the search goes on with what it began "
                 f"with; leave it out, or begin another search"
             )
+    check_not_hidden(Path.cwd())
     from search.opening import fetch_search, open_search, with_space
     from search.storage import is_url
 

@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import ray
 
+from kptrain.cores import usable_cores
 from kptrain.errors import SettingsError
 from kptrain.locks import HeldError, held
 from kptrain.pack import cache_dir
@@ -46,7 +47,9 @@ def ray_session(address: str | None) -> Iterator[tuple[str, Path | None]]:
     # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
     ray._private.worker.print_to_stdstream = _print_nothing
     with nullcontext() if address else _own_folder() as folder:
-        own = {} if address else LOOPBACK | {"_temp_dir": str(folder)}
+        # Ray itself would count all cores of the machine.
+        here = {"_temp_dir": str(folder), "num_cpus": usable_cores()}
+        own = {} if address else LOOPBACK | here
         try:
             context = ray.init(address=address or "local", runtime_env=places, **quiet, **own)
         except (ValueError, RuntimeError, ConnectionError) as error:

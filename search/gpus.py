@@ -1,5 +1,7 @@
 """One search on a GPU: two on the same would plan its memory twice."""
 
+import fcntl
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -7,9 +9,11 @@ from pathlib import Path
 import torch
 
 from kptrain.errors import SettingsError
-from kptrain.locks import HeldError, held
+from kptrain.locks import holder_in, tell_holder
 
 CLAIMS = Path("/tmp/kptrain-gpus")  # noqa: S108  (nothing is read from it but who holds a lock)
+SHARED = 0o1777
+"""As /tmp itself: anyone makes files there, and removes none but his own."""
 
 
 def visible_gpus() -> list[str]:
@@ -23,21 +27,68 @@ def claim_gpus(names: Sequence[str], folder: Path = CLAIMS) -> Iterator[None]:
     """Hold GPUs of this machine against other searches, whoever runs them.
 
     folder: where the claims are kept, for all users alike, whatever TMPDIR each of them has.
-    Raises: SettingsError naming who holds one already.
+    Raises: SettingsError naming who holds one already, or if the folder is a link or a file.
     """
-    folder.mkdir(exist_ok=True)
-    with suppress(PermissionError):  # made by another user, who opened it to all
-        folder.chmod(0o777)
+    _share(folder)
     with ExitStack() as stack:
         for name in names:
-            path = folder / f"{name}.lock"
-            try:
-                stack.enter_context(held(path, mode=0o666))
-            except HeldError as error:
-                raise SettingsError(
-                    f"GPU {name}: must be free for this search, but {error} searches on it; wait, "
-                    f"or let CUDA_VISIBLE_DEVICES name others"
-                ) from None
-            with suppress(PermissionError):
-                path.chmod(0o666)  # whatever the mask of this user
+            stack.enter_context(_claimed(name, folder / f"{name}.lock"))
         yield
+
+
+def _share(folder: Path) -> None:
+    """Make the folder, for all users; one of ours that is there is set right, another's is used."""
+    with suppress(FileExistsError):
+        folder.mkdir()
+    try:  # a link might lead to a folder of ours, which all would be let into
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise SettingsError(
+            f"{folder}: must be a folder for the claims on GPUs of all users, and no link, but "
+            f"cannot be opened so ({error.strerror}); remove it"
+        ) from None
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid():
+            os.fchmod(descriptor, SHARED)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _claimed(name: str, path: Path) -> Iterator[None]:
+    """Hold the lock of a GPU.
+
+    filelock would not: in such a folder it takes no lock whose file is another user's, who might
+    remove it. Here that would let two searches onto a GPU, and nothing worse.
+    """
+    descriptor = _open(path)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            told = max(path.parent.glob(f"{path.name}.*"), key=_changed, default=path)
+            raise SettingsError(
+                f"GPU {name}: must be free for this search, but {holder_in(told)} searches on it; "
+                f"wait, or let CUDA_VISIBLE_DEVICES name others"
+            ) from None
+        with tell_holder(path.with_name(f"{path.name}.{os.geteuid()}")):
+            yield
+    finally:
+        os.close(descriptor)  # and with it the lock
+
+
+def _open(path: Path) -> int:
+    """To be locked, never written: whatever it is a link to stays as it is."""
+    with suppress(FileExistsError):
+        made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
+        os.fchmod(made, 0o644)  # whatever the mask of this user
+        return made
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _changed(path: Path) -> float:
+    """When; a killed search leaves its note behind, so the last one counts."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

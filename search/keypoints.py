@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, get_args
 
-from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.config import BEST, PICTURE, RESUME, WORST, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
 from kptrain.layout import SplitName
@@ -85,7 +85,10 @@ class Keypoints(Trainable[TrainConfig]):
         """Build the packs of both splits, or check them."""
         from kptrain.metrics import check_metric
         from kptrain.pack import open_pack
+        from kptrain.wandb_runs import find_mode, outside_of_a_sweep
 
+        with outside_of_a_sweep():
+            find_mode(config)  # said here, where a trial would say it into its log
         data, progress = config.data, sys.stdout.isatty()
         packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
         for pack in packs.values():
@@ -142,19 +145,12 @@ class Keypoints(Trainable[TrainConfig]):
         save_curve([EpochReport(**report) for report in curve], folder)
 
     def draw(self, config: TrainConfig, folder: Path) -> None:
-        from kptrain.picture import (
-            PICTURE,
-            WORST,
-            draw_predictions,
-            draw_worst,
-        )
+        from kptrain.picture import draw_predictions, draw_worst
 
         draw_predictions(config, folder / BEST, folder / PICTURE)
         draw_worst(config, folder / BEST, folder / WORST)
 
     def pictures(self) -> dict[str, str]:
-        from kptrain.picture import PICTURE, WORST
-
         return {
             PICTURE: "Samples of the validation split: truth, prediction, heatmaps.",
             WORST: "Those that it finds worst, the worst first.",

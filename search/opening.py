@@ -1,15 +1,19 @@
 """The folder of a search: made whole with what the search begins with, and opened to go on."""
 
+import errno
 import hashlib
+import itertools
 import json
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
+from uuid import uuid4
 
 import yaml
 
@@ -29,6 +33,8 @@ from search.warm import PastSearch, PastTrial
 FORMAT = 1
 SPACE_FILE = "space.yaml"
 LOCK = ".lock"
+TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+"""What a system says of a folder that is to get the name of another one, or of a file."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ class Search:
     @property
     def wandb_id(self) -> str:
         """Of the run at Weights & Biases that has the promoted checkpoint: the same on resuming."""
-        return hashlib.sha256(f"{self.folder.name} {self.started}".encode()).hexdigest()[:8]
+        of = self.first.get("id", f"{self.folder.name} {self.started}")  # searches before had none
+        return hashlib.sha256(of.encode()).hexdigest()[:8]
 
 
 def begin_search(
@@ -75,14 +82,21 @@ def begin_search(
     base: Settings,
     past: Sequence[PastSearch],
     url: str | None = None,
+    *,
+    numbered: bool = False,
 ) -> Search:
-    """Make the folder; as it gets its name at last, it is there with all this, or not at all."""
+    """Make the folder; as it gets its name at last, it is there with all this, or not at all.
+
+    numbered: whether its name gets a number where another search has it, as nobody chose it.
+    Raises: SettingsError if another search has it.
+    """
     trials = tuple(trial for search in past for trial in search.trials)
     first = {
         "at": 0.0,
         "event": "search",
         "format": FORMAT,
         "trainable": space.trainable.name,
+        "id": uuid4().hex,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "space": space.text,
         "budget": _parts(space),
@@ -91,15 +105,45 @@ def begin_search(
         "warm_from": [str(search.folder.absolute()) for search in past],
         "past": [asdict(trial) for trial in trials],
     }
-    hidden = folder.with_name(f".{folder.name}.tmp")
-    if hidden.exists():  # of a command that was killed
-        shutil.rmtree(hidden)
-    hidden.mkdir(parents=True)
-    (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
-    Journal(hidden / JOURNAL).write(first)
-    hidden.rename(folder)
-    flush(folder.parent)  # the new name
-    return Search(folder.absolute(), space, base, trials, first, url=url)
+    with _hidden(folder) as hidden:
+        hidden.mkdir(parents=True)
+        (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
+        Journal(hidden / JOURNAL).write(first)
+        numbers = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
+        made = _give_name(hidden, itertools.chain([folder], numbers if numbered else ()))
+    if made is None:
+        raise taken(folder, space.trainable)
+    flush(made.parent)  # the new name
+    return Search(made.absolute(), space, base, trials, first, url=url)
+
+
+@contextmanager
+def _hidden(folder: Path) -> Iterator[Path]:
+    """Where a folder is made before it gets its name: of each command another."""
+    hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        yield hidden
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)  # only where it did not get it
+
+
+def _give_name(hidden: Path, names: Iterable[Path]) -> Path | None:
+    """The first name that is free; None where each is another's, who may have begun just now."""
+    for name in names:
+        try:
+            return hidden.rename(name)  # only in the place of nothing, or of an empty folder
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+    return None
+
+
+def taken(folder: Path, trainable: Trainable[Any]) -> SettingsError:
+    """What to say where a search is to begin in a folder that is there."""
+    return SettingsError(
+        f"--out: must be a folder that does not exist yet, but {folder} does; choose another, or "
+        f"go on with the search in it by --resume {shlex.quote(str(folder))}{trainable.option}"
+    )
 
 
 def fetch_search(url: str) -> Path:
@@ -116,11 +160,10 @@ def fetch_search(url: str) -> Path:
         )
     folder = Path("runs") / url_name(url)
     if not folder.exists():
-        hidden = folder.with_name(f".{folder.name}.tmp")
-        shutil.rmtree(hidden, ignore_errors=True)
-        storage.fetch(hidden, skip=_is_of_a_trial)
-        hidden.rename(folder)  # it is there with all this, or not at all
-        return folder
+        with _hidden(folder) as hidden:
+            storage.fetch(hidden, skip=_is_of_a_trial)
+            if _give_name(hidden, [folder]):  # it is there with all this, or not at all
+                return folder
     path = folder / JOURNAL
     here = path.read_bytes() if path.exists() else b""
     here = here[: here.rfind(b"\n") + 1]

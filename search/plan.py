@@ -1,11 +1,11 @@
 """What a search will do and can cost, said before anything is started."""
 
 import math
-import os
 
 import torch
 
 from kptrain.config import Settings
+from kptrain.cores import usable_cores
 from kptrain.errors import SettingsError
 from search.budget import describe_budget
 from search.space import Space, early_rung, max_epochs, rungs
@@ -88,7 +88,7 @@ def describe_plan(space: Space, base: Settings, num_gpus: int) -> str:
         if stops
         else f"stops none: no trial is longer than grace_epochs ({space.asha.grace_epochs})"
     )
-    num_cpus = os.cpu_count() or 1
+    num_cpus = usable_cores()
     cpu, gpu = space.resources.cpu, gpu_share(space, base, num_gpus > 0)
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
@@ -133,11 +133,11 @@ def check_machine(space: Space, base: Settings) -> None:
     """Raises: SettingsError if no trial fits on this machine, or its device is not there."""
     space.trainable.check_device(base)
     check_gpu_hours(space, gpu_share(space, base, torch.cuda.is_available()))
-    cpu, num_cpus = space.resources.cpu, os.cpu_count() or 1
+    cpu, num_cpus = space.resources.cpu, usable_cores()
     if cpu > num_cpus:  # a share of a GPU fits wherever there is one
         raise SettingsError(
-            f"{space.path}: resources.cpu must be at most the CPUs of this machine ({num_cpus}), "
-            f"but got {cpu}; lower it, or name a cluster with --address"
+            f"{space.path}: resources.cpu must be at most the CPUs that may be used here "
+            f"({num_cpus}), but got {cpu}; lower it, or name a cluster with --address"
         )
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kptrain.checkpoint import temporary_of
 from kptrain.config import Settings
+from kptrain.disk import temporary_of
 from kptrain.resolve import settings_of
 from search.storage import Storage
 from search.trainable import Metric, Report, Trainable

@@ -70,12 +70,13 @@ class Storage:
 
     def check(self) -> None:
         """Write a file twice, read and remove it. Raises: SettingsError if that cannot be done."""
+        probe = f"{PROBE}-{uuid4().hex[:8]}"  # another command may be asking, too
         try:
             for content in (b"once", b"again"):
-                self._put(PROBE, content)
-            with self._files.open_input_stream(self._at(PROBE)) as file:
+                self._put(probe, content)
+            with self._files.open_input_stream(self._at(probe)) as file:
                 assert file.read() == content, "what is written there does not come back"
-            self._files.delete_file(self._at(PROBE))
+            self._files.delete_file(self._at(probe))
         except Exception as error:  # of whichever client it is
             raise SettingsError(
                 f"{self._shown}: must be a URL at which files can be written from here, but "

@@ -17,9 +17,8 @@ from PIL import Image
 
 from kptrain import __main__ as command
 from kptrain.checkpoint import load_checkpoint
-from kptrain.config import BEST, RESUME
+from kptrain.config import BEST, PICTURE, RESUME
 from kptrain.embedded import EMBEDDED_VERSION, write_embedded
-from kptrain.picture import PICTURE
 from kptrain.resolve import EMBEDDED_SETTINGS
 
 pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together

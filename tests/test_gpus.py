@@ -1,6 +1,8 @@
 """Claims on GPUs, between real processes; no GPU is needed for them."""
 
+import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -36,3 +38,72 @@ def test_a_gpu_is_claimed_once_and_free_again_when_its_holder_is_killed(tmp_path
         holder.wait()
     with claim_gpus(["GPU-1", "GPU-2", "GPU-3"], tmp_path):
         pass
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("before", [None, 0o777, 0o700])
+def test_the_claims_lie_where_all_users_write_and_none_removes_another_s(
+    tmp_path: Path, before: int | None
+) -> None:
+    claims = tmp_path / "claims"
+    if before is not None:
+        claims.mkdir()
+        claims.chmod(before)
+    mask = os.umask(0o077)
+    try:
+        with claim_gpus(["GPU-1"], claims):
+            assert mode(claims) == 0o1777
+            assert mode(claims / "GPU-1.lock") == 0o644
+    finally:
+        os.umask(mask)
+
+
+def test_a_link_in_the_place_of_the_claims_is_refused_and_opens_nothing(tmp_path: Path) -> None:
+    private, link = tmp_path / "private", tmp_path / "claims"
+    private.mkdir(mode=0o700)
+    link.symlink_to(private)
+    with (
+        pytest.raises(SettingsError, match=r"claims: must be a folder .*, and no link, but"),
+        claim_gpus(["GPU-1"], link),
+    ):
+        pass
+    assert mode(private) == 0o700
+    assert list(private.iterdir()) == []
+
+
+def test_links_among_the_claims_lead_to_no_change_of_a_file(tmp_path: Path) -> None:
+    mine, claims = tmp_path / "mine", tmp_path / "claims"
+    mine.write_text("kept")
+    mine.chmod(0o600)
+    claims.mkdir()
+    (claims / f"GPU-1.lock.{os.geteuid()}").symlink_to(mine)
+    (claims / "GPU-2.lock").symlink_to(mine)
+    with claim_gpus(["GPU-1"], claims):
+        pass
+    with pytest.raises(OSError, match="GPU-2"), claim_gpus(["GPU-2"], claims):
+        pass
+    assert (mine.read_text(), mode(mine)) == ("kept", 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+def test_a_gpu_is_claimed_after_other_users_and_the_one_who_holds_it_is_named(
+    tmp_path: Path,
+) -> None:
+    claims = tmp_path / "claims"
+    with claim_gpus(["GPU-1"], claims):
+        pass
+    os.chown(claims, 4001, -1)
+    os.chown(claims / "GPU-1.lock", 4002, -1)
+    killed = claims / "GPU-1.lock.4002"
+    killed.write_text('{"pid": 1, "host": "there", "since": "then"}')
+    os.utime(killed, (1, 1))
+    with claim_gpus(["GPU-1"], claims):
+        with (
+            pytest.raises(SettingsError, match=f"GPU-1: .* but process {os.getpid()} on "),
+            claim_gpus(["GPU-1"], claims),
+        ):
+            pass
+        assert killed.exists()

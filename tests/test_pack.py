@@ -414,7 +414,7 @@ import os, sys
 from pathlib import Path
 from kptrain import pack, packing
 from kptrain.config import DataSettings
-packing.PART, packing.os.cpu_count = 2, lambda: 1
+packing.PART, packing.usable_cores = 2, lambda: 1
 decode, seen = packing.decode_image, []
 def die_at_the_sixth(path, size):
     seen.append(path)

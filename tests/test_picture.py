@@ -9,7 +9,7 @@ from PIL import Image
 
 from kptrain import picture
 from kptrain.checkpoint import save_checkpoint
-from kptrain.config import BEST, TrainConfig
+from kptrain.config import BEST, PICTURE, WORST, TrainConfig
 from kptrain.draw import Example
 from kptrain.errors import CheckpointError
 from kptrain.evaluate import detect
@@ -17,7 +17,7 @@ from kptrain.metrics import oks
 from kptrain.model import build_model
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
-from kptrain.picture import NUM_EXAMPLES, PICTURE, WORST, draw_predictions, draw_worst
+from kptrain.picture import NUM_EXAMPLES, draw_predictions, draw_worst
 from kptrain.resolve import resolve
 
 pytestmark = pytest.mark.slow  # seconds together

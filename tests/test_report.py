@@ -36,6 +36,7 @@ from search.svg import drawing
 
 pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
 
+ROOT = Path(__file__).parents[1]
 KINDS = ("whole", "killed", "single", "failed")
 SECTIONS = (
     *("best", "progress", "curves", "importance", "slices", "parallel", "timeline", "failures"),
@@ -244,6 +245,21 @@ def test_the_command_writes_the_page_and_a_picture(
         assert picture.width > 600
         assert len(picture.convert("RGB").getcolors(maxcolors=2**24) or ()) > 10
     assert (folder / "report.png").stat().st_size < 200_000
+
+
+@pytest.mark.parametrize("module", ["search.report", "search.watch"])
+def test_what_looks_at_a_search_imports_neither_torch_nor_ray(
+    searches: dict[str, tuple[Path, SearchState]], module: str
+) -> None:
+    folder, _ = searches["whole"]
+    look = (
+        f"import sys; from {module} import main; code = main([{str(folder)!r}]); "
+        "print(sorted({'torch', 'torchvision', 'ray'} & sys.modules.keys())); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", look], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "[]"), done.stderr
 
 
 def test_a_folder_without_a_search_is_one_line_and_exit_code_2(

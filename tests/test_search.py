@@ -20,6 +20,7 @@ import yaml
 
 from kptrain.checkpoint import load_checkpoint
 from kptrain.config import BEST, TrainConfig, save_config
+from kptrain.cores import usable_cores
 from kptrain.resolve import flatten, resolve
 
 pytestmark = pytest.mark.slow
@@ -37,7 +38,7 @@ FOUR_AXES = {
 }
 
 
-ONE_AT_A_TIME = {"resources": {"cpu": os.cpu_count()}}
+ONE_AT_A_TIME = {"resources": {"cpu": usable_cores()}}
 
 
 def write_space(folder: Path, **content: Any) -> Path:
@@ -346,7 +347,7 @@ def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_p
 def test_trials_follow_each_other_in_the_same_processes(search: dict[str, Any]) -> None:
     listed = json.loads(search["late_actors"])["data"]["actors"].values()
     trials = [actor for actor in listed if "trial 0" in actor["reprName"]]
-    assert 1 <= len(trials) <= (os.cpu_count() or 1) < 5
+    assert 1 <= len(trials) <= usable_cores() < 5
 
 
 def test_a_trial_whose_process_is_killed_goes_on_in_another_from_its_last_epoch(

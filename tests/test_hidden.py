@@ -1,0 +1,54 @@
+"""A folder to work in that holds what trials would import instead of this package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kptrain.errors import SettingsError
+from search.hidden import ROOT, check_not_hidden
+
+COMMAND = Path(sys.executable).with_name("kptrain-search")
+
+
+@pytest.mark.parametrize(
+    "name", ["search.py", "kptrain.py", "search/__init__.py", "kptrain/__init__.py", "torch.py"]
+)
+def test_what_would_be_imported_instead_is_named_with_the_package_that_it_hides(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    package = Path(name).parts[0].removesuffix(".py")
+    with pytest.raises(SettingsError, match=f"of the installed package {package}, ") as caught:
+        check_not_hidden(tmp_path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_checkout_a_folder_of_files_and_other_names_hide_nothing(tmp_path: Path) -> None:
+    for name in ("search/space.yaml", "kptrain/data/a.jpg", "wandb/run/a.wandb", "research.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    check_not_hidden(tmp_path)
+    check_not_hidden(ROOT)
+
+
+@pytest.mark.skipif(not COMMAND.exists(), reason="the package is not installed here")
+def test_the_installed_command_says_so_in_one_line_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "search.py").write_text("from search import run_search\n")
+    (tmp_path / "space.yaml").write_text("space: {optim.lr: [1e-4, 1e-3]}\ntrials: 3\n")
+    done = subprocess.run(
+        [COMMAND, "space.yaml", "--data", "embedded"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path / 'search.py'}: must not have the name")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
