@@ -31,6 +31,7 @@ def some_persons(generator: np.random.Generator) -> tuple[Table, np.ndarray]:
         first=first,
         scale=empty,
         shift=empty,
+        inside=empty,
         joints=empty,
         peak_box=empty,
         keypoints=keypoints,

@@ -24,7 +24,7 @@ from kptrain.resolve import EMBEDDED
 
 _log = logging.getLogger(__name__)
 
-PACK_VERSION = 2
+PACK_VERSION = 3
 """To be raised whenever a pack would come out differently."""
 
 
