@@ -40,6 +40,7 @@ def some_persons(generator: np.random.Generator) -> tuple[Table, np.ndarray]:
         first=np.searchsorted(images, np.arange(NUM_IMAGES + 1)),
         scale=empty,
         shift=empty,
+        inside=empty,
         joints=empty,
         peak_box=empty,
         keypoints=keypoints,

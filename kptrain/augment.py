@@ -1,4 +1,4 @@
-"""Augmentation: each sample mirrored, turned, scaled, moved and coloured, in one warp per batch.
+"""Augmentation: each sample coloured, mirrored, turned, scaled and moved, in one warp per batch.
 
 What is drawn for a sample depends on the seed, the epoch and the sample alone. Pixels, joints and
 mask follow the same affine map, so the heatmaps, which are made afterwards, are exact.
@@ -36,6 +36,10 @@ class Augmentation:
     image, as torch's `affine_grid` has them."""
     colour: np.ndarray
     """(S, 3) float32: factors of brightness, contrast and saturation."""
+    inside: np.ndarray
+    """(S, 4) float32: x0, y0, x1, y1 of the photograph in the input, which is black around it."""
+    blend: np.ndarray
+    """(S, 2) float32: over how many input pixels, across and down, it blends into that black."""
 
     def apply(
         self,
@@ -45,17 +49,21 @@ class Augmentation:
         labelled: Bool[Tensor, "B N K"],
         mask: Float[Tensor, "B h w"],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Warp a batch whose pixels are from 0 to 255; black comes in from outside.
+        """Colour and warp a batch whose pixels are from 0 to 255; black comes in from outside.
 
         Nothing is masked where the mask comes from outside. Colours beyond 0 and 255 are cut.
+        Black around a photograph stays black, and is no part of its contrast.
         """
         device = images.device
         backward = send(self.backward[samples], device)
         if mask.shape[1:] != (1, 1):  # else all is learnt
             outside = _warp(1 - mask[:, None], backward, "nearest")
             mask = 1 - outside[:, 0]
+        shares = _shares(
+            send(self.inside[samples], device), send(self.blend[samples], device), images.shape[2:]
+        )
+        images = _recoloured(images.contiguous(), send(self.colour[samples], device), shares)
         images = _warp(images, backward, "bilinear")
-        images = _recoloured(images, send(self.colour[samples], device))
         images = images.contiguous(memory_format=torch.channels_last)
         return images, *self._move(samples, joints, labelled), mask
 
@@ -73,21 +81,29 @@ class Augmentation:
 
 
 def draw_augmentation(
-    settings: AugmentSettings, num_samples: int, size: tuple[int, int], seed: int, epoch: int
+    settings: AugmentSettings,
+    scale: np.ndarray,
+    inside: np.ndarray,
+    size: tuple[int, int],
+    seed: int,
+    epoch: int,
 ) -> Augmentation | None:
-    """What an epoch's samples of size (height, width) are to undergo; None if nothing is set."""
+    """What an epoch's samples of size (height, width) are to undergo; None if nothing is set.
+
+    scale, inside: as `Table` has them, of all samples of the pack.
+    """
     if settings == AugmentSettings():
         return None
     # Row by row, so that a sample's numbers do not depend on how many samples there are.
-    uniform = np.random.default_rng([seed, epoch, 1]).random((num_samples, 8))
+    uniform = np.random.default_rng([seed, epoch, 1]).random((len(scale), 8))
     between = 2 * uniform - 1
     mirrored = uniform[:, 0] < settings.flip
     angle = np.deg2rad(settings.rotation_deg) * between[:, 1]
-    scale = (1 + settings.scale) ** between[:, 2]
+    factor = (1 + settings.scale) ** between[:, 2]
     width_height = np.array(size[::-1], dtype=float)
     shift = settings.shift * between[:, 3:5] * width_height
     centre = width_height / 2
-    linear = scale[:, None, None] * _rotation(angle)
+    linear = factor[:, None, None] * _rotation(angle, scale)
     linear[:, :, 0] *= np.where(mirrored, -1, 1)[:, None]
     forward = np.concatenate((linear, (centre + shift - linear @ centre)[:, :, None]), axis=2)
     return Augmentation(
@@ -95,13 +111,19 @@ def draw_augmentation(
         forward=forward.astype(np.float32),
         backward=_backward(forward, width_height).astype(np.float32),
         colour=(1 + settings.colour * between[:, 5:8]).astype(np.float32),
+        inside=inside.astype(np.float32),
+        # Between a pixel of the original and the black beside it, or of the input if larger.
+        blend=np.maximum(scale, 1).astype(np.float32),
     )
 
 
-def _rotation(angle: np.ndarray) -> np.ndarray:
-    """(S, 2, 2)."""
+def _rotation(angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """(S, 2, 2) what is a rotation in the original: S R S^-1, where S is the stretch of (S, 2)."""
+    stretch = scale[:, 0] / scale[:, 1]
+    stretch[np.isclose(stretch, 1, rtol=0, atol=1e-9)] = 1  # a crop's is 1 but for rounding
     cos, sin = np.cos(angle), np.sin(angle)
-    return np.stack((np.stack((cos, -sin), axis=1), np.stack((sin, cos), axis=1)), axis=1)
+    rows = (np.stack((cos, -sin * stretch), axis=1), np.stack((sin / stretch, cos), axis=1))
+    return np.stack(rows, axis=1)
 
 
 def _backward(forward: np.ndarray, width_height: np.ndarray) -> np.ndarray:
@@ -118,13 +140,37 @@ def _warp(images: Float[Tensor, "B C H W"], backward: Float[Tensor, "B 2 3"], mo
     return grid_sample(images, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
+def _shares(
+    inside: Float[Tensor, "B 4"], blend: Float[Tensor, "B 2"], size: torch.Size
+) -> Float[Tensor, "B 1 H W"]:
+    """How much of each pixel is of the photograph, from 0 to 1; the rest is black."""
+
+    def along(axis: int, length: int) -> Float[Tensor, "B _"]:
+        centre = torch.arange(length, device=inside.device) + 0.5
+        low, high, width = inside[:, axis, None], inside[:, axis + 2, None], blend[:, axis, None]
+        # Pillow blends with black at an edge that lies in the input, not at one that it cuts.
+        begun = torch.where(low > 0, (centre - low) / width + 0.5, 1.0)
+        ended = torch.where(high < length, (high - centre) / width + 0.5, 1.0)
+        return begun.clamp(0, 1) * ended.clamp(0, 1)
+
+    across, down = along(0, size[1]), along(1, size[0])
+    return (down[:, :, None] * across[:, None, :])[:, None]
+
+
 def _recoloured(
-    images: Float[Tensor, "B 3 H W"], factors: Float[Tensor, "B 3"]
+    images: Float[Tensor, "B 3 H W"],
+    factors: Float[Tensor, "B 3"],
+    shares: Float[Tensor, "B 1 H W"],
 ) -> Float[Tensor, "B 3 H W"]:
-    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
-    luma = send(np.array(LUMA, np.float32).reshape(3, 1, 1), images.device)
-    images = images * brightness
-    mean_grey = (images * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-    images = mean_grey + contrast * (images - mean_grey)
-    grey = (images * luma).sum(1, keepdim=True)
-    return (grey + saturation * (images - grey)).clamp(0, 255)
+    """Brightness, contrast about the photograph's mean grey, saturation: one map of a pixel's three
+    numbers, and what is added. A pixel that is blended with black gains its share of that."""
+    brightness, contrast, saturation = factors.unbind(1)
+    luma = send(np.array(LUMA, np.float32), images.device)
+    kept = saturation[:, None, None]
+    mixed = kept * torch.eye(3, device=images.device) + (1 - kept) * luma
+    pixels = images.flatten(2)
+    middle = brightness * (pixels.sum(2) @ luma) / shares.sum((1, 2, 3)).clamp_min(1)
+    added = ((1 - contrast) * middle)[:, None, None] * shares.flatten(2)
+    factor = (brightness * contrast)[:, None, None] * mixed
+    recoloured = torch.baddbmm(added.expand(-1, 3, -1), factor, pixels)
+    return recoloured.clamp_(0, 255).view_as(images)

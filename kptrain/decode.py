@@ -1,17 +1,27 @@
-"""One image file to RGB pixels in the frame in which it was annotated."""
+"""One image file to RGB pixels, in the frame in which it was annotated, or upright.
+
+What a file's numbers mean: 16 bits are from black at 0 to white at 65535, TIFF's 12 bits to 4095.
+Whole numbers of 32 bits and floats do not say what white is: it is the least of 1 (floats only),
+255 and 65535 that no pixel is above. What is transparent keeps the colour that it hides, and of an
+animation the first picture is read.
+"""
 
 import errno
+import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kptrain.annotations import MOST_PIXELS
 from kptrain.errors import DataError
 
 ORIENTATION_TAG = 0x0112
 """EXIF's orientation."""
 QUARTER_TURNS = (5, 6, 7, 8)
 """The orientations that exchange height and width."""
+BITS_TAG = 258
+"""TIFF's bits per sample."""
 NOT_THE_FILES = (
     *(errno.EIO, errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM),
@@ -26,9 +36,9 @@ class UnreadableImageError(Exception):
 def decode_image(path: Path, size: tuple[int, int]) -> Image.Image:
     """Decode a file to 8-bit RGB of the annotated size (height, width).
 
-    Grey, CMYK, palette and 16-bit files are converted. An EXIF rotation is applied only where
-    the annotated size says that the annotator saw the image rotated; COCO's own annotations are
-    in the frame of the stored pixels. The size is checked before anything is decoded.
+    An EXIF rotation is applied only where the annotated size says that the annotator saw the image
+    rotated; COCO's own annotations are in the frame of the stored pixels. The size is checked
+    before anything is decoded.
 
     Raises: UnreadableImageError if the file is at fault; DataError if it cannot be read, which
     may pass, so that it must not be kept in a pack.
@@ -47,6 +57,37 @@ def decode_image(path: Path, size: tuple[int, int]) -> Image.Image:
         raise UnreadableImageError("images that cannot be decoded") from error
 
 
+def read_picture(path: Path) -> tuple[Image.Image, int]:
+    """Decode a file to 8-bit RGB, upright: without an annotation, its own orientation is the only
+    one known. Also how many pictures it holds, of which this is the first.
+
+    Raises: DataError if it holds none that can be decoded.
+    """
+    try:
+        # Pillow warns of damaged tags, and of half as many pixels as it refuses.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
+            # A photograph that a phone stores with its depth or its gain map is one picture.
+            count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            ImageOps.exif_transpose(image, in_place=True)
+            return _to_rgb(image), count
+    except Exception as error:  # malformed files lead Pillow to any
+        raise DataError(f"{path}: must be a picture, but {_said_of(path, error)}") from None
+
+
+def _said_of(path: Path, error: Exception) -> str:
+    """Why a file cannot be decoded, and what to do."""
+    if isinstance(error, Image.DecompressionBombError):
+        return f"has more than {MOST_PIXELS:,} pixels; reduce it"
+    if path.is_file() and path.stat().st_size == 0:
+        return "is empty; name another"
+    if isinstance(error, UnidentifiedImageError):
+        return "is of no kind that is known here; convert it to PNG or JPEG"
+    if isinstance(error, UnreadableImageError):
+        return f"is one of the {error}; convert it to 8 or 16 bits"
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"cannot be read ({' '.join(reason.split())}); name another"
+
+
 def _is_turned(image: Image.Image, size: tuple[int, int]) -> bool:
     stored = (image.height, image.width)
     if stored == size:
@@ -57,9 +98,32 @@ def _is_turned(image: Image.Image, size: tuple[int, int]) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 bits: Pillow would clip, not scale
-        grey = np.asarray(image).astype(np.float32)
-        return Image.fromarray((grey / 257).round().clip(0, 255).astype(np.uint8)).convert("RGB")
+    image.load()
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
     if "transparency" in image.info:  # of a palette; without this step Pillow warns
         image = image.convert("RGBA")
     return image.convert("RGB")
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """(h, w) uint8 of numbers of more bits, which Pillow would clip."""
+    numbers = np.asarray(image)
+    if image.mode.startswith("I;16"):
+        has_12_bits = getattr(image, "tag_v2", {}).get(BITS_TAG) == (12,)
+        return _levels(numbers, 4095 if has_12_bits else 65535)
+    half_a_level = 0.5 / 255
+    for white in (1, 255, 65535) if image.mode == "F" else (255, 65535):
+        if numbers.max() < white * (1 + half_a_level):
+            if numbers.min() <= -white * half_a_level:
+                break
+            return _levels(numbers, white)
+    raise UnreadableImageError("images whose numbers do not say what white is")
+
+
+def _levels(numbers: np.ndarray, white: int) -> np.ndarray:
+    levels = numbers.astype(np.float32)
+    levels /= white / 255
+    return levels.round(out=levels).clip(0, 255, out=levels).astype(np.uint8)

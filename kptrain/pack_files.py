@@ -35,6 +35,8 @@ class Table:
     """(S, 2) float64: input pixels per original pixel, along x and y."""
     shift: np.ndarray
     """(S, 2) float64: `input = (original + 0.5) * scale + shift`."""
+    inside: np.ndarray
+    """(S, 4) float32: x0, y0, x1, y1 of the image in the input, which is black around it."""
     joints: np.ndarray
     """(M, K, 2) float32: x, y in the input."""
     peak_box: np.ndarray

@@ -212,6 +212,7 @@ def _table(samples: list[Sample], rows: list[int], settings: DataSettings) -> Ta
         first=np.cumsum([0, *(len(sample.persons) for sample in samples)]),
         scale=np.array([sample.frame.scale for sample in samples]),
         shift=np.array([sample.frame.shift for sample in samples]),
+        inside=np.array([s.frame.inside(s.image.size) for s in samples], dtype=np.float32),
         joints=np.array([s.frame.keypoints_in(p.keypoints) for s, p in pairs], dtype=np.float32),
         peak_box=np.array(
             [

@@ -59,7 +59,8 @@ def taught(config: TrainConfig, number: int) -> list[Example]:
     pack = open_pack(config.data, "train")
     seed = config.train.seed
     order = epoch_order(len(pack), seed, 1)[:number]
-    augmentation = draw_augmentation(config.augment, len(pack), config.data.image_size, seed, 1)
+    size, table = config.data.image_size, pack.table
+    augmentation = draw_augmentation(config.augment, table.scale, table.inside, size, seed, 1)
     (batch,) = batches(pack, order, len(order), torch.device("cpu"), augmentation)
     heatmaps = targets(batch, config)
     return [_example(batch, heatmaps[index], index) for index in range(len(order))]

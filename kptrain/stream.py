@@ -154,8 +154,9 @@ def _train(
     """One pass over the training samples; returns the mean loss of its samples."""
     training.model.train()
     order = epoch_order(len(pack), config.train.seed, epoch)
+    size, table = config.data.image_size, pack.table
     augmentation = draw_augmentation(
-        config.augment, len(pack), config.data.image_size, config.train.seed, epoch
+        config.augment, table.scale, table.inside, size, config.train.seed, epoch
     )
     steps: Iterable[Batch] = batches(pack, order, config.train.batch_size, device, augmentation)
     if progress:

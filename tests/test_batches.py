@@ -8,8 +8,9 @@ import pytest
 import torch
 from conftest import CocoWriter
 
+from kptrain.augment import draw_augmentation
 from kptrain.batches import Batch, batches, epoch_order, joint_weights, targets
-from kptrain.config import DataSettings, HeatmapSettings, LossSettings, TrainConfig
+from kptrain.config import AugmentSettings, DataSettings, HeatmapSettings, LossSettings, TrainConfig
 from kptrain.heatmaps import decode
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
@@ -162,6 +163,33 @@ def test_the_targets_of_padding_are_empty(writer: CocoWriter) -> None:
     alone = next(batches(pack, np.array([0]), 1, CPU))
     assert alone.joints.shape[1] == 1
     assert torch.equal(targets(alone, config)[0], targets(whole(pack), config)[0])
+
+
+def test_the_table_tells_where_the_photograph_is_and_colours_leave_the_rest_black(
+    writer: CocoWriter,
+) -> None:
+    writer.image("train", 1, np.full((96, 128, 3), 90, np.uint8))
+    writer.person("train", 1, 11, bbox=[40.0, 30.0, 45.0, 30.0])
+    writer.image("train", 2, np.full((96, 128, 3), 90, np.uint8))
+    writer.person("train", 2, 21, bbox=[-20.0, 15.0, 150.0, 90.0])
+    pack = packed(writer.write(), "person")
+    table = pack.table
+    for sample in range(2):
+        x0, y0, x1, y1 = table.inside[sample]
+        rows, columns = np.mgrid[: SIZE[0], : SIZE[1]] + 0.5
+        deep = (rows > y0 + 1) & (rows < y1 - 1) & (columns > x0 + 1) & (columns < x1 - 1)
+        far = (rows < y0 - 1) | (rows > y1 + 1) | (columns < x0 - 1) | (columns > x1 + 1)
+        assert np.abs(pack.images[sample][deep].astype(int) - 90).max() <= 3
+        assert (pack.images[sample][far] == 0).all()
+        assert far.any() == (sample == 1)
+        assert deep.mean() > 0.3
+    augment = AugmentSettings(colour=0.5)
+    for epoch in range(1, 5):
+        drawn = draw_augmentation(augment, table.scale, table.inside, SIZE, 0, epoch)
+        (batch,) = batches(pack, np.arange(2), 2, CPU, drawn)
+        pixels = batch.images[1].permute(1, 2, 0).numpy() * STD + MEAN
+        assert np.abs(pixels[far]).max() < 1e-6
+    assert (packed(writer.root, "image").table.inside == [0, 0, SIZE[1], SIZE[0]]).all()
 
 
 def test_masks_are_zero_where_nothing_is_learnt_and_one_elsewhere(small_coco: Path) -> None:
