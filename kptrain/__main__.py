@@ -133,7 +133,6 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
     if arguments.resume and arguments.out is None:
         raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
     config = read_settings(arguments)
-    progress = sys.stdout.isatty()  # a bar in a file is debris
     say(banner(config))
     say(f"Device: {describe_device(config)}")
     # What is missing is said before anything long begins.
@@ -143,8 +142,8 @@ def _train(arguments: argparse.Namespace, out: Path) -> None:
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
-        say(open_pack(config.data, name, progress, check_images=True).summary)
-    stream = fit(config, out, resume=arguments.resume, progress=progress)
+        say(open_pack(config.data, name, progress=True, check_images=True).summary)
+    stream = fit(config, out, resume=arguments.resume, progress=True)
     with closing(log_reports(stream, config, out)) as reports:
         for report in reports:
             say(line(report, config))

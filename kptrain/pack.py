@@ -45,11 +45,13 @@ def cache_dir() -> Path:
     return home.absolute() / "kptrain"
 
 
-def data_folder(settings: DataSettings) -> Path:
+def data_folder(settings: DataSettings, progress: bool = False) -> Path:
     """The folder with COCO; the embedded set is drawn on first use."""
     if settings.root is None:
         raise DataError("data.root: must be resolved first, but got None; use kptrain.resolve")
-    return embedded_root(cache_dir()) if settings.root == EMBEDDED else Path(settings.root)
+    if settings.root == EMBEDDED:
+        return embedded_root(cache_dir(), progress)
+    return Path(settings.root)
 
 
 def open_pack(
@@ -61,10 +63,11 @@ def open_pack(
     Raises: DataError if there is nothing sound to pack or no room for it; with `data.strict`, if
     anything is unsound.
     """
+    data_folder(settings, progress)  # drawn, if need be
     digest = pack_fingerprint(settings, name)
     folder = cache_dir() / "packs" / digest[:32]
     try:
-        if not folder.is_dir() or damage_of(folder, check_images):
+        if not folder.is_dir() or damage_of(folder, check_images, progress):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 _build_where_needed(settings, name, folder, progress, check_images)
@@ -85,7 +88,7 @@ def _build_where_needed(
 ) -> None:
     """Build a pack, unless another process has by now. Whoever calls holds the lock."""
     if folder.is_dir():
-        damage = damage_of(folder, check_images)
+        damage = damage_of(folder, check_images, progress)
         if damage is None:
             return
         _log.warning("%s: %s; it is built anew", folder, damage)

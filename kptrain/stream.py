@@ -12,18 +12,17 @@ CPU the resumed run equals the uninterrupted one bit for bit.
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import nn
 
 from kptrain.augment import draw_augmentation
-from kptrain.batches import Batch, batches, epoch_order
+from kptrain.batches import batches, epoch_order
 from kptrain.config import TrainConfig, best_is_max, save_config
 from kptrain.curve import EpochReport
 from kptrain.device import explained, find_device, peak_memory
@@ -31,6 +30,7 @@ from kptrain.errors import TrainingError
 from kptrain.evaluate import average_precision, find_peaks, in_original, oks
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
+from kptrain.progress import track
 from kptrain.run_folder import CONFIG, only_user_of, saved_state
 from kptrain.saving import copy_files, in_background, restore, write_files
 from kptrain.training import Training, predict, sample_losses, start_training, take_step
@@ -123,7 +123,7 @@ def _run_epoch(
     lr = training.optimizer.param_groups[0]["lr"]
     train_loss = _train(training, config, train_pack, device, epoch, progress)
     train_seconds = time.perf_counter() - started
-    val_loss, val_oks, val_ap = validate(training.model, config, val_pack, device)
+    val_loss, val_oks, val_ap = validate(training.model, config, val_pack, device, progress)
     if not math.isfinite(val_loss):
         raise TrainingError(
             f"epoch {epoch}, validation: the loss must be finite, but is {val_loss}; a smaller "
@@ -157,13 +157,10 @@ def _train(
     augmentation = draw_augmentation(
         config.augment, len(pack), config.data.image_size, config.train.seed, epoch
     )
-    steps: Iterable[Batch] = batches(pack, order, config.train.batch_size, device, augmentation)
-    if progress:
-        total = -(-len(order) // config.train.batch_size)
-        title = f"Epoch {epoch}/{config.train.epochs}"
-        steps = track(steps, description=title, total=total, transient=True)
+    steps = batches(pack, order, config.train.batch_size, device, augmentation)
+    title = f"Epoch {epoch}/{config.train.epochs}"
     sums = []
-    for batch in steps:
+    for batch in track(steps, title, _num_batches(pack, config), shown=progress):
         sums.append(take_step(training, batch, config))
     return _mean(sums, len(pack), config, epoch)
 
@@ -182,12 +179,17 @@ def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int)
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, config: TrainConfig, pack: Pack, device: torch.device
+    model: nn.Module,
+    config: TrainConfig,
+    pack: Pack,
+    device: torch.device,
+    progress: bool = False,
 ) -> tuple[float, float, float]:
     """The mean loss of the samples, the mean OKS of the persons, and COCO's AP."""
     model.eval()
     sums, peaks = [], []
-    for batch in batches(pack, np.arange(len(pack)), config.train.batch_size, device):
+    steps = batches(pack, np.arange(len(pack)), config.train.batch_size, device)
+    for batch in track(steps, "Validation", _num_batches(pack, config), shown=progress):
         heatmaps = predict(model, batch, config)
         sums.append(sample_losses(heatmaps, batch, config).double().sum())
         peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
@@ -195,6 +197,10 @@ def validate(
     found = in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
     val_loss = float(torch.stack(sums).sum()) / len(pack)
     return val_loss, float(oks(found, pack.table).mean()), average_precision(found, pack.table)
+
+
+def _num_batches(pack: Pack, config: TrainConfig) -> int:
+    return -(-len(pack) // config.train.batch_size)
 
 
 def _is_best(value: float, curve: list[EpochReport], config: TrainConfig) -> bool:

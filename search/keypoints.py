@@ -1,6 +1,5 @@
 """The training that comes with this package, as a search knows it."""
 
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -84,8 +83,9 @@ class Keypoints(Trainable[TrainConfig]):
         """Build the packs of both splits, or check them."""
         from kptrain.pack import open_pack
 
-        data, progress = config.data, sys.stdout.isatty()
-        packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
+        packs = {
+            name: open_pack(config.data, name, progress=True, check_images=True) for name in SPLITS
+        }
         for pack in packs.values():
             print(pack.summary)
         return {name: pack.fingerprint for name, pack in packs.items()}
@@ -118,7 +118,14 @@ class Keypoints(Trainable[TrainConfig]):
 
         resume = (run_dir / CONFIG).exists()
         reports = fit(
-            config, run_dir, resume=resume, known=known, until=until, wait=wait, saved=saved
+            config,
+            run_dir,
+            resume=resume,
+            known=known,
+            until=until,
+            wait=wait,
+            saved=saved,
+            progress=True,  # in the actor's log
         )
         with closing(log_reports(reports, config, run_dir, group=group, run_id=run_id)) as logged:
             for report in logged:
