@@ -28,7 +28,7 @@ SPLITS = ("train2017", "val2017")
 
 def embedded_root(cache_dir: Path, progress: bool = False) -> Path:
     """Return the folder of the drawn data set below `cache_dir`, drawing it on first use."""
-    root = cache_dir / f"embedded-v{EMBEDDED_VERSION}"
+    root = _root(cache_dir)
     if root.is_dir():
         return root  # complete, for it is renamed into place; the cache may be read-only by now
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -41,6 +41,14 @@ def embedded_root(cache_dir: Path, progress: bool = False) -> Path:
             shutil.rmtree(unfinished)
         write_embedded(unfinished, progress=progress)
         return unfinished.replace(root)
+
+
+def is_drawn(cache_dir: Path) -> bool:
+    return _root(cache_dir).is_dir()
+
+
+def _root(cache_dir: Path) -> Path:
+    return cache_dir / f"embedded-v{EMBEDDED_VERSION}"
 
 
 def write_embedded(

@@ -65,7 +65,7 @@ def open_pack(
     """
     data_folder(settings, progress)  # drawn, if need be
     digest = pack_fingerprint(settings, name)
-    folder = cache_dir() / "packs" / digest[:32]
+    folder = _folder_of(digest)
     try:
         if not folder.is_dir() or damage_of(folder, check_images, progress):
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -81,6 +81,15 @@ def open_pack(
         ) from None
     check_strict(settings.strict, fault)
     return pack
+
+
+def is_packed(settings: DataSettings, name: SplitName) -> bool:
+    """Whether the pack of a split is there, sound or not. Raises: DataError if the data is not."""
+    return _folder_of(pack_fingerprint(settings, name)).is_dir()
+
+
+def _folder_of(digest: str) -> Path:
+    return cache_dir() / "packs" / digest[:32]
 
 
 def _build_where_needed(

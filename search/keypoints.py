@@ -9,6 +9,7 @@ from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.layout import SplitName
 from kptrain.resolve import banner, change, resolve
+from search.pace import Pace
 from search.trainable import Axes, Metric, Report, Trainable
 
 # Torch takes seconds to import: a slip in the space file is answered before.
@@ -78,6 +79,11 @@ class Keypoints(Trainable[TrainConfig]):
         from search.keypoint_needs import most_bytes
 
         return most_bytes(axes, base, where)
+
+    def pace(self, axes: Axes, base: TrainConfig, where: str, processes: int) -> Pace:
+        from search.keypoint_pace import measure_pace
+
+        return measure_pace(axes, base, where, processes)
 
     def prepare(self, config: TrainConfig) -> dict[str, str]:
         """Build the packs of both splits, or check them."""

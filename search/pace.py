@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass
 
+from kptrain.progress import in_words
+
+
+class MeasuringError(Exception):
+    """It cannot be measured; the message says why."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -19,8 +25,20 @@ class Span:
     def __add__(self, other: "Span") -> "Span":
         return Span(self.least + other.least, self.likely + other.likely, self.most + other.most)
 
-    def at_most(self, seconds: float) -> "Span":
-        return Span(*(min(value, seconds) for value in (self.least, self.likely, self.most)))
+    def less(self, seconds: float) -> "Span":
+        """What remains of it after so many."""
+        return Span(*(max(value - seconds, 0.0) for value in (self.least, self.likely, self.most)))
+
+    def __str__(self) -> str:
+        return f"{in_words(self.likely)} ({in_words(self.least)} to {in_words(self.most)})"
+
+    def at_most(self, seconds: float, epoch: "Span") -> "Span":
+        """Cut by a budget of so many, in which an epoch that has begun is still trained."""
+        return Span(
+            min(self.least, seconds + epoch.least),
+            min(self.likely, seconds + epoch.likely),
+            min(self.most, seconds + epoch.most),
+        )
 
 
 @dataclass(frozen=True)

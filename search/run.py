@@ -59,6 +59,7 @@ def run(search: "Search", address: str | None, way: Way) -> int:
     with journal_of(search, fingerprints) as journal:
         record = Record(search.folder, space.trainable, space.metric, space.keep, search.storage)
         state = search_state(search, record, searcher_of(search), journal)
+        state.expected = None if search.estimate is None else search.estimate.trials
         if state.redo():
             state.resume(space)
         try:
@@ -120,6 +121,7 @@ def _run_all(
         print(confirmation.describe(), flush=True)
         points = Listed(confirmation.points())
         confirming = confirmation_state(search, confirmation, points, confirmation.journal())
+        confirming.expected = None if search.estimate is None else search.estimate.confirm
         if confirming.redo():
             confirming.resume(confirming.spending.budget)
         if confirming.has_work():
