@@ -134,7 +134,6 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.resume and arguments.out is None:
         raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
     config = read_settings(arguments)
-    progress = sys.stdout.isatty()  # a bar in a file is debris
     say(banner(config))
     say(f"Device: {describe_device(config)}")
     # What is missing is said before anything long begins.
@@ -145,9 +144,9 @@ def _train(arguments: argparse.Namespace) -> None:
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
-        say(open_pack(config.data, name, progress, check_images=True).summary)
+        say(open_pack(config.data, name, progress=True, check_images=True).summary)
     out = arguments.out = out or _new_folder()
-    stream = fit(config, out, resume=arguments.resume, progress=progress)
+    stream = fit(config, out, resume=arguments.resume, progress=True)
     with closing(log_reports(stream, config, out)) as reports:
         for report in reports:
             say(line(report, config))

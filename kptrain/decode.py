@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kptrain.annotations import MOST_PIXELS
 from kptrain.errors import DataError
+from kptrain.records import MOST_PIXELS
 
 ORIENTATION_TAG = 0x0112
 """EXIF's orientation."""

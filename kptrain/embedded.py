@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from kptrain.keypoints import JOINTS, SKELETON
+from kptrain.progress import track
 from kptrain.scenes import Scene, draw_scene
 
 EMBEDDED_VERSION = 1
@@ -25,9 +26,9 @@ JPEG_QUALITY = 90
 SPLITS = ("train2017", "val2017")
 
 
-def embedded_root(cache_dir: Path) -> Path:
+def embedded_root(cache_dir: Path, progress: bool = False) -> Path:
     """Return the folder of the drawn data set below `cache_dir`, drawing it on first use."""
-    root = cache_dir / f"embedded-v{EMBEDDED_VERSION}"
+    root = _root(cache_dir)
     if root.is_dir():
         return root  # complete, for it is renamed into place; the cache may be read-only by now
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -38,16 +39,27 @@ def embedded_root(cache_dir: Path) -> Path:
         if unfinished.is_dir():
             # Left by a killed process: while we hold the lock, nobody else draws.
             shutil.rmtree(unfinished)
-        write_embedded(unfinished)
+        write_embedded(unfinished, progress=progress)
         return unfinished.replace(root)
 
 
-def write_embedded(root: Path, num_train: int = NUM_TRAIN, num_val: int = NUM_VAL) -> None:
+def is_drawn(cache_dir: Path) -> bool:
+    return _root(cache_dir).is_dir()
+
+
+def _root(cache_dir: Path) -> Path:
+    return cache_dir / f"embedded-v{EMBEDDED_VERSION}"
+
+
+def write_embedded(
+    root: Path, num_train: int = NUM_TRAIN, num_val: int = NUM_VAL, *, progress: bool = False
+) -> None:
     """Draw both splits into `root`, laid out as COCO is."""
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for split_index, count in enumerate((num_train, num_val)):
         split = SPLITS[split_index]
-        text = json.dumps(_write_split(root / split, split_index, count), separators=(",", ":"))
+        content = _write_split(root / split, split_index, count, progress)
+        text = json.dumps(content, separators=(",", ":"))
         (root / "annotations" / f"person_keypoints_{split}.json").write_text(text, "utf-8")
 
 
@@ -56,11 +68,12 @@ def scene_of(split_index: int, number: int) -> Scene:
     return draw_scene(np.random.default_rng([SEED, split_index, number]))
 
 
-def _write_split(folder: Path, split_index: int, count: int) -> dict[str, Any]:
+def _write_split(folder: Path, split_index: int, count: int, progress: bool) -> dict[str, Any]:
     """Write the images of a split and return its annotation file."""
     folder.mkdir(exist_ok=True)
     images, annotations = [], []
-    for number in range(1, count + 1):
+    numbers = range(1, count + 1)
+    for number in track(numbers, f"Drawing {folder.name}", count, shown=progress):
         scene = scene_of(split_index, number)
         # As in COCO, no two images of the data set share an id.
         image_id = 100_000 * split_index + number

@@ -4,8 +4,6 @@ import argparse
 import contextlib
 import io
 import json
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,8 @@ import numpy as np
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from rich.progress import track
 
-from kptrain.batches import Batch, batches
+from kptrain.batches import batches
 from kptrain.coco import Ignored, read_annotations, read_json
 from kptrain.config import TrainConfig
 from kptrain.device import find_device
@@ -27,6 +24,7 @@ from kptrain.left_out import LeftOut
 from kptrain.model import KeypointNet
 from kptrain.pack import data_folder, open_pack
 from kptrain.pack_files import Pack
+from kptrain.progress import track
 from kptrain.resolve import change, find_root
 
 NAMES = tuple(COCO_NUMBERS.values())
@@ -58,7 +56,7 @@ def evaluate(arguments: list[str]) -> None:
     told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
     config = change(config, told, "--data")
     name: SplitName = parsed.split
-    pack = open_pack(config.data, name, check_images=True)
+    pack = open_pack(config.data, name, progress=True, check_images=True)
     print(pack.summary)
     found = detections(model, config, pack, flip=parsed.flip)
     results = as_results(found, pack)
@@ -77,13 +75,10 @@ def detections(model: KeypointNet, config: TrainConfig, pack: Pack, *, flip: boo
     device = find_device(config)
     model.to(device)
     size = config.train.batch_size
-    parts: Iterable[Batch] = batches(pack, np.arange(len(pack)), size, device)
-    if sys.stdout.isatty():
-        total = -(-len(pack) // size)
-        parts = track(parts, description="Evaluating", total=total, transient=True)
+    parts = batches(pack, np.arange(len(pack)), size, device)
     peaks = [
         find_peaks(heatmaps_of(model, batch.images, flip=flip), batch.samples, pack.table)
-        for batch in parts
+        for batch in track(parts, "Evaluating", -(-len(pack) // size))
     ]
     return in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
 

@@ -59,6 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
 def export(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, SettingsError."""
     parsed = build_parser().parse_args(arguments)
+    print(f"Writing {parsed.out}, then comparing it with torch", flush=True)
     difference = export_model(parsed.checkpoint, parsed.out)
     print(f"{parsed.out}: differs from torch by at most {difference:.1e}")
 

@@ -49,11 +49,13 @@ def cache_dir() -> Path:
     return home.absolute() / "kptrain"
 
 
-def data_folder(settings: DataSettings) -> Path:
+def data_folder(settings: DataSettings, progress: bool = False) -> Path:
     """The folder with COCO; the embedded set is drawn on first use."""
     if settings.root is None:
         raise DataError("data.root: must be resolved first, but got None; use kptrain.resolve")
-    return embedded_root(cache_dir()) if settings.root == EMBEDDED else Path(settings.root)
+    if settings.root == EMBEDDED:
+        return embedded_root(cache_dir(), progress)
+    return Path(settings.root)
 
 
 def open_pack(
@@ -67,9 +69,9 @@ def open_pack(
     """
     source = _source(settings, name, progress)
     digest = _fingerprint(settings, source)
-    folder = cache_dir() / PACKS / digest[:32]
+    folder = _folder_of(digest)
     try:
-        if not folder.is_dir() or damage_of(folder, check_images):
+        if not folder.is_dir() or damage_of(folder, check_images, progress):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 _build_where_needed(source, settings, folder, progress, check_images)
@@ -85,12 +87,22 @@ def open_pack(
     return pack
 
 
+def is_packed(settings: DataSettings, name: SplitName) -> bool:
+    """Whether the pack of a split is there, sound or not. Raises: DataError if the data is not."""
+    source = _source(settings, name)
+    return source.is_known() and _folder_of(_fingerprint(settings, source)).is_dir()
+
+
+def _folder_of(digest: str) -> Path:
+    return cache_dir() / PACKS / digest[:32]
+
+
 def _build_where_needed(
     source: Source, settings: DataSettings, folder: Path, progress: bool, check_images: bool
 ) -> None:
     """Build a pack, unless another process has by now. Whoever calls holds the lock."""
     if folder.is_dir():
-        damage = damage_of(folder, check_images)
+        damage = damage_of(folder, check_images, progress)
         if damage is None:
             return
         _log.warning("%s: %s; it is built anew", folder, damage)

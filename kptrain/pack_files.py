@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kptrain.cores import usable_cores
 from kptrain.disk import flush
+from kptrain.progress import track
 
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
 BLOCK = 2**26
@@ -109,6 +110,7 @@ def write_pack(
     summary: str,
     fault: str | None,
     category_id: int | str,
+    progress: bool = False,
 ) -> None:
     """Write all but the images, which are there, and flush everything to the disk."""
     np.save(folder / IGNORE, ignore)
@@ -119,14 +121,14 @@ def write_pack(
         fault=fault,
         category_id=category_id,
         sizes={path.name: path.stat().st_size for path in paths},
-        checksums={path.name: _checksums(path) for path in paths},
+        checksums={path.name: _checksums(path, progress) for path in paths},
     )
     (folder / ABOUT).write_text(about.model_dump_json())
     for path in (*paths, folder / ABOUT, folder):
         flush(path)
 
 
-def damage_of(folder: Path, check_images: bool) -> str | None:
+def damage_of(folder: Path, check_images: bool, progress: bool = False) -> str | None:
     """In what a pack is not as it was written, if so.
 
     The images are as large as the memory of a machine; their checksums are looked at where asked
@@ -137,7 +139,11 @@ def damage_of(folder: Path, check_images: bool) -> str | None:
         sizes = {name: (folder / name).stat().st_size for name in (IMAGES, IGNORE, TABLE)}
         checked = [name for name in sizes if name != IMAGES or check_images]
         if sizes == about.sizes:
-            damaged = [n for n in checked if _checksums(folder / n) != about.checksums[n]]
+            damaged = [
+                name
+                for name in checked
+                if _checksums(folder / name, progress) != about.checksums[name]
+            ]
         else:
             damaged = [name for name in sizes if sizes[name] != about.sizes.get(name)]
     except (ValidationError, FileNotFoundError, NotADirectoryError, KeyError):
@@ -155,7 +161,7 @@ def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:
     return pack, about.fault
 
 
-def _checksums(path: Path) -> list[int]:
+def _checksums(path: Path, progress: bool) -> list[int]:
     """CRC-32 of each block of a file."""
     starts = range(0, path.stat().st_size, BLOCK)
 
@@ -165,4 +171,7 @@ def _checksums(path: Path) -> list[int]:
             return zlib.crc32(file.read(BLOCK))  # without holding the GIL
 
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return list(pool.map(checksum, starts))
+        sums = track(
+            pool.map(checksum, starts), f"Checksums of {path.name}", len(starts), shown=progress
+        )
+        return list(sums)

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import PIL
 from pydantic import BaseModel, ConfigDict
-from rich.progress import track
 
 from kptrain.coco import CocoImage, Person, Split, describe
 from kptrain.config import DataSettings
@@ -28,6 +27,7 @@ from kptrain.keypoints import NUM_JOINTS
 from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
 from kptrain.pack_files import IMAGES, Table, write_pack
+from kptrain.progress import track
 from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
 
 PROGRESS = "progress.json"
@@ -73,8 +73,8 @@ def build_pack(split: Split, settings: DataSettings, folder: Path, progress: boo
     num_images = len({sample.image.id for sample in chosen})
     summary = describe(split.name, num_images, num_persons, left_out)
     table = _table(chosen, kept, settings)
-    masks = _masks(chosen, settings)
-    write_pack(temporary, masks, table, summary, left_out.fault, split.category_id)
+    masks = _masks(chosen, settings, f"Masks of {split.name}", progress)
+    write_pack(temporary, masks, table, summary, left_out.fault, split.category_id, progress)
     temporary.replace(folder)
     flush(folder.parent)
     (folder / PROGRESS).unlink()
@@ -185,7 +185,7 @@ def _decode_all(
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what is unsound is counted
-        for _ in track(parts(), description=title, total=len(left)) if progress else parts():
+        for _ in track(parts(), title, len(left), shown=progress):
             pass
 
 
@@ -196,10 +196,11 @@ def _count_failures(failures: dict[int, str], samples: list[Sample], left_out: L
         left_out.add(reason, path.name, path.parent)
 
 
-def _masks(samples: list[Sample], settings: DataSettings) -> np.ndarray:
+def _masks(samples: list[Sample], settings: DataSettings, title: str, progress: bool) -> np.ndarray:
     """`Pack.ignore` of all samples."""
     if settings.view == "image":
-        return np.array([ignore_mask(sample.image, settings.image_size) for sample in samples])
+        shown = track(samples, title, len(samples), shown=progress)
+        return np.array([ignore_mask(sample.image, settings.image_size) for sample in shown])
     return np.zeros((len(samples), 1, 1), dtype=bool)
 
 

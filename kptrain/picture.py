@@ -14,6 +14,7 @@ from kptrain.metrics import similarity
 from kptrain.model import KeypointNet
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
+from kptrain.progress import track
 
 NUM_EXAMPLES = 6
 NUM_WORST = 10
@@ -35,7 +36,8 @@ def draw_worst(config: TrainConfig, checkpoint: Path, path: Path) -> None:
     model = _model(config, checkpoint)
     looked_at = _spread(pack, LOOKED_AT)
     means: list[float] = []
-    for part in np.split(looked_at, range(BATCH, len(looked_at), BATCH)):
+    parts = np.split(looked_at, range(BATCH, len(looked_at), BATCH))
+    for part in track(parts, "Looking for the worst samples", len(parts)):
         persons, found = detect(_heatmaps(model, pack, part), pack, part)
         _, inside = persons_of(part, pack.table)
         values = similarity(found, persons, pack.table)

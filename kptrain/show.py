@@ -56,7 +56,7 @@ def show(arguments: list[str]) -> None:
 
 def taught(config: TrainConfig, number: int) -> list[Example]:
     """The first samples of the first epoch, with their targets."""
-    pack = open_pack(config.data, "train")
+    pack = open_pack(config.data, "train", progress=True)
     seed = config.train.seed
     order = epoch_order(len(pack), seed, 1)[:number]
     size, table = config.data.image_size, pack.table

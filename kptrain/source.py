@@ -6,7 +6,6 @@ the same data, and one in which a picture was replaced is not.
 """
 
 import hashlib
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,11 +14,12 @@ from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
-from rich.progress import track
 
 from kptrain.coco import CocoImage, Split, read_split
+from kptrain.cores import usable_cores
 from kptrain.errors import DataError
 from kptrain.layout import SplitName, locate, stamp
+from kptrain.progress import track
 
 PART = 256
 """Files that are read between two looks at how far it got."""
@@ -59,6 +59,10 @@ class Source:
                     _write(note, known)
         return known or self._hash_files()
 
+    def is_known(self) -> bool:
+        """Whether the files were read before, so that `digest` is at hand."""
+        return _read(self._note) is not None
+
     def has_changed(self) -> bool:
         """Whether the files are others than when they were read."""
         return _stamp_of(self) != self._stamp and self._hash_files() != self.digest
@@ -75,10 +79,8 @@ class Source:
         annotation_file, _ = locate(self.root, self.name)
         digest = hashlib.sha256(annotation_file.read_bytes())
         images = self.split.images[: self.limit]
-        hashes = _hashes(images)
-        if self.progress:
-            said = f"Reading the files of {self.name}"
-            hashes = iter(track(hashes, said, total=len(images), transient=True))
+        title = f"Reading the files of {self.name}"
+        hashes = track(_hashes(images), title, len(images), shown=self.progress)
         for image, content in zip(images, hashes, strict=True):
             digest.update(b"%d " % image.id + content)
         return digest.hexdigest()
@@ -90,7 +92,7 @@ def _stamp_of(source: Source) -> str:
 
 
 def _hashes(images: tuple[CocoImage, ...]) -> Iterator[bytes]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # a large hash is made without the GIL
+    with ThreadPoolExecutor(usable_cores()) as pool:  # a large hash is made without the GIL
         for start in range(0, len(images), PART):
             yield from pool.map(_hash, images[start : start + PART])
 

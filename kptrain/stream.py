@@ -12,18 +12,17 @@ CPU the resumed run equals the uninterrupted one bit for bit.
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import nn
 
 from kptrain.augment import draw_augmentation
-from kptrain.batches import Batch, batches, epoch_order
+from kptrain.batches import batches, epoch_order
 from kptrain.config import TrainConfig, best_is_max, save_config
 from kptrain.curve import EpochReport
 from kptrain.device import explained, find_device, num_threads, peak_memory
@@ -32,6 +31,7 @@ from kptrain.evaluate import find_peaks, in_original
 from kptrain.metrics import check_metric, coco_numbers, oks
 from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
+from kptrain.progress import track
 from kptrain.run_folder import CONFIG, only_user_of, saved_state
 from kptrain.saving import copy_files, in_background, restore, write_files
 from kptrain.training import Training, predict, sample_losses, start_training, take_step
@@ -124,7 +124,7 @@ def _run_epoch(
     lr = training.optimizer.param_groups[0]["lr"]
     train_loss = _train(training, config, train_pack, device, epoch, progress)
     train_seconds = time.perf_counter() - started
-    values = validate(training.model, config, val_pack, device)
+    values = validate(training.model, config, val_pack, device, progress)
     if not math.isfinite(values["val_loss"]):
         raise TrainingError(
             f"epoch {epoch}, validation: the loss must be finite, but is {values['val_loss']}; a "
@@ -158,13 +158,10 @@ def _train(
     augmentation = draw_augmentation(
         config.augment, table.scale, table.inside, size, config.train.seed, epoch
     )
-    steps: Iterable[Batch] = batches(pack, order, config.train.batch_size, device, augmentation)
-    if progress:
-        total = -(-len(order) // config.train.batch_size)
-        title = f"Epoch {epoch}/{config.train.epochs}"
-        steps = track(steps, description=title, total=total, transient=True)
+    steps = batches(pack, order, config.train.batch_size, device, augmentation)
+    title = f"Epoch {epoch}/{config.train.epochs}"
     sums = []
-    for batch in steps:
+    for batch in track(steps, title, _num_batches(pack, config), shown=progress):
         sums.append(take_step(training, batch, config))
     return _mean(sums, len(pack), config, epoch)
 
@@ -183,12 +180,17 @@ def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int)
 
 @torch.inference_mode()
 def validate(
-    model: nn.Module, config: TrainConfig, pack: Pack, device: torch.device
+    model: nn.Module,
+    config: TrainConfig,
+    pack: Pack,
+    device: torch.device,
+    progress: bool = False,
 ) -> dict[str, float]:
     """The mean loss of the samples, the mean OKS of the persons, and COCO's ten numbers."""
     model.eval()
     sums, peaks = [], []
-    for batch in batches(pack, np.arange(len(pack)), config.train.batch_size, device):
+    steps = batches(pack, np.arange(len(pack)), config.train.batch_size, device)
+    for batch in track(steps, "Validation", _num_batches(pack, config), shown=progress):
         heatmaps = predict(model, batch, config)
         sums.append(sample_losses(heatmaps, batch, config).double().sum())
         peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
@@ -197,6 +199,10 @@ def validate(
     val_loss = float(torch.stack(sums).sum()) / len(pack)
     val_oks = float(oks(found, pack.table).mean())
     return {"val_loss": val_loss, "val_oks": val_oks} | coco_numbers(found, pack.table)
+
+
+def _num_batches(pack: Pack, config: TrainConfig) -> int:
+    return -(-len(pack) // config.train.batch_size)
 
 
 def _is_best(value: float, curve: list[EpochReport], config: TrainConfig) -> bool:

@@ -46,6 +46,7 @@ def run_search(
         arguments += [] if value is None else [name, str(value)]
     for name, value in (settings or {}).items():
         arguments += ["--set", f"{name}={json.dumps(value)}"]
+    arguments += ["--quiet"] if quiet else []
     way = Way("quiet" if quiet else "auto")
     with way.by_the_way():
         search = begin(build_parser().parse_args(arguments))

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from search.space import Space, resolve_space, with_share
 from search.space_file import read_space, with_budget
 
 if TYPE_CHECKING:
+    from search.estimate import Estimate
     from search.opening import Search
 
 # Torch, Optuna and Ray take seconds to import: a slip in the space file is answered before.
@@ -141,13 +143,14 @@ def begin(arguments: argparse.Namespace) -> "Search | None":
     out, url = _where(arguments.out if is_named else f"runs/{space.path.stem}-{stamp}")
     if is_named and out.exists():
         raise taken(out, space.trainable)
-    space = _planned(space, base, arguments.address)
+    space, told = _planned(space, base, arguments)
     past = read_past_searches(arguments.warm_from, space, base)
     for search in past:
         print(f"Warm      {search}")
     if arguments.plan:
         return None
-    return begin_search(out, space, base, past, url, numbered=not is_named)
+    begun = begin_search(out, space, base, past, url, numbered=not is_named)
+    return replace(begun, estimate=told)
 
 
 def _where(out: str) -> tuple[Path, str | None]:
@@ -194,14 +197,16 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
     if data is not None:
         data = trainable.data_given(data)
     search = open_search(folder, trainable, arguments.space, budget, data, url)
-    space = _planned(search.space, search.base, arguments.address)
+    space, _ = _planned(search.space, search.base, arguments)
     return None if arguments.plan else with_space(search, space)
 
 
-def _planned(space: Space, base: Settings, address: str | None) -> Space:
+def _planned(
+    space: Space, base: Settings, arguments: argparse.Namespace
+) -> "tuple[Space, Estimate | None]":
     """Say what the search will do, and check all that can be checked before.
 
-    Returns the space with the share of a GPU that fits.
+    Returns the space with the share of a GPU that fits, and how long it takes if that was measured.
     """
     import torch
 
@@ -214,12 +219,35 @@ def _planned(space: Space, base: Settings, address: str | None) -> Space:
         share, told = trainable.fit_gpu(space.axes, base, where)
         space = with_share(space, share)
         print(told)
-    print(describe_plan(space, base, num_gpus))
-    trainable.check_files(space.axes, base, where)
-    if address is None:
+    print(describe_plan(space, base, num_gpus), flush=True)
+    if arguments.address is None:
         check_machine(space, base)
-    else:
+        if not arguments.resume and not arguments.quiet:
+            return space, _estimated(space, base, num_gpus)
+    trainable.check_files(space.axes, base, where)
+    if arguments.address is not None:
         from search.cluster import check_address
 
-        check_address(address)
-    return space
+        check_address(arguments.address)
+    return space, None
+
+
+def _estimated(space: Space, base: Settings, num_gpus: int) -> "Estimate | None":
+    """Check files, and say how long the search takes on this machine, if that can be measured."""
+    from kptrain.pack import cache_dir
+    from search.estimate import estimate
+    from search.pace import MeasuringError
+    from search.plan import at_once_here
+
+    at_once, beside, gpu = at_once_here(space, base, num_gpus)
+    try:
+        pace = space.trainable.pace(space.axes, base, str(space.path), beside)
+    except MeasuringError as error:
+        print(f"Takes     what cannot be measured here: {error}")
+        return None
+    if pace is None:
+        print("Takes     what is known from the first trial on, as it is a training of your own")
+        return None
+    found = estimate(space, base, pace, at_once, gpu)
+    print(found.describe(str(cache_dir())), flush=True)
+    return found

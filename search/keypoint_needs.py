@@ -98,23 +98,28 @@ def share_that_fits(need: MemoryNeed, where: str) -> float:
 
 def most_bytes(axes: Axes, base: TrainConfig, where: str) -> tuple[int, int]:
     """Of the best checkpoint and of the state to resume from, of the largest model."""
-    sizes = [checkpoint_bytes(config) for config in _with_each(axes, base, where, MODEL_AXES)]
+    sizes = [checkpoint_bytes(config) for config in with_each(axes, base, where, MODEL_AXES)]
     return max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
 
 
 def check_files(axes: Axes, base: TrainConfig, where: str) -> None:
-    """Look at the data, and at the weights of every trunk; torchvision's are fetched, once.
+    """Look at the weights, and at the data unless they are drawn when they are needed.
 
     Raises: DataError or WeightsError.
     """
-    for config in _with_each(axes, base, where, ("model.trunk", "model.weights")):
-        weights_file(config.model)
-    if base.data.root != EMBEDDED:  # that one is drawn when it is needed
+    check_weights(axes, base, where)
+    if base.data.root != EMBEDDED:
         for name in ("train", "val"):
             read_split(data_folder(base.data), name, base.data.strict)
 
 
-def _with_each(
+def check_weights(axes: Axes, base: TrainConfig, where: str) -> None:
+    """Look at those of every trunk; torchvision's are fetched, once. Raises: WeightsError."""
+    for config in with_each(axes, base, where, ("model.trunk", "model.weights")):
+        weights_file(config.model)
+
+
+def with_each(
     axes: Axes, base: TrainConfig, where: str, paths: Iterable[str]
 ) -> Iterator[TrainConfig]:
     """The base, and the base with every combination of some of the space's choices."""

@@ -1,6 +1,5 @@
 """The training that comes with this package, as a search knows it."""
 
-import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
@@ -11,6 +10,7 @@ from kptrain.errors import SettingsError
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
 from kptrain.layout import SplitName
 from kptrain.resolve import banner, change, resolve
+from search.pace import Pace
 from search.trainable import Axes, Metric, Report, Trainable
 
 # Torch takes seconds to import: a slip in the space file is answered before.
@@ -81,6 +81,11 @@ class Keypoints(Trainable[TrainConfig]):
 
         return most_bytes(axes, base, where)
 
+    def pace(self, axes: Axes, base: TrainConfig, where: str, processes: int) -> Pace:
+        from search.keypoint_pace import measure_pace
+
+        return measure_pace(axes, base, where, processes)
+
     def prepare(self, config: TrainConfig) -> dict[str, str]:
         """Build the packs of both splits, or check them."""
         from kptrain.metrics import check_metric
@@ -89,8 +94,9 @@ class Keypoints(Trainable[TrainConfig]):
 
         with outside_of_a_sweep():
             find_mode(config)  # said here, where a trial would say it into its log
-        data, progress = config.data, sys.stdout.isatty()
-        packs = {name: open_pack(data, name, progress, check_images=True) for name in SPLITS}
+        packs = {
+            name: open_pack(config.data, name, progress=True, check_images=True) for name in SPLITS
+        }
         for pack in packs.values():
             print(pack.summary)
         check_metric(config.checkpoint.metric, packs["val"].table)
@@ -124,7 +130,14 @@ class Keypoints(Trainable[TrainConfig]):
 
         resume = (run_dir / CONFIG).exists()
         reports = fit(
-            config, run_dir, resume=resume, known=known, until=until, wait=wait, saved=saved
+            config,
+            run_dir,
+            resume=resume,
+            known=known,
+            until=until,
+            wait=wait,
+            saved=saved,
+            progress=True,  # in the actor's log
         )
         with closing(log_reports(reports, config, run_dir, group=group, run_id=run_id)) as logged:
             for report in logged:

@@ -23,6 +23,7 @@ from kptrain.errors import CheckpointError, SettingsError
 from kptrain.locks import HeldError, held
 from kptrain.resolve import change, flatten, settings_of
 from search.budget import Budget
+from search.estimate import Estimate
 from search.journal import JOURNAL, Event, Journal, read_events
 from search.space import Space
 from search.space_file import read_space, with_budget
@@ -54,6 +55,8 @@ class Search:
     """Of the data of its trials, by split; None as long as it is not known."""
     url: str | None = None
     """Where the folder is, too."""
+    estimate: Estimate | None = None
+    """How long it takes, where that was measured before it began."""
 
     @property
     def warm_from(self) -> list[str]:

@@ -78,6 +78,15 @@ def most_at_once(space: Space, at_once: int) -> int:
     return min(at_once, max(trials, confirmed_settings(space) * seeds))
 
 
+def at_once_here(space: Space, base: Settings, num_gpus: int) -> tuple[int, int, float]:
+    """Trials that run at once on this machine, those of them that share a GPU (without one, all),
+    and the share that each holds."""
+    gpu = gpu_share(space, base, num_gpus > 0)
+    at_once = concurrent_trials(space.resources.cpu, gpu, usable_cores(), num_gpus)
+    running = most_at_once(space, at_once)
+    return at_once, min(running, math.floor(1 / gpu)) if gpu else running, gpu
+
+
 def describe_plan(space: Space, base: Settings, num_gpus: int) -> str:
     """Trials, rungs, concurrency, and the most epochs and disk that the search can cost."""
     epochs = max_epochs(space, base)

@@ -59,6 +59,7 @@ def run(search: "Search", address: str | None, way: Way) -> int:
     with journal_of(search, fingerprints) as journal:
         record = Record(search.folder, space.trainable, space.metric, space.keep, search.storage)
         state = search_state(search, record, searcher_of(search), journal)
+        state.expected = None if search.estimate is None else search.estimate.trials
         if state.redo():
             state.resume(space)
         try:
@@ -72,7 +73,7 @@ def run(search: "Search", address: str | None, way: Way) -> int:
         record.sweep()  # all processes are gone by now
         with way.in_the_end():
             try:
-                code = _conclude(search, record, confirmation, is_whole)
+                code = _conclude(search, record, confirmation, is_whole, way)
             finally:
                 _draw_report(search)
         best = search.folder / "best"
@@ -120,6 +121,7 @@ def _run_all(
         print(confirmation.describe(), flush=True)
         points = Listed(confirmation.points())
         confirming = confirmation_state(search, confirmation, points, confirmation.journal())
+        confirming.expected = None if search.estimate is None else search.estimate.confirm
         if confirming.redo():
             confirming.resume(confirming.spending.budget)
         if confirming.has_work():
@@ -143,6 +145,7 @@ def _conclude(
     record: "Record",
     confirmation: "Confirmation | None",
     is_whole: bool,
+    way: Way,
 ) -> int:
     """Promote the best and say what the search came to; returns the exit code."""
     from search.closing import describe_result
@@ -162,10 +165,11 @@ def _conclude(
         raise TrainingError(_why_none_won(record, out))
     mattered = importance(record, space.axes)
     save_importance(mattered, out)
-    if confirmation is not None and _promote_confirmed(confirmation, search, mattered, out):
+    if confirmation is not None and _promote_confirmed(confirmation, search, mattered, out, way):
         return 0
     winner = as_saved(winner, space.trainable)
-    promote(winner, search)
+    with way.by_the_way():  # pictures say how far they are
+        promote(winner, search)
     print(describe_result(winner, record, mattered, out))
     if not is_whole:
         unsure = "" if space.confirm is None else " The best is not confirmed."
@@ -175,7 +179,11 @@ def _conclude(
 
 
 def _promote_confirmed(
-    confirmation: "Confirmation", search: "Search", mattered: "Importance", out: Path
+    confirmation: "Confirmation",
+    search: "Search",
+    mattered: "Importance",
+    out: Path,
+    way: Way,
 ) -> bool:
     """Promote the best by its mean and say so; False if the confirmation came to nothing."""
     from search.confirm_report import (
@@ -191,7 +199,8 @@ def _promote_confirmed(
         return False
     save_confirmation(confirmation, out)
     winner = as_saved(winner, search.space.trainable)
-    promote(winner, search, provenance_of(confirmation))
+    with way.by_the_way():
+        promote(winner, search, provenance_of(confirmation))
     print(describe_confirmation(confirmation, mattered, out))
     return True
 

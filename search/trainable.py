@@ -14,6 +14,7 @@ from typing import Any, Generic
 from kptrain.errors import SettingsError
 from kptrain.resolve import SettingInfo, Tree, setting_infos
 from search.domains import Choice, Range
+from search.pace import Pace
 
 SEEDS_BELOW = 10**6
 """Fresh seeds are short, as they name folders."""
@@ -154,6 +155,12 @@ class Trainable(ABC, Generic[Tree]):
     def most_bytes(self, axes: Axes, base: Tree, where: str) -> tuple[int, int] | None:
         """The most that the best checkpoint of a trial takes, and its state to resume from; None
         where that is not known."""
+        return None
+
+    def pace(self, axes: Axes, base: Tree, where: str, processes: int) -> Pace | None:
+        """Check files, then measure on this machine, with so many processes beside each other; None
+        where that is known from the first trial on. Raises: KptrainError, MeasuringError."""
+        self.check_files(axes, base, where)
         return None
 
     # Its data.

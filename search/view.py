@@ -8,6 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from kptrain.progress import in_words
 from search.budget import clock_of, count_of
 from search.record import UNDER_WAY, TrialRecord
 from search.searcher import axis_values
@@ -17,6 +18,8 @@ SHOWN = 12
 """Rows: all that run, then the latest that ended."""
 WIDE = 100
 """Columns of a terminal from which on GPU, memory and device are shown, too."""
+LONG = 4 * 86400.0
+"""Seconds from which on nobody counts hours."""
 BARS = "▁▂▃▄▅▆▇█"
 CURVE = 10
 """Epochs of a curve that are shown: the latest."""
@@ -104,16 +107,24 @@ def _share_spent(state: SearchState) -> float:
 
 
 def _time_left(state: SearchState, max_epochs: int) -> list[str]:
-    """If no further trial were stopped early, at the pace so far; nothing if epochs have no
-    bound, as then the hours that are left are all that can be said."""
+    """If no further trial were stopped early, at the pace so far; before any epoch, what was
+    estimated. Nothing if epochs have no bound, as then the hours that are left are all that can be
+    said."""
     epochs = _epochs_left(state, max_epochs)
     if math.isinf(epochs):
         return []
     done = state.record.num_epochs()
-    if not done:
+    if done:
+        seconds = epochs * state.clock.now / done
+        return [f"at most {_spelled(min(seconds, state.spending.seconds_left()))} left"]
+    if state.expected is None:
         return ["at most ? left"]
-    seconds = epochs * state.clock.now / done
-    return [f"at most {clock_of(min(seconds, state.spending.seconds_left()))} left"]
+    return [f"some {state.expected.less(state.clock.now)} left"]
+
+
+def _spelled(seconds: float) -> str:
+    """As a clock, or what takes days in a unit that a person would take."""
+    return clock_of(seconds) if seconds < LONG else in_words(seconds)
 
 
 def _epochs_left(state: SearchState, max_epochs: int) -> float:

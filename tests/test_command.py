@@ -335,17 +335,16 @@ def test_a_training_that_breaks_says_where(
     assert error_of(arguments, capsys).startswith("error: epoch 1, step 2: the loss must be finite")
 
 
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_bars_are_for_terminals_only(
-    small_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+def test_all_that_may_take_long_says_where_it_is_in_a_log_file(
+    small_coco: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    asked: list[bool] = []
-
-    def stop(*_: object, progress: bool, **__: object) -> None:
-        asked.append(progress)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("sys.stdout.isatty", lambda: is_terminal)
-    monkeypatch.setattr(command, "fit", stop)
-    command.main(arguments_of(small_coco, tmp_path / "run"))
-    assert asked == [is_terminal]
+    monkeypatch.setattr("kptrain.progress.EVERY", 0.0)
+    monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "cache"))  # so that there is all to be done
+    assert command.main(arguments_of(small_coco, tmp_path / "run")) == 0
+    said = capsys.readouterr().out
+    assert "Packing train: 50% (3 of 6), " in said
+    for title in ("Masks of val", "Epoch 1/2", "Validation"):
+        assert re.search(rf"^{title}: \d+% \(\d+ of \d+\), .* left$", said, re.M), title

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kptrain.annotations import MOST_PIXELS
 from kptrain.decode import ORIENTATION_TAG, UnreadableImageError, decode_image, read_picture
 from kptrain.errors import DataError
+from kptrain.records import MOST_PIXELS
 
 COLOUR = (200, 40, 90)
 SIZE = (60, 80)

@@ -249,7 +249,7 @@ def test_run_lengths_are_those_that_pycocotools_decodes(seed: int) -> None:
     assert np.array_equal(coco_mask.decode(coco_mask.frPyObjects(shape, 7, 5)), mask)
 
 
-def draw_few_slowly(root: Path) -> None:
+def draw_few_slowly(root: Path, **_: object) -> None:
     with (root.parent / "draws.txt").open("a") as log:
         log.write("drawn\n")
     write_embedded(root, 3, 1)
@@ -273,7 +273,7 @@ def test_two_processes_at_once_draw_once_and_both_see_all(tmp_path: Path) -> Non
 def test_what_a_killed_process_left_is_drawn_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(root: Path) -> None:
+    def die(root: Path, **_: object) -> None:
         write_embedded(root, 1, 1)
         raise KeyboardInterrupt
 

@@ -532,7 +532,7 @@ def test_embedded_data_are_those_of_the_cache(
 ) -> None:
     asked = []
 
-    def drawn(cache: Path) -> Path:
+    def drawn(cache: Path, _: bool) -> Path:
         asked.append(cache)
         return small_coco
 

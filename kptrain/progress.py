@@ -1,0 +1,56 @@
+"""Long work says where it is: a bar on a terminal, elsewhere a line each half minute.
+
+Lines go where the command's other output goes, `sys.stdout`, so that a log file has them.
+"""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.progress import track as rich_track
+
+Item = TypeVar("Item")
+
+EVERY = 30.0
+"""Seconds between two lines."""
+UNITS = (
+    *((1.0, "s"), (60.0, "min"), (3600.0, "hours"), (86400.0, "days")),
+    *((30.4 * 86400.0, "months"), (365.25 * 86400.0, "years")),
+)
+"""Seconds of each, the shortest first."""
+FROM = 1.5
+"""Of a unit, from which on it is the one to count by: 80 s, then 1.5 min."""
+
+
+def track(items: Iterable[Item], title: str, total: int, *, shown: bool = True) -> Iterator[Item]:
+    """Yield the items, `total` of them, and say meanwhile how many are done; not `shown`, nothing.
+
+    An item counts as done when the next one is asked for.
+    """
+    if not shown:
+        yield from items
+    elif sys.stdout.isatty():
+        yield from rich_track(items, description=title, total=total, transient=True)
+    else:
+        yield from _with_lines(items, title, total)
+
+
+def _with_lines(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
+    began = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - said >= EVERY:
+            said = now
+            left = in_words((now - began) / done * (total - done))
+            print(f"{title}: {done / total:.0%} ({done:,} of {total:,}), {left} left", flush=True)
+        yield item
+
+
+def in_words(seconds: float) -> str:
+    """A time with two digits, in the unit that a person would take: `45 s`, `5.2 months`."""
+    length, unit = next(
+        ((length, unit) for length, unit in reversed(UNITS) if seconds >= FROM * length), UNITS[0]
+    )
+    value = seconds / length
+    return f"{value:.0f} {unit}" if value >= 9.95 or unit == "s" else f"{value:.1f} {unit}"

@@ -1,0 +1,154 @@
+"""How long a search takes, from what was measured of its trials: arithmetic alone."""
+
+import heapq
+import math
+import random
+from dataclasses import dataclass
+
+from kptrain.config import Settings
+from kptrain.progress import in_words
+from search.asha import Asha
+from search.domains import Choice
+from search.pace import Pace, Span
+from search.plan import confirmed_settings
+from search.space import Space, early_rung, max_epochs, rungs
+
+Bounds = tuple[int | None, int | None]
+"""Of trials and of epochs, as many as all have together."""
+RAY = 3.0
+"""Ray is there, and with it the first trials' processes, after so many starts of a process."""
+CLOSING = 3.0
+"""Importance, pictures and the report take as long as so many."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of each part of a search."""
+
+    pace: Pace
+    around: float
+    """Ray's start, and after the last trial pictures and the report."""
+    trials: Span
+    """All of the search's, side by side."""
+    confirm: Span
+    """Likewise the trainings of a confirmation."""
+
+    @property
+    def whole(self) -> Span:
+        return Span.of(self.pace.prepare + self.around) + self.trials + self.confirm
+
+    def describe(self, cache: str) -> str:
+        """What the plan says; `cache`: where packs are kept."""
+        pace, parts = self.pace, []
+        if pace.prepare:
+            parts.append(f"{in_words(pace.prepare)} to prepare the data")
+        parts.append(f"{in_words(self.around)} for Ray and the report")
+        parts.append(f"{in_words(self.trials.likely)} for the trials")
+        if self.confirm.most:
+            parts.append(f"{in_words(self.confirm.likely)} for the confirmation")
+        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB in {cache}, not there yet\n"
+        return (
+            f"{packs if pace.pack_bytes else ''}"
+            f"Takes     some {self.whole} on this device: {', '.join(parts)}; an epoch of a trial "
+            f"{in_words(pace.epoch.likely)}"
+        )
+
+
+def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float) -> Estimate:
+    """at_once: trials that run side by side; gpu: the share that each holds.
+
+    The least: an early rung stops trials from the start. Likely: ASHA stops at its rungs. The most:
+    it stops none.
+    """
+    longest = max_epochs(space, base)
+    stops, early = rungs(space.asha, longest), early_rung(space.asha, longest)
+    earliest = stops if early is None else (early, *stops)
+    reduction = space.asha.reduction
+    lengths, epoch = _lengths(space, base), pace.epoch
+    budget, confirmed = (space.trials, space.epochs), (_trainings(space), None)
+
+    def seconds(asha: Asha, length: int, epoch: float, budget: Bounds) -> float:
+        return makespan(asha, length, budget, at_once, epoch, pace.start)
+
+    trials = Span(
+        seconds(Asha(earliest, reduction), lengths[0], epoch.least, budget),
+        seconds(Asha(stops, reduction, early), lengths[1], epoch.likely, budget),
+        seconds(Asha((), reduction), lengths[2], epoch.most, budget),
+    )
+    whole = Asha((), reduction)
+    return Estimate(
+        pace,
+        (RAY + CLOSING) * pace.process,
+        trials.at_most(_seconds_of_budget(space, at_once * gpu), epoch),
+        Span(
+            seconds(whole, lengths[0], epoch.least, confirmed),
+            seconds(whole, lengths[1], epoch.likely, confirmed),
+            seconds(whole, lengths[2], epoch.most, confirmed),
+        ),
+    )
+
+
+def _trainings(space: Space) -> int:
+    """Of a confirmation."""
+    return 0 if space.confirm is None else confirmed_settings(space) * space.confirm.seeds
+
+
+def _lengths(space: Space, base: Settings) -> tuple[int, int, int]:
+    """The epochs of the shortest trial, of a middling one, and of the longest."""
+    axis = space.axes.get(space.trainable.epochs)
+    values = [space.trainable.epochs_of(base)]
+    if axis is not None:
+        values += [int(v) for v in (axis.values if isinstance(axis, Choice) else axis.ends())]
+    return min(values), round((min(values) + max(values)) / 2), max(values)
+
+
+def _seconds_of_budget(space: Space, gpus: float) -> float:
+    """For which `hours` and `gpu_hours` last; gpus: of which all trials together hold so many."""
+    by_gpu = math.inf if space.gpu_hours is None or not gpus else space.gpu_hours / gpus
+    return 3600 * min(space.hours or math.inf, by_gpu)
+
+
+def makespan(
+    asha: Asha, length: int, bounds: Bounds, workers: int, epoch: float, start: float
+) -> float:
+    """Seconds until trials of `length` epochs are through, as far as `asha` lets them; infinite if
+    nothing bounds them.
+
+    An epoch takes `epoch` seconds; whoever begins or goes on after a rung waits `start`. Which
+    trials are better is drawn, always alike.
+    """
+    num_trials, epochs_left = (math.inf if bound is None else bound for bound in bounds)
+    if math.isinf(num_trials) and math.isinf(epochs_left):
+        return math.inf
+    draw, begun, now = random.Random(0), 0, 0.0  # noqa: S311 (the same order each time)
+    done: dict[int, int] = {}
+    running: list[tuple[float, int]] = []
+
+    def run(number: int) -> None:
+        """Up to the next epoch at which it may be stopped."""
+        nonlocal epochs_left
+        at = done.get(number, 0)
+        until = next((stop for stop in asha.epochs() if at < stop < length), length)
+        more = int(min(until - at, epochs_left))
+        epochs_left -= more
+        done[number] = at + more
+        heapq.heappush(running, (now + start + more * epoch, number))
+
+    while True:
+        while len(running) < workers and epochs_left > 0:
+            is_new = begun < num_trials
+            number = asha.promote(last_call=not running and not is_new)
+            if number is None and not is_new:
+                break
+            if number is None:
+                number, begun = begun, begun + 1
+            run(number)
+        if not running:
+            return now
+        now, number = heapq.heappop(running)
+        if (
+            done[number] < length
+            and epochs_left
+            and asha.report(number, done[number], draw.random())
+        ):
+            run(number)

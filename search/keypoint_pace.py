@@ -1,0 +1,148 @@
+"""How fast trials of the training that comes with this package are: measured before a search.
+
+As many processes as trials that run at once train at the same time on a few images of the data,
+with the trials' own settings: the defaults, and the ends of each axis that decides how long an
+epoch is.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kptrain.config import TrainConfig
+from kptrain.resolve import change, settings_of
+from search.domains import Choice
+from search.keypoint_needs import GREEDY, check_weights, with_each
+from search.keypoint_sample import Packs, read_data
+from search.pace import MeasuringError, Pace, Span
+from search.trainable import Axes
+
+DATA_AXES = ("data.view", "data.image_size")
+MOST_PROCESSES = 16
+"""That measure at once: more would take long to start, and tell little more."""
+NICENESS = 15
+"""Of a trial's process under Ray. Source: worker_niceness in Ray's ray_config_def.h."""
+CODE = f"from kptrain.pace import answer; answer({NICENESS})"
+
+Process = subprocess.Popen[str]
+
+
+def measure_pace(axes: Axes, base: TrainConfig, where: str, processes: int) -> Pace:
+    """Check weights and data, and measure with so many processes at once.
+
+    Raises: WeightsError; DataError if the data cannot be read; MeasuringError.
+    """
+    check_weights(axes, base, where)
+    with TemporaryDirectory(prefix="kptrain-pace-") as name, ExitStack() as stack:
+        began = time.time()
+        workers = [stack.enter_context(_process()) for _ in range(min(processes, MOST_PROCESSES))]
+        data = read_data(base, Path(name))
+        packs = Packs(data, Path(name))
+        image_seconds = packs.image_seconds(base.data)
+        process = max(_read(worker)["at"] for worker in workers) - began
+        defaults, starts = _epochs(workers, base, packs)
+        ends = {
+            path: [median(_epochs(workers, config, packs)[0]) for config in configs]
+            for path, configs in varied(axes, base, where).items()
+        }
+    needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
+    missing = [one for settings in needed for one in data.to_pack(settings)]
+    return Pace(
+        epoch=span_of(defaults, ends),
+        process=process,
+        start=median(starts),
+        prepare=data.drawing + image_seconds * sum(images for images, _ in missing),
+        pack_bytes=sum(num_bytes for _, num_bytes in missing),
+    )
+
+
+def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Span:
+    """Of an epoch: by what each process measured of the defaults, and by how much the ends of each
+    axis differ from that, as if each axis did so by itself."""
+    usual = median(defaults)
+    least, likely, most = min(defaults), usual, max(defaults)
+    for seconds in ends.values():
+        factors = [1.0, *(value / usual for value in seconds)]
+        least, most = least * min(factors), most * max(factors)
+        likely *= sum(factors) / len(factors)
+    return Span(least, likely, most)
+
+
+def varied(axes: Axes, base: TrainConfig, where: str) -> dict[str, list[TrainConfig]]:
+    """The base with either end of each axis that decides how long an epoch takes, by its path."""
+    found: dict[str, list[TrainConfig]] = {}
+    for path in (*GREEDY, "data.view"):
+        axis = axes.get(path)
+        if axis is None:
+            continue
+        values = list(axis.values if isinstance(axis, Choice) else axis.ends())
+        if path in GREEDY:
+            values = [min(values, key=GREEDY[path]), max(values, key=GREEDY[path])]
+        others = [value for value in values if value != settings_of(base)[path]]
+        found[path] = [change(base, {path: value}, where) for value in others]
+    return found
+
+
+def _epochs(
+    workers: Sequence[Process], config: TrainConfig, packs: Packs
+) -> tuple[list[float], list[float]]:
+    """Seconds of an epoch, and of the start of a trial, as each process measures them."""
+    job = {
+        "config": config.model_dump(mode="json"),
+        "packs": [str(folder) for folder in packs.folders(config.data)],
+    }
+    for worker in workers:
+        _write(worker, job)
+    found = [_read(worker) for worker in workers]
+    steps = math.ceil(packs.data.num_samples(config.data, "train") / config.train.batch_size)
+    num_val = packs.data.num_samples(config.data, "val")
+    epochs = [steps * one["step"] + num_val * one["sample"] for one in found]
+    return epochs, [one["start"] for one in found]
+
+
+@contextmanager
+def _process() -> Iterator[Process]:
+    """One that measures; it finds the modules where this one does, and is ended at the end."""
+    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
+    process = subprocess.Popen(  # noqa: S603  (our own code)
+        [sys.executable, "-P", "-c", CODE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _write(process: Process, job: dict[str, Any]) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+    except BrokenPipeError:
+        raise MeasuringError("a process that measured has ended") from None
+
+
+def _read(process: Process) -> dict[str, float]:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise MeasuringError(f"a process that measured has ended with {process.wait()}")
+    told: dict[str, Any] = json.loads(line)
+    if "error" in told:
+        raise MeasuringError(told["error"])
+    return told
