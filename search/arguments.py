@@ -216,7 +216,7 @@ def _planned(space: Space, base: Settings, address: str | None) -> Space:
     if address is None:
         check_machine(space, base)
     else:
-        from search.cluster import check_address
+        from search.address import check_address
 
         check_address(address)
     return space
