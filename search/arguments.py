@@ -226,7 +226,7 @@ def _planned(
             return space, _estimated(space, base, num_gpus)
     trainable.check_files(space.axes, base, where)
     if arguments.address is not None:
-        from search.cluster import check_address
+        from search.address import check_address
 
         check_address(arguments.address)
     return space, None

@@ -1,25 +1,23 @@
-"""The Ray that trials run on: one of our own on this machine, or a running cluster."""
+"""The Ray that trials run on: one of our own, a running cluster, or the one of our caller."""
 
 import logging
 import os
-import shutil
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import ray
 
 from kptrain.cores import usable_cores
 from kptrain.errors import SettingsError
-from kptrain.locks import HeldError, held
-from kptrain.pack import cache_dir
+from search.address import bad_address
 from search.closing import program
 from search.gpus import claim_gpus, visible_gpus
 from search.plan import concurrent_trials
-from search.signals import end_at_once
+from search.ray_folder import keep_token, no_start, own_folder, remove_leftovers, why_not
+from search.signals import kept
 
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -27,80 +25,94 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is ours
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
     "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # else one starts after the other; suggest() bounds them
+    # It kills trials once a machine is full, whoever fills it; the kernel does so where it must.
+    "RAY_memory_monitor_refresh_ms": "0",
+    # Under `uv run` Ray would send the working folder to the nodes, which have what they need.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
-LOOPBACK = {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
+OWN = {
+    "include_dashboard": True,
+    "dashboard_host": "127.0.0.1",
+    # Of bytes: what trials report is small, and a share of the machine's memory is more than
+    # `ulimit -v` or a container's /dev/shm may allow.
+    "object_store_memory": 200_000_000,
+}
+QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A Ray that we are connected to."""
+
+    dashboard: str
+    """Its address; empty if there is none."""
+    token: str
+    """The command that says the dashboard's token."""
+    logs: Path | None
+    """What is written there, the dashboard shows; None if that is not ours."""
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[tuple[str, Path | None]]:
-    """A Ray of our own on this machine, or a running cluster; yields the dashboard's address, and
-    the folder of which it shows the logs if that is ours.
+def ray_session(address: str | None) -> Iterator[Session]:
+    """The Ray that this process is connected to, which stays; else a running cluster, or a Ray of
+    our own on this machine.
 
     Ray's own output is off: what matters of it reaches the user through the record.
+    Raises: SettingsError if it does not start.
     """
     os.environ.update(RAY_SETTINGS)
-    # Trials run in another working directory, so a path that was given is made absolute. Where none
-    # was, each node of a cluster has its own.
-    given = os.environ.get("KPTRAIN_CACHE")
-    places = {"env_vars": {"KPTRAIN_CACHE": str(cache_dir())}} if given else {}
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Ray has read this when it was imported.
+    ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
     ray._private.worker.print_to_stdstream = _print_nothing
-    with nullcontext() if address else _own_folder() as folder:
+    # A trial's failure is logged there as an error, with every layer; the record has its cause.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    if ray.is_initialized():
+        _check_usable(address)
+        yield Session(ray._private.worker.get_dashboard_url() or "", _token_command(), None)
+        return
+    with nullcontext() if address else own_folder() as folder:
+        before = "" if address else keep_token()
         # Ray itself would count all cores of the machine.
         here = {"_temp_dir": str(folder), "num_cpus": usable_cores()}
-        own = {} if address else LOOPBACK | here
+        own = {} if folder is None else OWN | here
         try:
-            context = ray.init(address=address or "local", runtime_env=places, **quiet, **own)
-        except (ValueError, RuntimeError, ConnectionError) as error:
-            raise _bad_address(address, " ".join(str(error).split())[:200]) from None
-        end_at_once()  # Ray has an answer of its own to SIGTERM
-        # A trial's failure is logged there as an error, with every layer; the record has its cause.
-        logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+            with kept():  # Ray has an answer of its own to SIGTERM
+                context = ray.init(address=address or "local", **QUIET, **own)
+        except Exception as error:  # of a dozen kinds
+            ray.shutdown()
+            raise _no_session(address, why_not(error, folder)) from None
         try:
-            yield context.dashboard_url or "", folder and folder / "session_latest" / "logs"
+            logs = folder and folder / "session_latest" / "logs"
+            yield Session(context.dashboard_url or "", before + _token_command(), logs)
         finally:
             ray.shutdown()
 
 
-@contextmanager
-def _own_folder() -> Iterator[Path]:
-    """A folder for Ray's sockets and logs, removed at the end; and those of killed searches are."""
-    own = _place()
-    remove_leftovers()
-    folder = own / f"{os.getpid()}-{uuid4().hex[:4]}"
-    with held(_lock_of(folder)):
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            _remove(folder)
+def _check_usable(address: str | None) -> None:
+    """Raises: SettingsError if the Ray that this process is connected to is not what was asked
+    for."""
+    if ray.util.client.ray.is_connected():
+        raise SettingsError(
+            "Ray must not be connected as a client (ray://) in this process, but is: a search runs "
+            "where Tune does; call ray.shutdown() first, and give the cluster's --address host:port"
+        )
+    here = ray.get_runtime_context().gcs_address
+    if address in (None, "auto"):
+        print(f"Ray is on in this process, so the search runs on it ({here})")
+    elif ray._private.services.canonicalize_bootstrap_address(address) != here:
+        raise SettingsError(
+            f"--address: must be that of the Ray that this process is connected to, {here}, but "
+            f"got {address}; leave it out, or call ray.shutdown() first"
+        )
 
 
-def _place() -> Path:
-    """Of the folders of all searches of this user."""
-    # Where Ray itself puts them: TMPDIR may be too long a name for a socket.
-    own = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"kptrain-{os.getuid()}"  # noqa: S108  (0700)
-    own.mkdir(mode=0o700, exist_ok=True)
-    return own
+def _no_session(address: str | None, reason: str) -> SettingsError:
+    return no_start(reason) if address is None else bad_address(address, reason)
 
 
-def remove_leftovers() -> None:
-    """The folders of searches that were killed: nobody holds their locks."""
-    for folder in _place().iterdir():
-        if folder.is_dir():
-            with suppress(HeldError), held(_lock_of(folder)):
-                _remove(folder)
-
-
-def _lock_of(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}.lock")
-
-
-def _remove(folder: Path) -> None:
-    """With its lock; a process of Ray's that is about to end may still write there."""
-    shutil.rmtree(folder, ignore_errors=True)
-    _lock_of(folder).unlink(missing_ok=True)
+def _token_command() -> str:
+    return f"{program('ray')} get-auth-token"
 
 
 class RayOnDemand(ExitStack):
@@ -122,39 +134,15 @@ class RayOnDemand(ExitStack):
             return
         self.enter_context(claim_gpus(self._claimed))
         print("Starting Ray ...", flush=True)
-        dashboard, self.logs = self.enter_context(ray_session(self._address))
+        session = self.enter_context(ray_session(self._address))
+        self.logs = session.logs
         self._is_started = True
-        if dashboard:
-            print(
-                f"Dashboard http://{dashboard} (its token: {program('ray')} get-auth-token)",
-                flush=True,
-            )
+        if session.dashboard:
+            print(f"Dashboard http://{session.dashboard} (its token: {session.token})", flush=True)
 
 
 def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:
     pass
-
-
-def check_address(address: str) -> None:
-    """Raises: SettingsError if no Ray listens there; Ray itself would wait for it without end."""
-    if address == "auto":
-        return  # Ray finds none or one
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or "/" in host:
-        raise _bad_address(address, "that is no host:port")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, OverflowError) as error:
-        raise _bad_address(address, str(error)) from None
-
-
-def _bad_address(address: str | None, reason: str) -> SettingsError:
-    if address is None:
-        return SettingsError(f"Ray must start on this machine, but does not: {reason}")
-    return SettingsError(
-        f"--address: must be 'auto' or the host:port of a running Ray, but got {address!r}: "
-        f"{reason}; start Ray with `ray start`, or leave --address out"
-    )
 
 
 def has_gpu() -> bool:
@@ -165,7 +153,19 @@ def has_gpu() -> bool:
 def capacity(cpu: int, gpu: float) -> int:
     """Trials that run at once, each whole on one node; asked each time, as a cluster may grow."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(
-        concurrent_trials(cpu, gpu, int(node.get("CPU", 0)), int(node.get("GPU", 0)))
-        for node in nodes
-    )
+    return sum(concurrent_trials(cpu, gpu, *_size(node)) for node in nodes)
+
+
+def _size(node: dict[str, float]) -> tuple[int, int]:
+    """Cores and GPUs."""
+    return int(node.get("CPU", 0)), int(node.get("GPU", 0))
+
+
+def with_room(cpu: int, gpu: float, times: int) -> tuple[int, float]:
+    """`times` what a trial holds, of cores and of a GPU, or as much of it as one node has."""
+    if times == 1:
+        return cpu, gpu
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = [node for node in nodes if concurrent_trials(cpu, gpu, *_size(node))]
+    most = max((_size(node)[0] for node in fitting), default=cpu)
+    return min(times * cpu, most), min(times * gpu, max(gpu, 1.0))

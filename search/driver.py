@@ -1,17 +1,22 @@
 """The search under Ray: Tune asks for trials, runs them, and tells what becomes of each."""
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from ray import tune
+from ray.exceptions import RayError
+from ray.tune.error import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.search import Searcher as TuneSearcher
 
 from kptrain.config import Settings
-from kptrain.errors import SettingsError, TrainingError
-from search.cluster import capacity, has_gpu
+from kptrain.errors import KptrainError, SettingsError, TrainingError
+from kptrain.pack import cache_dir
+from search.actors import our_actors
+from search.cluster import capacity, has_gpu, with_room
 from search.failure import cause_of, in_one_line, kind_of
 from search.plan import check_gpu_hours, gpu_share
 from search.searcher import axis_values
@@ -21,6 +26,9 @@ from search.state import SearchState
 from search.terminal import Terminal
 from search.trial import TrialActor
 from search.way import Way
+
+MOST_DEATHS = 3
+"""Times that Tune's own loop may die before the next epoch of any trial."""
 
 
 def run_trials(
@@ -45,18 +53,49 @@ def run_trials(
     with Terminal(state, max_epochs(space, base), way) as terminal, ask_first() as asked:
         state.clock.set(state.clock.now)  # it stands still while nothing runs
         run = _Run(state, terminal, asked, cpu, gpu, onlookers)
-        tune.Tuner(
-            TrialActor,
-            tune_config=tune.TuneConfig(
-                num_samples=-1,  # until the proposals end: a trial may be taken up again
-                search_alg=_Proposals(run),
-                reuse_actors=True,
-                trial_name_creator=lambda trial: trial.config["title"],
-                trial_dirname_creator=lambda t: f"{t.config['number']:03d}-{t.trial_id}",
-            ),
-            run_config=_run_config(state.record.run_dir, _Watch(run), _Judge(run)),
-        ).fit()
+        _run_tune(run)
     run.end()
+
+
+def _run_tune(run: "_Run") -> None:
+    """A loop of Tune's that dies is begun again, with what the journal has of the search.
+
+    Raises: TrainingError if it dies again and again before the next epoch.
+    """
+    deaths = 0
+    while True:
+        epochs = run.num_epochs()
+        try:
+            with our_actors():
+                _tuner(run).fit()
+            return
+        except (RayError, TuneError, RuntimeError) as error:
+            _raise_ours(error)
+            deaths = 1 if run.num_epochs() > epochs else deaths + 1
+            if not run.begin_again(error, deaths):
+                return
+
+
+def _raise_ours(error: BaseException | None) -> None:
+    """Raises: what our own hooks raised, and Tune wrapped."""
+    while error is not None:
+        if isinstance(error, KptrainError | OSError):
+            raise error
+        error = error.__cause__ or error.__context__
+
+
+def _tuner(run: "_Run") -> tune.Tuner:
+    return tune.Tuner(
+        TrialActor,
+        tune_config=tune.TuneConfig(
+            num_samples=-1,  # until the proposals end: a trial may be taken up again
+            search_alg=_Proposals(run),
+            reuse_actors=True,
+            trial_name_creator=lambda trial: trial.config["title"],
+            trial_dirname_creator=lambda t: f"{t.config['number']:03d}-{t.trial_id}",
+        ),
+        run_config=_run_config(run.state.record.run_dir, _Watch(run), _Judge(run)),
+    )
 
 
 def _run_config(run_dir: Path, watch: "_Watch", judge: "_Judge") -> tune.RunConfig:
@@ -108,7 +147,8 @@ class _Run:
         """The config of the trial that runs next."""
         # Tune would ask for one trial ahead: settings chosen before the latest result is known.
         state = self.state
-        if state.running and len(state.running) >= capacity(self._cpu, self._gpu):
+        held = sum(state.room(number) for number in state.running)
+        if held and held >= capacity(self._cpu, self._gpu):
             return None
         self._hear()
         number = state.next_trial(_new_wandb_id)
@@ -117,6 +157,7 @@ class _Run:
         self._numbers[trial_id] = number
         self.tell()
         trial = state.record.trials[number]
+        cpu, gpu = with_room(self._cpu, state.share(number, self._gpu), state.room(number))
         return {
             "number": number,
             "trainable": state.record.trainable.name,
@@ -128,8 +169,11 @@ class _Run:
             "rungs": state.asha.epochs(),
             "search": state.record.title,
             "wandb_id": state.wandb_ids[number],
-            "cpu": self._cpu,
-            "gpu": state.share(number, self._gpu),
+            # Trials run in another working directory. Where no cache was given, each node of a
+            # cluster has its own.
+            "cache": str(cache_dir()) if os.environ.get("KPTRAIN_CACHE") else None,
+            "cpu": cpu,
+            "gpu": gpu,
         }
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -150,6 +194,26 @@ class _Run:
         number, gpu = self._numbers[trial.trial_id], trial.config["gpu"]
         self.state.fail(number, in_one_line(error), kind_of(error), gpu)
         self.tell()
+
+    def num_epochs(self) -> int:
+        """Of all trials, until now."""
+        return sum(len(trial.curve) for trial in self.state.record.trials)
+
+    def begin_again(self, error: Exception, deaths: int) -> bool:
+        """Let all that ran wait to be taken up after its last safe epoch; False if nothing more is
+        to be run. Raises: TrainingError if Tune has died so often already."""
+        if deaths > MOST_DEATHS:
+            raise TrainingError(
+                f"{self.state.record.run_dir}: Ray Tune must run until the search is at its end, "
+                f"but died {deaths} times ({in_one_line(error)}); see to Ray, then go on with "
+                f"--resume"
+            ) from None
+        self._hear()
+        if self.state.interrupted:
+            return False
+        print(f"Ray Tune died ({in_one_line(error)}); it is begun again", flush=True)
+        self.state.resume(self.state.spending.budget)
+        return True
 
     def end(self) -> None:
         """Tune has ended. Raises: TrainingError if the trials all fail alike."""

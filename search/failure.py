@@ -6,6 +6,7 @@ from pathlib import Path
 import ray
 import torch
 from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError as NodeIsFullError
 from ray.tune.experiment import Trial
 
 from kptrain.errors import KptrainError, OutOfMemoryError, TrainingError
@@ -16,14 +17,29 @@ DIED = (
     ray.exceptions.RayActorError,
     ray.exceptions.NodeDiedError,
     ray.exceptions.WorkerCrashedError,
-    ray.exceptions.OutOfMemoryError,  # of Ray, which kills a process when a node's memory is full
 )
+UNABLE = (ray.exceptions.RayError, StorageError)
+"""What a node or a network cannot do may be done on another, or a moment later."""
+
+
+class LostError(ray.exceptions.RayActorError):
+    """What Tune is told instead of a `cause` that it does not know."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(error_msg=str(cause))
+        self.cause = cause
+
+
+def as_tune_knows(error: Exception) -> Exception:
+    """An error of a trial's process or call, as Tune takes it for one: others end its whole run."""
+    known = (ray.exceptions.RayActorError, ray.exceptions.RayTaskError)
+    return error if isinstance(error, known) else LostError(error)
 
 
 def cause_of(trial: Trial) -> BaseException:
     """The error itself."""
     if trial.pickled_error_file is None:  # an error of Tune's own
-        return TrainingError(str(trial.get_error()))
+        return TrainingError(Path(trial.error_file).read_text(encoding="utf-8").strip())
     # Ray's own file on this machine; the copy that its accessor reads is not there yet.
     error: BaseException = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     while getattr(error, "cause", None) is not None:
@@ -35,16 +51,29 @@ def kind_of(error: BaseException) -> Cause:
     """Whether another attempt may help: with more memory, or in another process."""
     if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError):
         return "memory"
-    is_dead = isinstance(error, DIED) and not _failed_at_start(str(error))
-    is_lost = is_dead or isinstance(error, StorageError)  # which may be in reach again
-    return "lost" if is_lost else "own"
+    if isinstance(error, NodeIsFullError):
+        return "node_memory"
+    is_own = isinstance(error, ray.exceptions.RayTaskError) or _failed_at_start(str(error))
+    return "lost" if isinstance(error, UNABLE) and not is_own else "own"
 
 
 def in_one_line(error: BaseException) -> str:
+    if isinstance(error, NodeIsFullError):
+        return _on_full_node(str(error))
     if isinstance(error, DIED):
         return _cause_of_death(str(error))
     name = "" if isinstance(error, KptrainError) else f"{type(error).__name__}: "
     return " ".join(f"{name}{error}".split())[:500]
+
+
+def _on_full_node(text: str) -> str:
+    """Which node, and how full it may be, as far as Ray says so."""
+    node, most = (
+        re.search(r"IP: ([^,)\s]+)", text),
+        re.search(r"exceeded threshold.*\((.+?%)", text),
+    )
+    where, above = (f" {node[1]}" if node else ""), (f" above {most[1]}" if most else "")
+    return f"the memory of its node{where} was full{above}, so Ray ended its process"
 
 
 def _cause_of_death(text: str) -> str:

@@ -11,15 +11,29 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_at_once() -> None:
-    """From now on either signal raises KeyboardInterrupt."""
-    for number in SIGNALS:
-        signal.signal(number, _end)
+    """From now on either signal raises KeyboardInterrupt; outside of the main thread, which alone
+    is told of them, what was so stays."""
+    if _may_answer():
+        for number in SIGNALS:
+            signal.signal(number, _end)
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Whatever answers to either signal does so again when the block has ended."""
+    before = {number: signal.getsignal(number) for number in SIGNALS} if _may_answer() else {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # one that was not set from Python
+                signal.signal(number, handler)
 
 
 @contextmanager
 def ask_first() -> Iterator[Callable[[], str]]:
     """The first signal is kept, and the next one raises KeyboardInterrupt; yields what tells its
-    name, empty while there was none."""
+    name, empty while there was none. In another thread than the main one there is never any."""
     asked = ""
 
     def ask(number: int, _: FrameType | None) -> None:
@@ -29,18 +43,17 @@ def ask_first() -> Iterator[Callable[[], str]]:
         os.write(2, b"Trials end after their current epoch; once more ends them at once.\n")
         end_at_once()
 
-    before = {number: signal.signal(number, ask) for number in SIGNALS}
-    try:
+    with kept():
+        if _may_answer():
+            for number in SIGNALS:
+                signal.signal(number, ask)
         yield lambda: asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
 def held_back() -> Iterator[None]:
     """Either signal comes when the block has ended."""
-    if threading.current_thread() is not threading.main_thread():  # which alone is told of them
+    if not _may_answer():
         yield
         return
     came: list[int] = []
@@ -53,6 +66,11 @@ def held_back() -> Iterator[None]:
             signal.signal(number, handler)
         for one in came:
             signal.raise_signal(one)
+
+
+def _may_answer() -> bool:
+    """Whether this is the main thread: it alone is told of signals."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _end(*_: object) -> None:

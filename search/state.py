@@ -18,8 +18,9 @@ from search.record import Record, State, TrialRecord
 from search.searcher import Ending
 from search.trainable import Report
 
-Cause = Literal["memory", "lost", "own"]
-"""Why a trial failed: it did not fit into memory, its process or node died, or by itself."""
+Cause = Literal["memory", "node_memory", "lost", "own"]
+"""Why a trial failed: it did not fit into its share of a GPU, its node's own memory was full, its
+process or node died, or by itself."""
 MOST_LOST = 3
 """Processes and nodes that may die under one trial before it has failed."""
 ALIKE = 3
@@ -72,6 +73,7 @@ class SearchState:
         self._again: list[int] = []
         self._num_lost: dict[int, int] = {}
         self._shares: dict[int, float] = {}
+        self._rooms: dict[int, int] = {}
         self._news: list[tuple[TrialRecord, str]] = []
 
     # What Tune asks and tells.
@@ -137,11 +139,12 @@ class SearchState:
         """A trial's process ended with an error, or was lost; it held `gpu` of a GPU."""
         self._tick()
         trial = self.record.trials[number]
-        self._num_lost[number] = self._num_lost.get(number, 0) + (cause == "lost")
+        is_lost = cause in ("lost", "node_memory")  # whose process Ray ends then is chance
+        self._num_lost[number] = self._num_lost.get(number, 0) + is_lost
         goes_on = (
             number not in self._shares and 0 < gpu < 1
             if cause == "memory"
-            else cause == "lost" and self._num_lost[number] <= MOST_LOST
+            else is_lost and self._num_lost[number] <= MOST_LOST
         )
         self._write("fail", number, error=error, cause=cause, gpu=gpu, goes_on=goes_on)
         if not goes_on:
@@ -152,6 +155,8 @@ class SearchState:
             return
         if cause == "memory":
             self._shares[number] = min(2 * gpu, 1.0)
+        elif cause == "node_memory":
+            self._rooms[number] = 2 * self.room(number)
         self.spending.release(number)
         self.running.discard(number)
         self.record.wait(number)
@@ -201,6 +206,10 @@ class SearchState:
     def share(self, number: int, gpu: float) -> float:
         """What a trial holds of a GPU where each other one holds `gpu`."""
         return self._shares.get(number, gpu)
+
+    def room(self, number: int) -> int:
+        """How many times what another one holds of a node a trial does, as the node was full."""
+        return self._rooms.get(number, 1)
 
     def pop_news(self) -> list[tuple[TrialRecord, str]]:
         """What happened to which trial, since this was asked last."""
@@ -326,7 +335,7 @@ class SearchState:
         if cause == "memory" and gpu:
             before = f"{gpu / 2:g} and " if number in self._shares else ""
             return f" (tried with {before}{gpu:g} of a GPU)"
-        return f" ({self._num_lost[number]} times)" if cause == "lost" else ""
+        return f" ({self._num_lost[number]} times)" if cause in ("lost", "node_memory") else ""
 
     def _failed_alike(self) -> bool:
         """Whether the first trials all failed, before any epoch, for one and the same reason."""

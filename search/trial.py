@@ -1,5 +1,6 @@
 """One trial as Ray Tune runs it: an actor that reads the stream of a training."""
 
+import os
 import platform
 import shutil
 from collections.abc import Generator
@@ -30,7 +31,7 @@ class TrialActor(tune.Trainable):
     `title`, `search`, `wandb_id`, `cpu` (cores) and `gpu` (the share of one); `epoch`, the last one
     that the search knows; `rungs`, the epochs after which it is put down, whole on disk, as another
     process may take it up; `storage`, the URL of what `run_dir` is only this node's copy of while
-    it trains, or None.
+    it trains, or None; `cache`, where the packs of all nodes are, or None where each has its own.
     """
 
     @classmethod
@@ -38,6 +39,8 @@ class TrialActor(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
+        if config["cache"] is not None:
+            os.environ["KPTRAIN_CACHE"] = config["cache"]
         self._first: str = config["title"]
         self._trainable = trainable_named(config["trainable"])
         if torch.cuda.is_available() and config["gpu"] < 1:

@@ -9,14 +9,21 @@ import pytest
 import torch
 from conftest import resolved
 from ray import cloudpickle
-from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
+from ray.exceptions import (
+    ActorDiedError,
+    ActorUnschedulableError,
+    NodeDiedError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+)
 from ray.exceptions import OutOfMemoryError as NodeIsFullError
+from ray.tune.error import TuneError
 from test_record import epoch
 
-from kptrain.errors import DataError, OutOfMemoryError
+from kptrain.errors import CheckpointError, DataError, OutOfMemoryError, TrainingError
 from search.budget import Budget
-from search.driver import _Run
-from search.failure import _cause_of_death, in_one_line, kind_of
+from search.driver import MOST_DEATHS, _raise_ours, _Run
+from search.failure import LostError, _cause_of_death, in_one_line, kind_of
 from search.journal import Journal
 from search.keypoints import KEYPOINTS
 from search.opening import Search
@@ -50,7 +57,10 @@ def test_a_process_that_is_gone_is_said_to_be_so() -> None:
         (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
         (ActorDiedError(), "lost"),
         (NodeDiedError("the node is gone"), "lost"),
-        (NodeIsFullError("the node is full"), "lost"),  # which process Ray kills then is chance
+        (NodeIsFullError("the node is full"), "node_memory"),
+        (LostError(NodeIsFullError("the node is full")).cause, "node_memory"),
+        (RuntimeEnvSetupError("no room on the node"), "lost"),
+        (ActorUnschedulableError("the node has left"), "lost"),
         (ActorDiedError(RayTaskError("x", "x.py\nRuntimeError: no CUDA", RuntimeError())), "own"),
         (DataError("no such file"), "own"),
         (ZeroDivisionError(), "own"),
@@ -117,6 +127,10 @@ class Tune:
         self._trial.pickled_error_file = str(path)
         self._run.fail(self._trial)
 
+    def dies(self, times: int) -> bool:
+        """Tune's own loop; whether it is begun again."""
+        return self._run.begin_again(RuntimeError("the node is full"), times)
+
     def end(self) -> None:
         self._run.end()
 
@@ -141,6 +155,53 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
     [trial] = tune.state.record.trials
     assert (trial.state, trial.values()) == ("failed", [0.5, 0.5])
     assert trial.error == f"{FULL} (tried with 0.25 and 0.5 of a GPU)"
+
+
+def test_a_trial_on_a_full_node_goes_on_with_twice_as_much_of_a_node_each_time(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = {"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [node])
+    first = tune.start()
+    held = []
+    for _ in range(3):
+        tune.fail(LostError(NodeIsFullError("Memory on the node (IP: 10.0.0.7, ID: 1) was 9GB")))
+        again = tune.start()
+        held.append((again["cpu"], again["gpu"]))
+    assert (first["cpu"], first["gpu"]) == (1, 0.25)
+    assert held == [(2, 0.5), (3, 1.0), (3, 1.0)]  # as much as the node has
+    assert "the memory of its node 10.0.0.7 was full" in capsys.readouterr().out
+    tune.fail(LostError(NodeIsFullError("full")))
+    [trial] = tune.state.record.trials
+    assert trial.state == "failed"
+    assert str(trial.error).endswith("(4 times)")
+
+
+def test_a_loop_of_tunes_that_dies_is_begun_again_until_it_dies_three_times_before_an_epoch(
+    tune: Tune,
+) -> None:
+    tune.start()
+    assert tune.report(1, 2)
+    for deaths in range(1, MOST_DEATHS + 1):
+        assert tune.dies(deaths)
+        assert tune.start()["epoch"] == 2
+    with pytest.raises(TrainingError, match=r"died 4 times .*the node is full.*--resume"):
+        tune.dies(MOST_DEATHS + 1)
+
+
+def test_a_loop_of_tunes_that_dies_after_ctrl_c_is_not_begun_again(tune: Tune) -> None:
+    tune.start()
+    tune.state.interrupt("SIGINT")
+    assert not tune.dies(1)
+
+
+def test_what_our_own_hooks_raise_is_found_in_what_tune_makes_of_it() -> None:
+    full = CheckpointError("journal.jsonl: must be writable, but the disk is full")
+    wrapped = TuneError("Traceback ...")
+    wrapped.__context__ = full
+    with pytest.raises(CheckpointError, match="the disk is full"):
+        _raise_ours(wrapped)
+    _raise_ours(RuntimeError("Caught unexpected exception"))
 
 
 def test_a_trial_whose_process_died_goes_on_with_the_share_that_it_had(tune: Tune) -> None:

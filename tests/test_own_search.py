@@ -236,7 +236,7 @@ def test_a_trial_of_one_has_all_of_its_files_at_the_url_and_harms_no_other(
     asked = {
         **{"trainable": "ahead:AHEAD", "title": "first", "settings": {"epochs": 3}, "epoch": 0},
         **{"run_dir": str(modules / "run"), "rungs": [], "search": "test", "wandb_id": "test"},
-        **{"storage": there.as_uri(), "cpu": 1, "gpu": 0.0},
+        **{"storage": there.as_uri(), "cache": None, "cpu": 1, "gpu": 0.0},
     }
     trial = TrialActor(asked)
     assert trial.step()["report"] == {"epoch": 1, "loss": 1.0}

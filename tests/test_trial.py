@@ -28,6 +28,7 @@ def trial_config(config: TrainConfig, run_dir: Path, title: str) -> dict[str, An
         "search": "test",
         "wandb_id": "test",
         "storage": None,
+        "cache": None,
         "cpu": 1,
         "gpu": 0.5,
     }
