@@ -23,7 +23,7 @@ from kptrain.resolve import change, settings_of
 from search.domains import Choice
 from search.keypoint_needs import GREEDY, check_weights, with_each
 from search.keypoint_sample import Packs, read_data
-from search.pace import MeasuringError, Pace, Span
+from search.pace import MeasuringError, Pace, Seconds
 from search.trainable import Axes
 
 DATA_AXES = ("data.view", "data.image_size")
@@ -65,7 +65,7 @@ def measure_pace(axes: Axes, base: TrainConfig, where: str, processes: int) -> P
     )
 
 
-def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Span:
+def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Seconds:
     """Of an epoch: by what each process measured of the defaults, and by how much the ends of each
     axis differ from that, as if each axis did so by itself."""
     usual = median(defaults)
@@ -74,7 +74,7 @@ def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Span:
         factors = [1.0, *(value / usual for value in seconds)]
         least, most = least * min(factors), most * max(factors)
         likely *= sum(factors) / len(factors)
-    return Span(least, likely, most)
+    return Seconds(least, likely, most)
 
 
 def varied(axes: Axes, base: TrainConfig, where: str) -> dict[str, list[TrainConfig]]:

@@ -13,12 +13,12 @@ from search.estimate import CLOSING, RAY, estimate, makespan
 from search.keypoint_pace import measure_pace, span_of, varied
 from search.keypoint_sample import read_data
 from search.keypoints import KEYPOINTS
-from search.pace import MeasuringError, Pace, Span
+from search.pace import MeasuringError, Pace, Seconds
 from search.space import Space
 from search.space_file import read_space
 
 LR = "optim.lr: {low: 1e-4, high: 1e-2, log: true}"
-PACE = Pace(Span(8.0, 10.0, 15.0), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
+PACE = Pace(Seconds(8.0, 10.0, 15.0), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
 
 
 def space_of(folder: Path, text: str, axes: str = LR) -> tuple[Space, TrainConfig]:
@@ -68,7 +68,7 @@ def test_an_estimate_is_from_all_that_asha_can_stop_to_nothing_that_it_stops(
     assert found.trials.least == pytest.approx(16 * 9.0 + 5 * 25.0 + 33.0)
     assert found.trials.likely == pytest.approx(16 * 42.0 + 5 * 41.0)
     assert found.trials.most == pytest.approx(16 * 121.0)
-    assert found.confirm == Span(0.0, 0.0, 0.0)
+    assert found.confirm == Seconds(0.0, 0.0, 0.0)
     assert found.around == (RAY + CLOSING) * 2.0
     assert found.whole.likely == pytest.approx(30.0 + found.around + found.trials.likely)
 
@@ -76,7 +76,7 @@ def test_an_estimate_is_from_all_that_asha_can_stop_to_nothing_that_it_stops(
 def test_a_confirmation_is_its_trainings_in_full(tmp_path: Path) -> None:
     space, base = space_of(tmp_path, "trials: 16\nconfirm: {top: 3, seeds: 2}")
     found = estimate(space, base, PACE, at_once=4, gpu=0.0)
-    assert found.confirm == Span(2 * 65.0, 2 * 81.0, 2 * 121.0)  # eight trainings, four at once
+    assert found.confirm == Seconds(2 * 65.0, 2 * 81.0, 2 * 121.0)  # eight trainings, four at once
     assert found.whole.most == pytest.approx(30 + found.around + found.trials.most + 242)
 
 
@@ -105,7 +105,7 @@ def test_trials_of_several_lengths_are_from_all_short_to_all_long(tmp_path: Path
 def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
     space, base = space_of(tmp_path, "trials: 16\nconfirm: {top: 3, seeds: 2}")
     hour = 3600.0
-    slow = Pace(Span(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
+    slow = Pace(Seconds(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
     told = estimate(space, base, slow, at_once=2, gpu=0.0).describe("/there")
     assert told.startswith("Packs     12 GB in /there, not there yet\nTakes     some 2.6 months (")
     assert " on this device: 20 min to prepare the data, 12 s for Ray and the report, " in told
@@ -113,9 +113,9 @@ def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
 
 
 def test_the_ends_of_an_axis_widen_what_an_epoch_takes() -> None:
-    assert span_of([9.0, 10.0, 12.0], {}) == Span(9.0, 10.0, 12.0)
-    assert span_of([10.0], {"train.batch_size": [5.0, 30.0]}) == Span(5.0, 15.0, 30.0)
-    assert span_of([10.0], {"a": [20.0], "b": [5.0]}) == Span(5.0, 11.25, 20.0)
+    assert span_of([9.0, 10.0, 12.0], {}) == Seconds(9.0, 10.0, 12.0)
+    assert span_of([10.0], {"train.batch_size": [5.0, 30.0]}) == Seconds(5.0, 15.0, 30.0)
+    assert span_of([10.0], {"a": [20.0], "b": [5.0]}) == Seconds(5.0, 11.25, 20.0)
 
 
 def test_the_axes_that_decide_about_speed_are_measured_at_both_ends(tmp_path: Path) -> None:
