@@ -1,12 +1,16 @@
 """How long a search takes: the arithmetic exactly, the measuring by loose facts."""
 
 import math
+import re
+import time
 from pathlib import Path
 
 import pytest
 from conftest import FEW, resolved
+from test_search import run, write_space
 
 from kptrain.config import TrainConfig
+from kptrain.progress import UNITS
 from kptrain.resolve import change, resolve
 from search.asha import Asha
 from search.estimate import CLOSING, RAY, estimate, makespan
@@ -139,7 +143,7 @@ def test_real_steps_and_a_validation_are_measured_beside_each_other(
 ) -> None:
     monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "cache"))
     base = resolve(FEW | {"data.root": str(small_coco)}, "test")
-    pace = measure_pace(small_space(tmp_path).axes, base, "test", processes=2)
+    pace = measure_pace(small_space(tmp_path).axes, base, "test", processes=2, thorough=True)
     assert 0 < pace.epoch.least <= pace.epoch.likely <= pace.epoch.most < 60
     assert 0 < pace.start < 60
     assert 0.1 < pace.process < 120
@@ -167,4 +171,24 @@ def test_a_set_that_is_not_drawn_yet_is_measured_by_a_part_that_is_drawn_elsewhe
 def test_what_cannot_be_measured_is_said_with_its_cause(small_coco: Path, tmp_path: Path) -> None:
     base = resolve(FEW | {"data.root": str(small_coco), "train.device": "cuda:99"}, "test")
     with pytest.raises(MeasuringError, match=r"train\.device: must be a device of this machine"):
-        measure_pace(small_space(tmp_path).axes, base, "test", processes=1)
+        measure_pace(small_space(tmp_path).axes, base, "test", processes=1, thorough=False)
+
+
+def seconds_told(said: str) -> float:
+    found = re.search(r"^Takes +some ([\d.]+) (\S+) \(", said, re.M)
+    assert found is not None, said
+    return float(found[1]) * {unit: length for length, unit in UNITS}[found[2]]
+
+
+@pytest.mark.slow
+def test_a_search_takes_about_what_its_plan_says(tmp_path: Path) -> None:
+    """Within a factor of 2 of what is measured before it or after it, as a machine has other work,
+    too; on one that has none it is within 1.5."""
+    space = write_space(tmp_path, trials=6, space={"train.batch_size": [4, 8]})
+    named = ("search.run", space, "--data", "embedded")
+    run(*named, "--out", "first", "--trials", "1", cwd=tmp_path)  # which draws the data
+    began = time.monotonic()
+    done = run(*named, "--out", "out", cwd=tmp_path)
+    took = time.monotonic() - began
+    told = [seconds_told(done.stdout), seconds_told(run(*named, "--plan", cwd=tmp_path).stdout)]
+    assert min(told) / 2 < took < max(told) * 2, (told, took)
