@@ -26,7 +26,7 @@ from kptrain.pack_files import Pack, read_pack
 from kptrain.stream import validate
 from kptrain.training import Training, start_training, take_step
 
-SECONDS = 0.4
+SECONDS = 0.3
 """For which steps are taken, one at least."""
 LONGEST = 5.0
 """Seconds that one step may take: of a larger batch, as many samples are taken as fit."""

@@ -223,7 +223,7 @@ def _planned(
     if arguments.address is None:
         check_machine(space, base)
         if not arguments.resume and not arguments.quiet:
-            return space, _estimated(space, base, num_gpus)
+            return space, _estimated(space, base, num_gpus, thorough=arguments.plan)
     trainable.check_files(space.axes, base, where)
     if arguments.address is not None:
         from search.address import check_address
@@ -232,7 +232,7 @@ def _planned(
     return space, None
 
 
-def _estimated(space: Space, base: Settings, num_gpus: int) -> "Estimate | None":
+def _estimated(space: Space, base: Settings, num_gpus: int, *, thorough: bool) -> "Estimate | None":
     """Check files, and say how long the search takes on this machine, if that can be measured."""
     from kptrain.pack import cache_dir
     from search.estimate import estimate
@@ -241,7 +241,8 @@ def _estimated(space: Space, base: Settings, num_gpus: int) -> "Estimate | None"
 
     at_once, beside, gpu = at_once_here(space, base, num_gpus)
     try:
-        pace = space.trainable.pace(space.axes, base, str(space.path), beside)
+        where = str(space.path)
+        pace = space.trainable.pace(space.axes, base, where, beside, thorough=thorough)
     except MeasuringError as error:
         print(f"Takes     what cannot be measured here: {error}")
         return None

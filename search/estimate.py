@@ -9,7 +9,7 @@ from kptrain.config import Settings
 from kptrain.progress import in_words
 from search.asha import Asha
 from search.domains import Choice
-from search.pace import Pace, Span
+from search.pace import Pace, Seconds
 from search.plan import confirmed_settings
 from search.space import Space, early_rung, max_epochs, rungs
 
@@ -28,14 +28,14 @@ class Estimate:
     pace: Pace
     around: float
     """Ray's start, and after the last trial pictures and the report."""
-    trials: Span
+    trials: Seconds
     """All of the search's, side by side."""
-    confirm: Span
+    confirm: Seconds
     """Likewise the trainings of a confirmation."""
 
     @property
-    def whole(self) -> Span:
-        return Span.of(self.pace.prepare + self.around) + self.trials + self.confirm
+    def whole(self) -> Seconds:
+        return Seconds.of(self.pace.prepare + self.around) + self.trials + self.confirm
 
     def describe(self, cache: str) -> str:
         """What the plan says; `cache`: where packs are kept."""
@@ -70,7 +70,7 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     def seconds(asha: Asha, length: int, epoch: float, budget: Bounds) -> float:
         return makespan(asha, length, budget, at_once, epoch, pace.start)
 
-    trials = Span(
+    trials = Seconds(
         seconds(Asha(earliest, reduction), lengths[0], epoch.least, budget),
         seconds(Asha(stops, reduction, early), lengths[1], epoch.likely, budget),
         seconds(Asha((), reduction), lengths[2], epoch.most, budget),
@@ -80,7 +80,7 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
         pace,
         (RAY + CLOSING) * pace.process,
         trials.at_most(_seconds_of_budget(space, at_once * gpu), epoch),
-        Span(
+        Seconds(
             seconds(whole, lengths[0], epoch.least, confirmed),
             seconds(whole, lengths[1], epoch.likely, confirmed),
             seconds(whole, lengths[2], epoch.most, confirmed),

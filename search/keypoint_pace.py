@@ -23,12 +23,14 @@ from kptrain.resolve import change, settings_of
 from search.domains import Choice
 from search.keypoint_needs import GREEDY, check_weights, with_each
 from search.keypoint_sample import Packs, read_data
-from search.pace import MeasuringError, Pace, Span
+from search.pace import MeasuringError, Pace, Seconds
 from search.trainable import Axes
 
 DATA_AXES = ("data.view", "data.image_size")
 MOST_PROCESSES = 16
 """That measure at once: more would take long to start, and tell little more."""
+LONG = 60.0
+"""Seconds of an epoch from which on nobody minds some more of measuring."""
 NICENESS = 15
 """Of a trial's process under Ray. Source: worker_niceness in Ray's ray_config_def.h."""
 CODE = f"from kptrain.pace import answer; answer({NICENESS})"
@@ -36,8 +38,11 @@ CODE = f"from kptrain.pace import answer; answer({NICENESS})"
 Process = subprocess.Popen[str]
 
 
-def measure_pace(axes: Axes, base: TrainConfig, where: str, processes: int) -> Pace:
-    """Check weights and data, and measure with so many processes at once.
+def measure_pace(
+    axes: Axes, base: TrainConfig, where: str, processes: int, *, thorough: bool
+) -> Pace:
+    """Check weights and data, and measure with so many processes at once; not `thorough`, what the
+    axes change only where an epoch is LONG.
 
     Raises: WeightsError; DataError if the data cannot be read; MeasuringError.
     """
@@ -53,6 +58,7 @@ def measure_pace(axes: Axes, base: TrainConfig, where: str, processes: int) -> P
         ends = {
             path: [median(_epochs(workers, config, packs)[0]) for config in configs]
             for path, configs in varied(axes, base, where).items()
+            if thorough or median(defaults) > LONG
         }
     needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
     missing = [one for settings in needed for one in data.to_pack(settings)]
@@ -65,7 +71,7 @@ def measure_pace(axes: Axes, base: TrainConfig, where: str, processes: int) -> P
     )
 
 
-def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Span:
+def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Seconds:
     """Of an epoch: by what each process measured of the defaults, and by how much the ends of each
     axis differ from that, as if each axis did so by itself."""
     usual = median(defaults)
@@ -74,7 +80,7 @@ def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Span:
         factors = [1.0, *(value / usual for value in seconds)]
         least, most = least * min(factors), most * max(factors)
         likely *= sum(factors) / len(factors)
-    return Span(least, likely, most)
+    return Seconds(least, likely, most)
 
 
 def varied(axes: Axes, base: TrainConfig, where: str) -> dict[str, list[TrainConfig]]:

@@ -81,10 +81,12 @@ class Keypoints(Trainable[TrainConfig]):
 
         return most_bytes(axes, base, where)
 
-    def pace(self, axes: Axes, base: TrainConfig, where: str, processes: int) -> Pace:
+    def pace(
+        self, axes: Axes, base: TrainConfig, where: str, processes: int, *, thorough: bool
+    ) -> Pace:
         from search.keypoint_pace import measure_pace
 
-        return measure_pace(axes, base, where, processes)
+        return measure_pace(axes, base, where, processes, thorough=thorough)
 
     def prepare(self, config: TrainConfig) -> dict[str, str]:
         """Build the packs of both splits, or check them."""

@@ -1,4 +1,4 @@
-"""How fast trials are on this device, as it was measured before a search; seconds."""
+"""How fast trials are on this device, as it is measured before a search; all in seconds."""
 
 from dataclasses import dataclass
 
@@ -10,31 +10,33 @@ class MeasuringError(Exception):
 
 
 @dataclass(frozen=True)
-class Span:
-    """Seconds: the least, what is likely, the most."""
+class Seconds:
+    """Of something: the least, what is likely, and the most."""
 
     least: float
     likely: float
     most: float
 
     @classmethod
-    def of(cls, seconds: float) -> "Span":
+    def of(cls, seconds: float) -> "Seconds":
         """What is known to be so long."""
         return cls(seconds, seconds, seconds)
 
-    def __add__(self, other: "Span") -> "Span":
-        return Span(self.least + other.least, self.likely + other.likely, self.most + other.most)
+    def __add__(self, other: "Seconds") -> "Seconds":
+        return Seconds(self.least + other.least, self.likely + other.likely, self.most + other.most)
 
-    def less(self, seconds: float) -> "Span":
+    def less(self, seconds: float) -> "Seconds":
         """What remains of it after so many."""
-        return Span(*(max(value - seconds, 0.0) for value in (self.least, self.likely, self.most)))
+        return Seconds(
+            *(max(value - seconds, 0.0) for value in (self.least, self.likely, self.most))
+        )
 
     def __str__(self) -> str:
         return f"{in_words(self.likely)} ({in_words(self.least)} to {in_words(self.most)})"
 
-    def at_most(self, seconds: float, epoch: "Span") -> "Span":
+    def at_most(self, seconds: float, epoch: "Seconds") -> "Seconds":
         """Cut by a budget of so many, in which an epoch that has begun is still trained."""
-        return Span(
+        return Seconds(
             min(self.least, seconds + epoch.least),
             min(self.likely, seconds + epoch.likely),
             min(self.most, seconds + epoch.most),
@@ -45,7 +47,7 @@ class Span:
 class Pace:
     """What the parts of a search take, with as many trials beside each other as it runs."""
 
-    epoch: Span
+    epoch: Seconds
     """Of one trial, validation included; from the fastest settings of the space to the slowest."""
     process: float
     """Until a new process is there, with all that it imports."""

@@ -13,7 +13,7 @@ from kptrain.errors import CheckpointError, KptrainError
 from search.asha import Asha
 from search.budget import Budget, Spending
 from search.journal import Event, Journal
-from search.pace import Span
+from search.pace import Seconds
 from search.record import Record, State, TrialRecord
 from search.searcher import Ending
 from search.trainable import Report
@@ -61,8 +61,8 @@ class SearchState:
         """Why no trial may go on beyond its epoch, though there is more to be done."""
         self.running: set[int] = set()
         """Trials that are running, or about to."""
-        self.expected: Span | None = None
-        """Seconds that it takes in all, as long as no epoch has shown it; None: not known."""
+        self.expected: Seconds | None = None
+        """How long all trials take, as it was estimated; None where it was not."""
         self.wandb_ids: dict[int, str] = {}
         self._source = source
         self._configure = configure

@@ -157,9 +157,14 @@ class Trainable(ABC, Generic[Tree]):
         where that is not known."""
         return None
 
-    def pace(self, axes: Axes, base: Tree, where: str, processes: int) -> Pace | None:
-        """Check files, then measure on this machine, with so many processes beside each other; None
-        where that is known from the first trial on. Raises: KptrainError, MeasuringError."""
+    def pace(
+        self, axes: Axes, base: Tree, where: str, processes: int, *, thorough: bool
+    ) -> Pace | None:
+        """Check files, then measure on this machine, with so many processes beside each other; not
+        `thorough`, in a few seconds. None where it is known from the first trial on.
+
+        Raises: KptrainError, MeasuringError.
+        """
         self.check_files(axes, base, where)
         return None
 

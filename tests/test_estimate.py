@@ -1,24 +1,28 @@
 """How long a search takes: the arithmetic exactly, the measuring by loose facts."""
 
 import math
+import re
+import time
 from pathlib import Path
 
 import pytest
 from conftest import FEW, resolved
+from test_search import run, write_space
 
 from kptrain.config import TrainConfig
+from kptrain.progress import UNITS
 from kptrain.resolve import change, resolve
 from search.asha import Asha
 from search.estimate import CLOSING, RAY, estimate, makespan
 from search.keypoint_pace import measure_pace, span_of, varied
 from search.keypoint_sample import read_data
 from search.keypoints import KEYPOINTS
-from search.pace import MeasuringError, Pace, Span
+from search.pace import MeasuringError, Pace, Seconds
 from search.space import Space
 from search.space_file import read_space
 
 LR = "optim.lr: {low: 1e-4, high: 1e-2, log: true}"
-PACE = Pace(Span(8.0, 10.0, 15.0), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
+PACE = Pace(Seconds(8.0, 10.0, 15.0), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
 
 
 def space_of(folder: Path, text: str, axes: str = LR) -> tuple[Space, TrainConfig]:
@@ -68,7 +72,7 @@ def test_an_estimate_is_from_all_that_asha_can_stop_to_nothing_that_it_stops(
     assert found.trials.least == pytest.approx(16 * 9.0 + 5 * 25.0 + 33.0)
     assert found.trials.likely == pytest.approx(16 * 42.0 + 5 * 41.0)
     assert found.trials.most == pytest.approx(16 * 121.0)
-    assert found.confirm == Span(0.0, 0.0, 0.0)
+    assert found.confirm == Seconds(0.0, 0.0, 0.0)
     assert found.around == (RAY + CLOSING) * 2.0
     assert found.whole.likely == pytest.approx(30.0 + found.around + found.trials.likely)
 
@@ -76,7 +80,7 @@ def test_an_estimate_is_from_all_that_asha_can_stop_to_nothing_that_it_stops(
 def test_a_confirmation_is_its_trainings_in_full(tmp_path: Path) -> None:
     space, base = space_of(tmp_path, "trials: 16\nconfirm: {top: 3, seeds: 2}")
     found = estimate(space, base, PACE, at_once=4, gpu=0.0)
-    assert found.confirm == Span(2 * 65.0, 2 * 81.0, 2 * 121.0)  # eight trainings, four at once
+    assert found.confirm == Seconds(2 * 65.0, 2 * 81.0, 2 * 121.0)  # eight trainings, four at once
     assert found.whole.most == pytest.approx(30 + found.around + found.trials.most + 242)
 
 
@@ -105,7 +109,7 @@ def test_trials_of_several_lengths_are_from_all_short_to_all_long(tmp_path: Path
 def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
     space, base = space_of(tmp_path, "trials: 16\nconfirm: {top: 3, seeds: 2}")
     hour = 3600.0
-    slow = Pace(Span(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
+    slow = Pace(Seconds(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
     told = estimate(space, base, slow, at_once=2, gpu=0.0).describe("/there")
     assert told.startswith("Packs     12 GB in /there, not there yet\nTakes     some 2.6 months (")
     assert " on this device: 20 min to prepare the data, 12 s for Ray and the report, " in told
@@ -113,9 +117,9 @@ def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
 
 
 def test_the_ends_of_an_axis_widen_what_an_epoch_takes() -> None:
-    assert span_of([9.0, 10.0, 12.0], {}) == Span(9.0, 10.0, 12.0)
-    assert span_of([10.0], {"train.batch_size": [5.0, 30.0]}) == Span(5.0, 15.0, 30.0)
-    assert span_of([10.0], {"a": [20.0], "b": [5.0]}) == Span(5.0, 11.25, 20.0)
+    assert span_of([9.0, 10.0, 12.0], {}) == Seconds(9.0, 10.0, 12.0)
+    assert span_of([10.0], {"train.batch_size": [5.0, 30.0]}) == Seconds(5.0, 15.0, 30.0)
+    assert span_of([10.0], {"a": [20.0], "b": [5.0]}) == Seconds(5.0, 11.25, 20.0)
 
 
 def test_the_axes_that_decide_about_speed_are_measured_at_both_ends(tmp_path: Path) -> None:
@@ -139,7 +143,7 @@ def test_real_steps_and_a_validation_are_measured_beside_each_other(
 ) -> None:
     monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "cache"))
     base = resolve(FEW | {"data.root": str(small_coco)}, "test")
-    pace = measure_pace(small_space(tmp_path).axes, base, "test", processes=2)
+    pace = measure_pace(small_space(tmp_path).axes, base, "test", processes=2, thorough=True)
     assert 0 < pace.epoch.least <= pace.epoch.likely <= pace.epoch.most < 60
     assert 0 < pace.start < 60
     assert 0.1 < pace.process < 120
@@ -167,4 +171,24 @@ def test_a_set_that_is_not_drawn_yet_is_measured_by_a_part_that_is_drawn_elsewhe
 def test_what_cannot_be_measured_is_said_with_its_cause(small_coco: Path, tmp_path: Path) -> None:
     base = resolve(FEW | {"data.root": str(small_coco), "train.device": "cuda:99"}, "test")
     with pytest.raises(MeasuringError, match=r"train\.device: must be a device of this machine"):
-        measure_pace(small_space(tmp_path).axes, base, "test", processes=1)
+        measure_pace(small_space(tmp_path).axes, base, "test", processes=1, thorough=False)
+
+
+def seconds_told(said: str) -> float:
+    found = re.search(r"^Takes +some ([\d.]+) (\S+) \(", said, re.M)
+    assert found is not None, said
+    return float(found[1]) * {unit: length for length, unit in UNITS}[found[2]]
+
+
+@pytest.mark.slow
+def test_a_search_takes_about_what_its_plan_says(tmp_path: Path) -> None:
+    """Within a factor of 2 of what is measured before it or after it, as a machine has other work,
+    too; on one that has none it is within 1.5."""
+    space = write_space(tmp_path, trials=6, space={"train.batch_size": [4, 8]})
+    named = ("search.run", space, "--data", "embedded")
+    run(*named, "--out", "first", "--trials", "1", cwd=tmp_path)  # which draws the data
+    began = time.monotonic()
+    done = run(*named, "--out", "out", cwd=tmp_path)
+    took = time.monotonic() - began
+    told = [seconds_told(done.stdout), seconds_told(run(*named, "--plan", cwd=tmp_path).stdout)]
+    assert min(told) / 2 < took < max(told) * 2, (told, took)

@@ -17,11 +17,12 @@ from search.asha import Asha
 from search.budget import Budget, Clock, Spending
 from search.journal import Journal
 from search.keypoints import KEYPOINTS
+from search.pace import Seconds
 from search.rebuild import Listed
 from search.record import Record
 from search.state import SearchState
 from search.terminal import ProgressLog, Terminal
-from search.view import sparkline
+from search.view import sparkline, summary
 from search.way import Way
 
 CLEAR_LINE = "\x1b[2K"
@@ -186,6 +187,24 @@ def test_without_a_bound_on_epochs_only_the_hours_left_are_told(
     show_a_search(tmp_path, Budget(hours=0.5))
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith("| 1 trial ended, best val_loss 0.250000, 0:30:00 of 0.5 hours left")
+
+
+def test_before_any_epoch_what_was_estimated_is_left_and_then_the_pace_of_real_epochs(
+    tmp_path: Path,
+) -> None:
+    state = three_trials(tmp_path, Budget(trials=4))  # which has run for 100 seconds
+    assert summary(state, 3) == "0/4 trials ended, no result yet, at most ? left"
+    state.expected = Seconds(90.0, 160.0, 700.0)
+    assert summary(state, 3) == "0/4 trials ended, no result yet, some 60 s (0 s to 10 min) left"
+    state.report(1, epoch(1, 0.25), "host", "cpu")
+    assert summary(state, 3).endswith("best val_loss 0.250000, at most 0:18:20 left")
+
+
+def test_what_takes_months_is_told_in_months(tmp_path: Path) -> None:
+    state = three_trials(tmp_path, Budget(trials=4))
+    state.clock.set(50 * 86400.0)
+    state.report(1, epoch(1, 0.25), "host", "cpu")
+    assert summary(state, 3).endswith("at most 1.5 years left")  # 11 epochs of 50 days
 
 
 def test_the_log_of_the_progress_has_a_line_at_each_change(tmp_path: Path) -> None:
