@@ -32,16 +32,25 @@ def find_device(config: TrainConfig) -> torch.device:
 
     Raises: SettingsError if it is a CUDA device that is not there.
     """
-    name = config.train.device
+    return named_device(config.train.device, "train.device")
+
+
+def named_device(name: str, where: str) -> torch.device:
+    """The device of a name: `auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises: SettingsError naming `where` it was given.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = name.partition(":")
-    if kind == "cpu":
+    kind, colon, number = name.partition(":")
+    if name == "cpu":
         return torch.device("cpu")
+    if kind != "cuda" or bool(colon) != number.isdecimal():
+        raise SettingsError(f"{where}: must be auto, cpu, cuda or cuda:N, but got {name!r}")
     index = int(number or 0)  # torch.device would read cuda:128 as cuda:-128
     if index >= torch.cuda.device_count():
         raise SettingsError(
-            f"train.device: must be a device of this machine, but {name} is not there "
+            f"{where}: must be a device of this machine, but {name} is not there "
             f"({torch.cuda.device_count()} CUDA devices found); use auto or cpu"
         )
     return torch.device("cuda", index)

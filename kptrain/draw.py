@@ -2,7 +2,7 @@
 
 Letters: n = persons, 17 = joints, h w = the input image, hm wm = its heatmaps, H W = a cell.
 Frame: the input image's pixels, x right, y down, continuous: pixel i covers [i, i + 1). The
-heatmaps cover the same extent. A cell is the image enlarged by a whole factor.
+heatmaps cover the same extent. A cell is the image enlarged or reduced by a whole factor.
 """
 
 from collections.abc import Sequence
@@ -37,6 +37,7 @@ BACKDROP = 0.4  # brightness of the grey image under the heatmaps, always below 
 
 TITLES = ("true", "predicted", "heatmaps")
 SHORTER_SIDE_PX = 192
+LONGER_SIDE_PX = 2048
 GAP_PX = 8
 HEADER_PX = 24
 CAPTION_PX = 24
@@ -85,10 +86,11 @@ def draw_examples(
         temporary.unlink(missing_ok=True)
 
 
-def draw_persons(
-    image: UInt8[np.ndarray, "h w 3"], found: Float64[np.ndarray, "n 17 3"]
-) -> Image.Image:
-    """The image, enlarged if it is small, with each person's joints, hollow where they score low.
+def draw_persons(image: Image.Image, found: Float64[np.ndarray, "n 17 3"]) -> Image.Image:
+    """The RGB image with each person's joints, hollow where they score low.
+
+    It is enlarged by a whole factor if it is small, and reduced by one if it is large: the marks
+    keep their size, and what draws them finely its memory.
 
     `found`: x, y as indices of the image's pixels, and score.
     """
@@ -138,15 +140,16 @@ def _write(
 
 def _true_cell(example: Example) -> Cell:
     labelled = example.true[..., 2] > 0
-    picture = _with_skeletons(example.image, example.true[..., :2], labelled, labelled)
+    image = Image.fromarray(example.image)
+    picture = _with_skeletons(image, example.true[..., :2], labelled, labelled)
     return Cell(picture, f"persons: {len(labelled)}, labelled joints: {labelled.sum()}")
 
 
 def _predicted_cell(example: Example) -> Cell:
     score = example.predicted[..., 2]
     everywhere = np.ones_like(score, dtype=bool)
-    xy = example.predicted[..., :2]
-    picture = _with_skeletons(example.image, xy, everywhere, score >= FAINT_SCORE)
+    image, xy = Image.fromarray(example.image), example.predicted[..., :2]
+    picture = _with_skeletons(image, xy, everywhere, score >= FAINT_SCORE)
     return Cell(picture, f"mean score: {score.mean():.2f}" if score.size else "")
 
 
@@ -154,7 +157,7 @@ def _heatmap_cell(example: Example) -> Cell:
     """Lay the highest of the 17 heatmaps over the image, relative to the highest peak."""
     highest = example.heatmaps.max(axis=0)
     peak = float(highest.max())
-    grey = _enlarged(example.image).convert("L")
+    grey = _resized(Image.fromarray(example.image)).convert("L")
     # Reversed because Pillow counts (width, height); both pictures span the same extent.
     smooth = Image.fromarray(highest).resize(grey.size, Image.Resampling.BICUBIC)
     strength = np.clip(np.asarray(smooth) / peak, 0, 1) if peak > 0 else np.zeros(grey.size[::-1])
@@ -169,29 +172,34 @@ def _fire(strength: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
     return np.stack([np.interp(strength, stops, channel) for channel in FIRE.T], axis=-1)
 
 
-def _factor(image: UInt8[np.ndarray, "h w 3"]) -> int:
-    shorter: int = min(image.shape[:2])
-    return ceil(SHORTER_SIDE_PX / shorter)
+def _factor(size: tuple[int, int]) -> float:
+    """By which a picture is enlarged, a whole number, or reduced, the inverse of one."""
+    shorter, longer = min(size), max(size)
+    if longer > LONGER_SIDE_PX:
+        return 1 / ceil(longer / LONGER_SIDE_PX)
+    return float(min(ceil(SHORTER_SIDE_PX / shorter), LONGER_SIDE_PX // longer))
 
 
-def _enlarged(image: UInt8[np.ndarray, "h w 3"]) -> Image.Image:
-    height, width, _ = image.shape
-    size = (width * _factor(image), height * _factor(image))
-    return Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+def _resized(image: Image.Image) -> Image.Image:
+    factor = _factor(image.size)
+    if factor < 1:
+        return image.reduce(round(1 / factor))
+    size = (round(image.width * factor), round(image.height * factor))
+    return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def _with_skeletons(
-    image: UInt8[np.ndarray, "h w 3"],
+    image: Image.Image,
     xy: Float32[np.ndarray, "n 17 2"],
     shown: Bool[np.ndarray, "n 17"],
     firm: Bool[np.ndarray, "n 17"],
 ) -> Image.Image:
-    """Enlarge the image and draw the joints that are shown, hollow where they are not firm."""
-    picture = _enlarged(image)
+    """Resize the image and draw the joints that are shown, hollow where they are not firm."""
+    picture = _resized(image)
     layer = Image.new("RGBA", (picture.width * FINE, picture.height * FINE))
     draw = ImageDraw.Draw(layer)
     for person in range(len(xy)):
-        fine_xy = xy[person] * (_factor(image) * FINE)
+        fine_xy = xy[person] * (_factor(image.size) * FINE)
         _draw_person(draw, fine_xy, shown[person], firm[person])
     layer = layer.reduce(FINE)
     picture.paste(layer, mask=layer)

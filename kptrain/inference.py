@@ -12,7 +12,7 @@ from torch import Tensor
 from kptrain.batches import MEAN, STD
 from kptrain.checkpoint import load_checkpoint
 from kptrain.config import TrainConfig
-from kptrain.device import num_threads
+from kptrain.device import find_dtype, num_threads
 from kptrain.errors import CheckpointError
 from kptrain.keypoints import MIRRORED
 from kptrain.model import KeypointNet
@@ -40,19 +40,33 @@ def load_model(path: Path) -> tuple[KeypointNet, TrainConfig]:
     return model.eval(), config
 
 
+def placed(model: KeypointNet, config: TrainConfig, device: torch.device) -> KeypointNet:
+    """The model on a device, as it is there in training. The device of a training is not asked for:
+    a checkpoint may have come from another machine."""
+    # What is called float32 must not be TF32.
+    torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
+    return model.to(device).to(memory_format=torch.channels_last)
+
+
 def normalised(pixels: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
     """RGB as the network wants it."""
-    mean, std = (torch.tensor(told).reshape(3, 1, 1) for told in (MEAN, STD))
+    mean, std = (torch.tensor(told, device=pixels.device).reshape(3, 1, 1) for told in (MEAN, STD))
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
 def heatmaps_of(
-    model: torch.nn.Module, images: Float[Tensor, "B 3 H W"], *, flip: bool
+    model: torch.nn.Module,
+    images: Float[Tensor, "B 3 H W"],
+    *,
+    flip: bool,
+    dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "B K h w"]:
-    """What a model predicts; with `flip`, the mean of that and of what it predicts of the mirrored
-    images, mirrored back. Source: Xiao et al. 2018, section 4.1."""
-    heatmaps: Tensor = model(images).float()
-    if not flip:
-        return heatmaps
-    mirrored: Tensor = model(images.flip(3)).float().flip(3)
-    return (heatmaps + mirrored[:, list(MIRRORED)]) / 2
+    """What a model predicts with activations of a dtype; with `flip`, the mean of that and of what
+    it predicts of the mirrored images, mirrored back. Source: Xiao et al. 2018, section 4.1."""
+    with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
+        heatmaps: Tensor = model(images)
+        if not flip:
+            return heatmaps.float()
+        mirrored: Tensor = model(images.flip(3))
+    mirrored = mirrored.float().flip(3)
+    return (heatmaps.float() + mirrored[:, list(MIRRORED)]) / 2

@@ -2,32 +2,37 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-from kptrain.coco import Person
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
+from kptrain.decode import read_picture
+from kptrain.device import find_dtype, named_device
 from kptrain.draw import draw_persons
 from kptrain.errors import DataError, SettingsError
 from kptrain.heatmaps import decode
-from kptrain.inference import heatmaps_of, load_model, normalised
-from kptrain.keypoints import JOINTS, NUM_JOINTS
-from kptrain.model import KeypointNet
-from kptrain.views import PEAK_MARGIN, Frame, person_frame
+from kptrain.inference import heatmaps_of, load_model, normalised, placed
+from kptrain.keypoints import JOINTS
+from kptrain.views import PEAK_MARGIN, PERSON_MARGIN, Box, Frame, box_frame
 
-Box = tuple[float, float, float, float]
+PIXELS_AT_ONCE = 2**20
+"""Input pixels of a batch: 16 crops of 256 x 256."""
+
+Look = tuple[Frame, np.ndarray]
+"""What is seen, and (4,) x0, y0, x1, y1 of it in which a person's peaks are looked for."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain predict",
         description="Find the 17 keypoints of persons in pictures, and draw them beside each "
-        "picture as NAME-keypoints.png. Each person is looked for in a box; without boxes, one "
-        "person in the whole picture.",
+        "picture as NAME-keypoints.png. Each person is looked for in a box, which is to end where "
+        "the person does; without boxes, one person in the whole picture.",
     )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
@@ -39,6 +44,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="where a person is, in pixels of the picture; may be given several times",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: beside)")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto (a GPU where there is one), cpu, cuda or cuda:N (default: auto)",
+    )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--json", action="store_true", help="print the keypoints, a line a picture")
     return parser
@@ -52,16 +63,32 @@ def predict(arguments: list[str]) -> None:
     for path, drawn in zip(parsed.images, drawings, strict=True):
         if drawings.count(drawn) > 1:
             raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
+    _check_files(parsed.images)
+    device = named_device(parsed.device, "--device")
     model, config = load_model(parsed.checkpoint)
+    placed(model, config, device)
     for path, drawn in zip(parsed.images, drawings, strict=True):
-        image = _read(path)
+        image, num_pictures = read_picture(path)
+        if num_pictures > 1:
+            told = f"note: {path}: holds {num_pictures} pictures, of which the first is read"
+            print(told, file=sys.stderr)
+        _check_boxes(boxes, path, image)
         found = find_persons(model, config, image, boxes, flip=parsed.flip)
         drawn.parent.mkdir(parents=True, exist_ok=True)
-        draw_persons(np.asarray(image), found).save(drawn)
+        draw_persons(image, found).save(drawn)
         if parsed.json:
             print(json.dumps({"image": str(path), "persons": [_told(one) for one in found]}))
         else:
             print(f"{drawn}: {len(found)} persons, mean score {found[:, :, 2].mean():.2f}")
+
+
+def _check_files(paths: list[Path]) -> None:
+    """What is missing is said before anything long begins."""
+    for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path}: must be a picture, but is a folder; name the files in it")
+        if not path.exists():
+            raise DataError(f"{path}: must be a picture, but there is no such file; name another")
 
 
 def _drawing(path: Path, out: Path | None) -> Path:
@@ -74,53 +101,77 @@ def _box(text: str) -> Box:
     except ValueError:
         raise SettingsError(f"--box: must be x,y,w,h in pixels, but got {text!r}") from None
     if not np.isfinite([x, y, width, height]).all() or min(width, height) <= 0:
-        raise SettingsError(f"--box: must have a width and a height above 0, but got {text!r}")
+        raise SettingsError(
+            f"--box: must be finite, with a width and a height above 0, but got {text!r}"
+        )
     return x, y, width, height
 
 
-def _read(path: Path) -> Image.Image:
-    """An upright picture: without annotations, its own orientation is the only one known."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: must be a picture, but {error}; name another") from None
+def _check_boxes(boxes: list[Box], path: Path, image: Image.Image) -> None:
+    """As of an annotation, a box may reach beyond the picture, but by no more than its size."""
+    for x, y, width, height in boxes:
+        spans = ((x, x + width, image.width), (y, y + height, image.height))
+        if not all(-side <= low < side and 0 < high <= 2 * side for low, high, side in spans):
+            raise SettingsError(
+                f"--box: must lie in {path} at least in part ({image.width} x {image.height} "
+                f"pixels), and not reach further beyond it than its size, "
+                f"but got {x:g},{y:g},{width:g},{height:g}; give x,y,w,h in its pixels"
+            )
 
 
 @torch.inference_mode()
 def find_persons(
-    model: KeypointNet, config: TrainConfig, image: Image.Image, boxes: list[Box], *, flip: bool
+    model: torch.nn.Module, config: TrainConfig, image: Image.Image, boxes: list[Box], *, flip: bool
 ) -> np.ndarray:
-    """(n, 17, 3) float64: x, y as indices of the picture's pixels, and peak height.
+    """(n, 17, 3) float64: x, y as indices of the picture's pixels, and peak height, by a model on
+    any device."""
+    looks = _looks(config, image, boxes)
+    height, width = config.data.image_size
+    at_once = max(1, PIXELS_AT_ONCE // (height * width))
+    parts = [looks[start : start + at_once] for start in range(0, len(looks), at_once)]
+    return np.concatenate([_find(model, config, image, part, flip=flip) for part in parts])
 
-    In the person view each box is a crop of its own; in the image view the whole picture is seen
-    once, and each person is looked for in its box.
+
+def _looks(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[Look]:
+    """In the person view each box is a crop of its own. Without boxes the picture is one, but not
+    enlarged as a box is: it shows what is around the person already. In the image view the whole
+    picture is seen, and each person is looked for in its box.
     """
     size = config.data.image_size
-    whole = Frame(0.0, 0.0, float(image.width), float(image.height), size)
+    picture = (0.0, 0.0, float(image.width), float(image.height))
+    if config.data.view == "person":
+        if not boxes:
+            frame = box_frame(picture, size, 1.0)
+            return [(frame, frame.inside((image.height, image.width)))]
+        everywhere = np.array([0.0, 0.0, size[1], size[0]])
+        return [(box_frame(box, size, PERSON_MARGIN), everywhere) for box in boxes]
+    whole = Frame(*picture, size)
     if not boxes:
-        frames, places = [whole], [_everywhere(size)]
-    elif config.data.view == "person":
-        frames = [person_frame(_somebody(box), size) for box in boxes]
-        places = [_everywhere(size)] * len(boxes)
-    else:
-        frames = [whole] * len(boxes)
-        places = [whole.box_in(box, PEAK_MARGIN) for box in boxes]
-    pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames]))
-    heatmaps = heatmaps_of(model, normalised(pixels), flip=flip)
-    inside = torch.from_numpy(np.stack(places).astype(np.float32)) / OUTPUT_STRIDE
-    found: np.ndarray = decode(heatmaps, inside).numpy().astype(np.float64)
-    for person, frame in zip(found, frames, strict=True):
+        return [(whole, whole.inside((image.height, image.width)))]
+    return [(whole, whole.box_in(box, PEAK_MARGIN)) for box in boxes]
+
+
+def _find(
+    model: torch.nn.Module,
+    config: TrainConfig,
+    image: Image.Image,
+    looks: list[Look],
+    *,
+    flip: bool,
+) -> np.ndarray:
+    """`find_persons` of one batch."""
+    device = next(model.parameters()).device
+    frames = list(dict.fromkeys(frame for frame, _ in looks))  # of the image view, one
+    pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames])).to(device)
+    dtype = find_dtype(config, device)
+    heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
+    seen = heatmaps[[frames.index(frame) for frame, _ in looks]]
+    places = torch.from_numpy(np.stack([place for _, place in looks]).astype(np.float32))
+    found: np.ndarray = decode(seen, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
+    found = found.astype(np.float64)
+    for person, (frame, _) in zip(found, looks, strict=True):
         person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
     return found
-
-
-def _everywhere(size: tuple[int, int]) -> np.ndarray:
-    return np.array([0.0, 0.0, size[1], size[0]])
-
-
-def _somebody(box: Box) -> Person:
-    return Person(0, np.zeros((NUM_JOINTS, 3)), box, box[2] * box[3], 0)
 
 
 def _told(person: np.ndarray) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kptrain import draw
-from kptrain.draw import Example, draw_examples
+from kptrain.draw import Example, draw_examples, draw_persons
 from kptrain.keypoints import JOINTS
 
 GREY = 100
@@ -194,3 +194,41 @@ def test_eight_examples_are_under_two_megabytes(tmp_path: Path) -> None:
     base = example((256, 256), true={"nose": (100, 100, 2)})
     draw_examples([Example(image, base.true, base.true, base.heatmaps)] * 8, tmp_path / "e.png")
     assert (tmp_path / "e.png").stat().st_size < 2_000_000
+
+
+def found_at(x: float, y: float) -> NDArray[np.float64]:
+    """One person whose left hip is firm, and all else faint and far outside."""
+    values = np.full((1, 17, 3), -1e6)
+    values[..., 2] = 0
+    values[0, JOINTS.index("left_hip")] = x, y, 0.9
+    return values
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn_size"),
+    [
+        ((64, 48), (256, 192)),
+        ((640, 480), (640, 480)),
+        ((2048, 300), (2048, 300)),
+        ((2049, 300), (1025, 150)),
+        ((8000, 6000), (2000, 1500)),
+        ((2000, 10), (2000, 10)),
+        ((10, 900), (20, 1800)),
+        ((30_000, 1), (2000, 1)),
+    ],
+    ids=str,
+)
+def test_a_picture_is_drawn_no_larger_than_it_is_looked_at_with_its_joints_in_their_places(
+    size: tuple[int, int], drawn_size: tuple[int, int]
+) -> None:
+    image = Image.new("RGB", size, (GREY,) * 3)
+    x, y = 0.7 * size[0] - 0.5, 0.5 * size[1] - 0.5
+    picture = draw_persons(image, found_at(x, y))
+    assert picture.size == drawn_size
+    marked = changed(np.asarray(picture).astype(int))
+    expected = np.array([0.7, 0.5]) * drawn_size
+    if min(drawn_size) > 20:
+        assert np.abs(marked.mean(axis=0) - expected).max() < 1
+    assert np.abs(marked - expected).max() < 8
+    assert image.size == size
+    assert np.asarray(image).max() == GREY
