@@ -16,7 +16,8 @@ def describe_result(winner: TrialRecord, record: Record, mattered: Importance, o
     value = winner.best()
     lines = [
         "",
-        f"Best      trial {winner.number} ({winner.state}), {record.metric.label} {value:.6f}, "
+        f"Best      trial {winner.number} ({how_it_ended(winner)}), {record.metric.label} "
+        f"{value:.6f}, "
         f"{axis_values(winner.settings)}",
         f"Defaults  {against_defaults(winner, record)}",
         describe_importance(mattered),
@@ -29,8 +30,31 @@ def headline(record: Record) -> str:
     """The trial that a search promotes, and its value."""
     leader = record.leader()
     if leader is None:
+        return why_none(record)
+    failed = f", failed after epoch {len(leader.curve)}" if leader.state == "failed" else ""
+    return f"trial {leader.number}, {record.metric.label} {leader.best():.6f}{failed}"
+
+
+def how_it_ended(trial: TrialRecord) -> str:
+    """In what state a trial is; of one that failed, after which epoch and why."""
+    if trial.state != "failed":
+        return trial.state
+    return f"failed after epoch {len(trial.curve)}: {trial.error}"
+
+
+def why_none(record: Record) -> str:
+    """Why there is no best trial."""
+    if not record.trials:
+        return "no trial was begun"
+    if not any(trial.curve for trial in record.trials):
         return "no trial has finished an epoch"
-    return f"trial {leader.number}, {record.metric.label} {leader.best():.6f}"
+    return "no trial has come to its end or left a checkpoint"
+
+
+def first_reason(record: Record) -> str:
+    """Of the trials that failed, after a semicolon; nothing if none did."""
+    first = next((trial for trial in record.trials if trial.state == "failed"), None)
+    return "" if first is None else f"; the first: trial {first.number} {how_it_ended(first)}"
 
 
 def where_saved(trainable: Trainable[Any], out: Path) -> str:

@@ -10,7 +10,13 @@ from matplotlib.figure import Figure
 
 from search import plots, setting_plots
 from search.budget import Budget, clock_of
-from search.closing import against_defaults, headline
+from search.closing import (
+    against_defaults,
+    first_reason,
+    headline,
+    how_it_ended,
+    why_none,
+)
 from search.confirm import Confirmation
 from search.confirm_report import describe_standing
 from search.history import History
@@ -180,9 +186,8 @@ def _best(history: History) -> str:
             + _text(f"Confirmed: {describe_standing(first, defaults)}", "quiet")
         )
     if leader is None:
-        failed = [trial.error for trial in record.trials if trial.error]
-        reason = f" The first reason: {failed[0]}" if failed else ""
-        return _text(f"No trial has finished an epoch.{reason}")
+        none = f"{why_none(record)}{first_reason(record)}."
+        return _text(none[0].upper() + none[1:])
     told = [f"The defaults: {against_defaults(leader, record)}."]
     if history.state.has_work():
         told.append(f"It is {history.fates[leader.number]}; more is to come.")
@@ -192,6 +197,8 @@ def _best(history: History) -> str:
             f"Trial {first_of_all.number} had {first_of_all.best():.6f}, but only one that "
             f"completed can be repeated whole."
         )
+    elif leader.state == "failed":
+        told.append(f"No trial has come to its end; this one {how_it_ended(leader)}.")
     if history.search.space.confirm is None:
         told.append("Of one training each: how much of it is luck, a search with confirm tells.")
     return _text(won(history), "won") + _text(won_with(history)) + _text(" ".join(told), "quiet")

@@ -72,6 +72,7 @@ def _provenance(winner: TrialRecord, search: Search) -> dict[str, Any]:
         "trainable": trainable.name,
         "trial": winner.number,
         "state": winner.state,
+        "error": winner.error,
         "metric": space.metric.name,
         "value": winner.best(),
         "settings": winner.settings,

@@ -147,17 +147,31 @@ class Record:
 
     def _kept(self) -> list[TrialRecord]:
         """The trials whose best checkpoint stays."""
-        return [trial for trial in self.ranking() if trial.state != "paused"][: self._keep]
+        kept = [trial for trial in self.ranking() if trial.state != "paused"][: self._keep]
+        return kept or self._failed()[:1]
 
     def leader(self) -> TrialRecord | None:
-        """The best trial that completed; while none has, the best of the others that do not run.
+        """The best trial that completed; while none has, the best of the others that do not run;
+        of those that failed where there are no others.
 
         Only a completed trial can be repeated as a whole, so it goes before another one.
         """
-        return next(iter(self.ranking()), None)
+        return next(iter(self.ranking() or self._failed()), None)
+
+    def _failed(self) -> list[TrialRecord]:
+        """The trials that failed after an epoch and left what is promoted of them, the best
+        first."""
+        failed = [trial for trial in self.trials if trial.state == "failed" and trial.curve]
+        return sorted((trial for trial in failed if self._is_saved(trial)), key=self.rank)
+
+    def _is_saved(self, trial: TrialRecord) -> bool:
+        """Whether its best checkpoint is there; one at a URL is fetched when it is promoted."""
+        names = self.trainable.best
+        return trial.storage is not None or all((trial.run_dir / n).is_file() for n in names)
 
     def ranking(self) -> list[TrialRecord]:
-        """The trials that have an epoch or more and do not run, the leader first."""
+        """The trials that have an epoch or more, do not run and have not failed, the best first:
+        the completed ones, then the others."""
         states: list[State] = ["completed", "stopped", "interrupted", "paused"]
         ended = [trial for trial in self.trials if trial.state in states and trial.curve]
         return sorted(ended, key=lambda trial: (trial.state != "completed", self.rank(trial)))
@@ -165,7 +179,7 @@ class Record:
     def front_runner(self) -> TrialRecord | None:
         """The best trial so far that may be promoted, or might at its end."""
         seen = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
-        return min(seen, key=self.rank) if seen else None
+        return min(seen or self._failed(), key=self.rank, default=None)
 
     def best(self) -> float | None:
         """The best value of any trial so far."""

@@ -80,6 +80,8 @@ def run(search: "Search", address: str | None, way: Way) -> int:
         if best.is_dir():  # else it was interrupted before any epoch
             way.write({"event": "result"} | json.loads((best / "provenance.json").read_text()))
             space.trainable.log_artifact(base, best, group=record.title, run_id=search.wandb_id)
+        if is_whole and not record.ranking():
+            raise TrainingError(_why_none_succeeded(record, _as_given(search.folder)))
         return code
 
 
@@ -114,7 +116,7 @@ def _run_all(
                 run_trials(space, base, state, way, onlookers)
             finally:
                 refresh.end()
-        if state.interrupted or space.confirm is None or state.record.leader() is None:
+        if state.interrupted or space.confirm is None or not state.record.ranking():
             return not state.interrupted, None
         seeds = fresh_seeds(space, base, space.confirm.seeds)
         confirmation = Confirmation(state.record, space.confirm, seeds)
@@ -148,7 +150,7 @@ def _conclude(
     way: Way,
 ) -> int:
     """Promote the best and say what the search came to; returns the exit code."""
-    from search.closing import describe_result
+    from search.closing import describe_result, first_reason, why_none
     from search.importance import importance, save_importance
     from search.promote import as_saved, promote
 
@@ -159,10 +161,11 @@ def _conclude(
         count_of(done, "trial") if space.trials is None else f"{done} of {space.trials} trials"
     )
     if winner is None and not is_whole:
-        print(f"Interrupted after {counted}; none had finished an epoch. {how_to_go_on(search)}")
+        print(f"Interrupted after {counted}; {why_none(record)}. {how_to_go_on(search)}")
         return INTERRUPTED
     if winner is None:
-        raise TrainingError(_why_none_won(record, out))
+        reason = f"{why_none(record)}{first_reason(record)}"
+        raise TrainingError(f"{out}: a trial must come to its end, but {reason}")
     mattered = importance(record, space.axes)
     save_importance(mattered, out)
     if confirmation is not None and _promote_confirmed(confirmation, search, mattered, out, way):
@@ -230,9 +233,16 @@ def _as_given(folder: Path) -> Path:
     return folder.relative_to(here) if folder.is_relative_to(here) else folder
 
 
-def _why_none_won(record: "Record", out: Path) -> str:
-    error = next((trial.error for trial in record.trials if trial.error), "no trial was begun")
-    return f"{out}: at least one trial must finish an epoch, but none did; the first: {error}"
+def _why_none_succeeded(record: "Record", out: Path) -> str:
+    """Where the best of those that failed was promoted."""
+    from search.closing import how_it_ended
+
+    best = record.leader()
+    assert best is not None  # else there was nothing to promote
+    return (
+        f"{out}: a trial must come to its end, but each failed; {out / 'best'} has the best of "
+        f"them, trial {best.number}, which {how_it_ended(best)}"
+    )
 
 
 def script() -> NoReturn:

@@ -32,12 +32,13 @@ def simulate(
     *,
     killed_after: int | None = None,
     error: str = "",
+    failed_after: int = 0,
     more: str = "",
     url: str | None = None,
 ) -> SearchState:
     """A search in `folder`, two trials at a time; killed after so many epochs of all; every trial
-    fails with `error` before its first epoch where one is given; `more`: of the space file; `url`:
-    where the folder is, too."""
+    fails with `error` where one is given, after `failed_after` epochs; `more`: of the space file;
+    `url`: where the folder is, too."""
     path = folder.parent / f"{folder.name}.yaml"
     path.write_text(SPACE.format(trials=trials) + more)
     space = read_space(path, KEYPOINTS)
@@ -46,11 +47,11 @@ def simulate(
     with journal_of(search, {"train": "a", "val": "b"}) as journal:
         record = Record(search.folder, KEYPOINTS, space.metric, storage=search.storage)
         state = search_state(search, record, searcher_of(search), journal)
-        _run(state, killed_after, error)
+        _run(state, killed_after, error, failed_after)
     return state
 
 
-def _run(state: SearchState, killed_after: int | None, error: str) -> None:
+def _run(state: SearchState, killed_after: int | None, error: str, failed_after: int) -> None:
     running: list[int] = []
     while True:
         while len(running) < 2 and (number := state.next_trial(lambda: "id")) is not None:
@@ -60,7 +61,7 @@ def _run(state: SearchState, killed_after: int | None, error: str) -> None:
             break
         number = running.pop(0)
         trial = state.record.trials[number]
-        if error:
+        if error and len(trial.curve) == failed_after:
             state.fail(number, error, "own", 0.5)
             continue
         done = len(trial.curve) + 1

@@ -207,6 +207,50 @@ def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_fr
     assert capsys.readouterr().out.splitlines()[-1] == told.splitlines()[-1]
 
 
+BROKEN = '''
+"""Which fails after its first epoch."""
+from search import Metric, OwnTraining, Settings
+
+class Config(Settings):
+    x: float = 0.9
+    seed: int = 0
+    epochs: int = 3
+
+def fit(config, folder):
+    (folder / "best.txt").write_text(str(config.x))
+    yield {"epoch": 1, "loss": config.x}
+    raise KeyError("boom")
+
+BROKEN = OwnTraining(Config, fit, [Metric("loss")], seed="seed", best=["best.txt"])
+'''
+
+
+@pytest.mark.slow
+def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_error_said(
+    modules: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (modules / "broken_later.py").write_text(BROKEN)
+    space = space_file(
+        modules,
+        "space: {x: {low: 0.0, high: 0.8}}\ntrials: 3\nconfirm: {top: 1, seeds: 2}\n"
+        "asha: {grace_epochs: 1, reduction: 2}\n",
+    )
+    command = [str(space), "--trainable", "broken_later:BROKEN", "--out", "out"]
+    assert run_command.main(command) == 2
+    out, error = capsys.readouterr()
+    record = read_history(modules / "out", trainable_named("broken_later:BROKEN")).record
+    best = min(record.trials, key=record.rank)
+    assert [trial.state for trial in record.trials] == ["failed"] * 3
+    assert f"Best      trial {best.number} (failed after epoch 1: KeyError: 'boom')" in out
+    assert "Confirm   trials" not in out
+    assert error.startswith("error: out: a trial must come to its end, but each failed; out/best ")
+    assert f"trial {best.number}, which failed after epoch 1: KeyError: 'boom'\n" in error
+    assert error.count("\n") == 1
+    assert (modules / "out/best/best.txt").read_text() == str(best.settings["x"])
+    promoted = json.loads((modules / "out/best/provenance.json").read_text())
+    assert (promoted["state"], promoted["error"]) == ("failed", "KeyError: 'boom'")
+
+
 AHEAD = '''
 """Whose files are in a folder of its own, and whose end fails."""
 from search import Metric, OwnTraining, Settings

@@ -191,7 +191,7 @@ def test_a_box_outside_of_the_picture_is_refused(
     assert (code, out) == (2, "")
     assert errors.startswith(f"error: --box: must lie in {picture}")
     assert "60 x 80" in errors
-    assert f"{float(box.split(',')[0]):g}," in errors
+    assert f"{float(box.split(',', maxsplit=1)[0]):g}," in errors
     assert errors.count("\n") == 1
     assert list(tmp_path.iterdir()) == [picture]
 

@@ -11,7 +11,7 @@ from kptrain.checkpoint import save_checkpoint
 from kptrain.config import BEST, RESUME, Metric, TrainConfig
 from kptrain.errors import CheckpointError
 from kptrain.resolve import change, settings_of
-from search.closing import describe_result
+from search.closing import describe_result, headline
 from search.importance import Importance
 from search.keypoints import KEYPOINTS
 from search.promote import as_saved
@@ -96,6 +96,31 @@ def test_while_none_has_completed_the_best_stopped_trial_leads(tmp_path: Path) -
     assert record.leader() is record.trials[1]
     add(record, [0.9, 0.9, 0.9], "completed")
     assert record.leader() is record.trials[2]
+
+
+def test_where_all_have_failed_the_best_that_left_a_checkpoint_leads_and_keeps_it(
+    tmp_path: Path,
+) -> None:
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"], keep=2)
+    add(record, [], "failed")
+    assert record.leader() is None
+    assert headline(record) == "no trial has finished an epoch"
+    died_early = add(record, [0.1], "failed")
+    (died_early.run_dir / BEST).unlink()
+    assert record.leader() is None
+    assert headline(record) == "no trial has come to its end or left a checkpoint"
+    add(record, [0.5, 0.4], "failed")
+    leader = add(record, [0.3], "failed")
+    assert record.leader() is record.front_runner() is leader
+    assert headline(record) == "trial 3, val_loss 0.300000, failed after epoch 1"
+    said = describe_result(leader, record, NOTHING, tmp_path)
+    assert "trial 3 (failed after epoch 1: it broke), val_loss 0.300000" in said
+    record.sweep()
+    assert [t.number for t in record.trials if (t.run_dir / BEST).exists()] == [3]
+    stopped = add(record, [0.9], "stopped")
+    assert record.leader() is record.front_runner() is stopped
+    record.sweep()
+    assert [t.number for t in record.trials if (t.run_dir / BEST).exists()] == [4]
 
 
 def test_only_the_leaders_checkpoint_stays_on_the_disk(tmp_path: Path) -> None:

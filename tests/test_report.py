@@ -19,6 +19,7 @@ from simulated import simulate
 from test_record import epoch
 from test_terminal import unread
 
+from kptrain.config import BEST
 from kptrain.locks import held
 from search import watch
 from search.confirm import Confirmation, fresh_seeds
@@ -179,6 +180,19 @@ def test_a_page_of_failures_counts_them_by_cause_with_their_text_made_harmless(
     failures = Parsed(page).sections["failures"]
     assert UNSAFE in failures
     assert "0, 1, 2" in failures
+
+
+def test_where_all_have_failed_the_best_says_after_which_epoch_and_why(tmp_path: Path) -> None:
+    state = simulate(tmp_path / "all", trials=3, error="KeyError: 'boom'", failed_after=1)
+    history = read_history(tmp_path / "all", KEYPOINTS)
+    assert "No trial has come to its end or left" in Parsed(page_of(history)).sections["best"]
+    number = min(state.record.trials, key=state.record.rank).number
+    for trial in state.record.trials:
+        trial.run_dir.mkdir(parents=True)
+        (trial.run_dir / BEST).touch()
+    page = Parsed(page_of(history))
+    assert f"trial {number}, val_loss" in page.sections["best"]
+    assert "failed after epoch 1: KeyError: 'boom'" in page.sections["best"]
 
 
 def test_spans_are_the_times_in_which_trials_ran_and_those_of_a_lane_follow_each_other(

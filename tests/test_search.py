@@ -275,7 +275,7 @@ def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(tmp_pa
     space = write_space(tmp_path, base=base, trials=2)
     done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
-    assert "at least one trial must finish an epoch, but none did" in done.stderr
+    assert "a trial must come to its end, but no trial has finished an epoch" in done.stderr
     assert "the loss must be finite" in done.stderr
     assert "Traceback" not in done.stderr
 
