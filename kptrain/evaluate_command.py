@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from pycocotools.cocoeval import COCOeval
 from kptrain.batches import batches
 from kptrain.coco import Ignored, read_annotations, read_json
 from kptrain.config import TrainConfig
-from kptrain.device import find_device
+from kptrain.device import find_dtype, named_device, num_threads
 from kptrain.evaluate import find_peaks, in_original
-from kptrain.inference import heatmaps_of, load_model
+from kptrain.inference import heatmaps_of, load_model, placed
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES, NUM_JOINTS
 from kptrain.layout import SplitName, locate
 from kptrain.left_out import LeftOut
@@ -43,7 +44,19 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--split", choices=("val", "train"), default="val")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
     parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto (CUDA where there is a GPU, the default), cpu, cuda or cuda:N",
+    )
+    parser.add_argument(
         "--out", type=Path, metavar="FILE", help="results (default: results.json beside CHECKPOINT)"
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print an object with the ten numbers by their names in metrics.csv; what people read "
+        "goes to standard error",
     )
     return parser
 
@@ -51,6 +64,14 @@ def build_parser() -> argparse.ArgumentParser:
 def evaluate(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
     parsed = build_parser().parse_args(arguments)
+    with contextlib.redirect_stdout(sys.stderr if parsed.json else sys.stdout):
+        numbers = _evaluate(parsed)
+    if parsed.json:
+        print(json.dumps(dict(zip(COCO_NUMBERS, numbers, strict=True))))
+
+
+def _evaluate(parsed: argparse.Namespace) -> list[float]:
+    device = named_device(parsed.device, "--device")
     model, config = load_model(parsed.checkpoint)
     root = find_root(config.data.root if parsed.data is None else parsed.data)
     told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
@@ -58,28 +79,35 @@ def evaluate(arguments: list[str]) -> None:
     name: SplitName = parsed.split
     pack = open_pack(config.data, name, progress=True, check_images=True)
     print(pack.summary)
-    found = detections(model, config, pack, flip=parsed.flip)
-    results = as_results(found, pack)
+    results = as_results(detections(model, config, pack, device, flip=parsed.flip), pack)
     out = parsed.out or parsed.checkpoint.with_name("results.json")
     out.write_text(json.dumps(results))
     annotation_file, _ = locate(data_folder(config.data), name)
+    numbers = ten_numbers(annotation_file, results, pack)
     print(f"COCO's average precision and recall ({GIVEN_BOXES}):")
-    for label, value in zip(NAMES, ten_numbers(annotation_file, results, pack), strict=True):
-        print(f"{label:<10} {value:.4f}")
+    for label, value in zip(NAMES, numbers, strict=True):
+        none = "" if value >= 0 else "  (there is no person of this size)"
+        print(f"{label:<10} {value:.4f}{none}")
     print(f"Results in {out}")
+    return numbers
 
 
 @torch.inference_mode()
-def detections(model: KeypointNet, config: TrainConfig, pack: Pack, *, flip: bool) -> np.ndarray:
-    """(M, K, 3) x, y in the original image, and peak height, of each labelled person."""
-    device = find_device(config)
-    model.to(device)
-    size = config.train.batch_size
+def detections(
+    model: KeypointNet, config: TrainConfig, pack: Pack, device: torch.device, *, flip: bool
+) -> np.ndarray:
+    """(M, K, 3) x, y in the original image, and peak height, of each labelled person; without
+    `flip` as the training that was on such a device found them.
+
+    Sets for the whole process torch's number of threads."""
+    torch.set_num_threads(num_threads(config.train.threads))
+    placed(model, config, device)
+    size, dtype = config.train.batch_size, find_dtype(config, device)
     parts = batches(pack, np.arange(len(pack)), size, device)
-    peaks = [
-        find_peaks(heatmaps_of(model, batch.images, flip=flip), batch.samples, pack.table)
-        for batch in track(parts, "Evaluating", -(-len(pack) // size))
-    ]
+    peaks = []
+    for batch in track(parts, "Evaluating", -(-len(pack) // size)):
+        heatmaps = heatmaps_of(model, batch.images, flip=flip, dtype=dtype)
+        peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
     return in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
 
 

@@ -11,11 +11,10 @@ from conftest import FEW, CocoWriter, run
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from kptrain.config import BEST, Metric, TrainConfig
+from kptrain.config import Metric, TrainConfig
 from kptrain.curve import METRICS
 from kptrain.errors import DataError
-from kptrain.evaluate_command import as_results, detections
-from kptrain.inference import load_model
+from kptrain.evaluate_command import as_results
 from kptrain.keypoints import COCO_NUMBERS
 from kptrain.layout import locate
 from kptrain.metrics import coco_numbers, oks
@@ -250,30 +249,6 @@ def test_a_metric_of_a_size_of_persons_that_the_data_lacks_is_refused(
     )
     with pytest.raises(DataError, match=rf"{metric} .* {area}"):
         run(config, tmp_path / "run")
-
-
-@pytest.mark.slow
-@VIEWS
-def test_the_last_epoch_of_a_training_has_the_numbers_of_cocos_own_on_photographs(
-    coco_sample: Path, tmp_path: Path, view: str
-) -> None:
-    config = resolve(
-        FEW
-        | {
-            "data.root": str(coco_sample),
-            "data.view": view,
-            "data.limit_train": 8,
-            "data.limit_val": None,
-            "train.epochs": 1,
-        },
-        "test",
-    )
-    (report,) = run(config, tmp_path)
-    model, _ = load_model(tmp_path / BEST)
-    pack = open_pack(config.data, "val")
-    found = detections(model, config, pack, flip=False)
-    theirs = cocos_own(coco_sample, pack, found).stats.tolist()
-    assert [getattr(report, name) for name in COCO_NUMBERS] == pytest.approx(theirs, abs=1e-9)
 
 
 def test_the_numbers_of_an_epoch_are_in_its_table(uninterrupted: Path) -> None:
