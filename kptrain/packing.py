@@ -7,6 +7,7 @@ A pack is written under a temporary name, under a lock, and renamed when it is w
 import json
 import shutil
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import PIL
+from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from kptrain.coco import CocoImage, Person, Split, describe
@@ -28,6 +30,7 @@ from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
 from kptrain.pack_files import IMAGES, Table, write_pack
 from kptrain.progress import track
+from kptrain.reasons import ADVICE, OTHER_SIZE
 from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
 
 PROGRESS = "progress.json"
@@ -63,10 +66,12 @@ def build_pack(split: Split, settings: DataSettings, folder: Path, progress: boo
     kept = [row for row in range(len(samples)) if row not in made.failures]
     if not kept:
         shutil.rmtree(temporary)
+        ((cause, _),) = Counter(made.failures.values()).most_common(1)
+        told = left_out.told(cause, left_out.counts[cause])
         raise DataError(
             f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
-            f"{len({sample.image.id for sample in samples})} tried none can "
-            f"({left_out}); fetch them again"
+            f"{len({sample.image.id for sample in samples})} tried none can: {told}; "
+            f"{ADVICE.get(cause, 'convert them')} (in all: {left_out})"
         )
     chosen = [samples[row] for row in kept]
     num_persons = sum(len(sample.persons) for sample in chosen)
@@ -191,9 +196,24 @@ def _decode_all(
 
 def _count_failures(failures: dict[int, str], samples: list[Sample], left_out: LeftOut) -> None:
     """Count an image once, whatever the number of its samples."""
-    images = {samples[row].image.path: reason for row, reason in sorted(failures.items())}
-    for path, reason in images.items():
-        left_out.add(reason, path.name, path.parent)
+    rows = {samples[row].image.id: row for row in sorted(failures)}
+    for row in rows.values():
+        image, reason = samples[row].image, failures[row]
+        which = image.path.name
+        if reason == OTHER_SIZE and reason not in left_out.first:
+            which += f", {_sizes(image)}"
+        left_out.add(reason, which, image.path.parent)
+
+
+def _sizes(image: CocoImage) -> str:
+    """What is annotated and what is stored, as far as it can still be read."""
+    height, width = image.size
+    annotated = f"annotated as {width} x {height} (width x height)"
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(image.path) as stored:
+            return f"{annotated}, but is {stored.width} x {stored.height}"
+    except OSError:
+        return annotated
 
 
 def _masks(samples: list[Sample], settings: DataSettings, title: str, progress: bool) -> np.ndarray:

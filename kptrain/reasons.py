@@ -12,6 +12,8 @@ IMAGE_ID_TWICE = "images that share their id with another"
 NO_FILE = "images whose file is missing"
 SEVERAL_FILES = "images whose file name fits several files"
 SHARED_FILE = "images whose file is another image's"
+UNDECODED = "images that cannot be decoded"
+OTHER_SIZE = "images of another size than annotated"
 NOT_A_MAPPING = "annotations that are no mapping"
 NOT_LISTED = "annotations of an image that is not listed"
 TWICE = "annotations listed twice"
@@ -50,7 +52,10 @@ BY_END = "files found by the end of their name alone"
 ADVICE = {
     NO_RECORD: "give each image an id and a file_name",
     NO_SIZE: "give each image its width and height in pixels",
-    TOO_LARGE: "correct width and height",
+    TOO_LARGE: "reduce them, or correct width and height",
+    UNDECODED: "fetch them again",
+    OTHER_SIZE: "correct width and height if the keypoints fit the files, else give the images "
+    "that were annotated",
     IMAGE_ID_TWICE: "give each image an id of its own, also where files were merged, and its "
     "annotations the same",
     NO_FILE: "move the images there, or correct file_name",

@@ -180,6 +180,27 @@ def test_unreadable_images_are_left_out_and_the_rest_stays_aligned(
     assert folders(cache) == [pack.fingerprint[:32]]
 
 
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("size", [(97, 128), (96, 127), (128, 96)])
+def test_an_image_of_another_size_is_named_with_both_sizes(
+    writer: CocoWriter, size: tuple[int, int]
+) -> None:
+    root = written(writer, images=2)
+    height, width = size
+    paths = [root / "train2017" / f"{number:012d}.jpg" for number in (1, 2)]
+    told = f".jpg, annotated as 128 x 96 (width x height), but is {width} x {height})"
+    Image.new("RGB", (width, height)).save(paths[1])
+    summary = open_pack(settings(root, "person"), "train").summary
+    assert f"1 images of another size than annotated (first: 000000000002{told}" in summary
+    Image.new("RGB", (width, height)).save(paths[0])
+    with pytest.raises(DataError) as error:
+        open_pack(settings(root), "train")
+    said = f": 2 images of another size than annotated (first: 000000000001{told}"
+    assert said in str(error.value)
+    assert "correct width and height" in str(error.value)
+    assert "fetch" not in str(error.value)
+
+
 def test_where_no_image_is_readable_the_error_counts_and_no_folder_stays(
     writer: CocoWriter, cache: Path
 ) -> None:

@@ -291,6 +291,21 @@ def test_resuming_with_other_data_is_refused(
         run(other, uninterrupted, resume=True)
 
 
+def test_resuming_with_a_picture_replaced_by_one_as_large_is_refused(
+    config: TrainConfig, uninterrupted: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(str(config.data.root), copy)
+    of_copy = changed(config, "data.root", str(copy))
+    assert run(of_copy, uninterrupted, resume=True) == []
+    picture = min((copy / "train2017").iterdir())
+    content = bytearray(picture.read_bytes())
+    content[-3] ^= 1
+    picture.write_bytes(content)
+    with pytest.raises(CheckpointError, match=f"but {copy} holds other data"):
+        run(of_copy, uninterrupted, resume=True)
+
+
 def test_resuming_with_the_same_data_in_another_folder_goes_on(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
