@@ -65,6 +65,7 @@ class FileNames:
     """The files below a folder, to be found by name."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = _parts(str(folder.absolute()))
         self._names = {name for name, _ in files_below(folder)}
         self._by_end: dict[str, list[tuple[list[str], str]]] | None = None
 
@@ -80,7 +81,8 @@ class FileNames:
         found = [name for shared, name in candidates if shared == longest]
         if len(found) > 1:
             return None, "several"
-        is_whole = wanted == _parts(found[0]) and not file_name.startswith(("/", "\\"))
+        path = _parts(found[0])
+        is_whole = len(wanted) >= len(path) and (self._folder + path)[-len(wanted) :] == wanted
         return found[0], "as written" if is_whole else "by its end"
 
     def _candidates(self, wanted: list[str]) -> list[tuple[int, str]]:

@@ -235,8 +235,8 @@ def _labelled(annotation: _Annotation, file: Path, left_out: LeftOut) -> np.ndar
     elif values and not isinstance(values, list):
         left_out.add(MALFORMED_KEYPOINTS, annotation.which, file)
     elif values and not are_joints(values):
-        number = f"{annotation.which}, with {len(values) / 3:g}"
-        left_out.add(NOT_17, number, file)
+        found = f"{len(values) // 3}" if len(values) % 3 == 0 else f"{len(values)} numbers"
+        left_out.add(NOT_17, f"{annotation.which}, with {found}", file)
     else:
         return _checked(annotation, file, left_out)
     return None

@@ -43,6 +43,7 @@ def refused(root: Path) -> str:
     ("reason", "changes", "first"),
     [
         (reasons.NOT_17, {"keypoints": [30.0, 30.0, 2.0] * 5}, "annotation 10, with 5"),
+        (reasons.NOT_17, {"keypoints": [30.0, 30.0] * 17}, "annotation 10, with 34 numbers"),
         (reasons.MALFORMED_KEYPOINTS, {"keypoints": {"nose": [1, 2, 2]}}, "annotation 10"),
         (reasons.OTHER_CATEGORY, {"category_id": 0}, None),
         (reasons.NO_BOX, {"bbox": GONE}, "annotation 10"),
