@@ -99,7 +99,8 @@ class AugmentSettings(Settings):
     flip: float = setting(0.0, ge=0, le=1)
     """Share of the samples that are mirrored, with the left and right joints exchanged."""
     rotation_deg: float = setting(0.0, ge=0, le=180)
-    """Turned about the centre by up to so many degrees, either way."""
+    """Turned about the centre by up to so many degrees, either way; as a photograph, before it is
+    stretched."""
     scale: float = setting(0.0, ge=0, le=1)
     """Made up to 1 + this times as large or as small, even on a log scale."""
     shift: float = setting(0.0, ge=0, le=1)

@@ -11,13 +11,24 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.Image import Transpose
 
 from kptrain.errors import DataError
 from kptrain.records import MOST_PIXELS
 
 ORIENTATION_TAG = 0x0112
 """EXIF's orientation."""
+TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+"""What makes a picture of an orientation upright. Source: EXIF 2.32, 4.6.4; 1 is upright."""
 QUARTER_TURNS = (5, 6, 7, 8)
 """The orientations that exchange height and width."""
 BITS_TAG = 258
@@ -46,7 +57,7 @@ def decode_image(path: Path, size: tuple[int, int]) -> Image.Image:
     try:
         with Image.open(path) as image:
             turned = _is_turned(image, size)
-            return _to_rgb(ImageOps.exif_transpose(image) if turned else image)
+            return _to_rgb(_upright(image) if turned else image)
     except UnreadableImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -68,8 +79,7 @@ def read_picture(path: Path) -> tuple[Image.Image, int]:
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             # A photograph that a phone stores with its depth or its gain map is one picture.
             count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-            ImageOps.exif_transpose(image, in_place=True)
-            return _to_rgb(image), count
+            return _to_rgb(_upright(image)), count
     except Exception as error:  # malformed files lead Pillow to any
         raise DataError(f"{path}: must be a picture, but {_said_of(path, error)}") from None
 
@@ -84,8 +94,9 @@ def _said_of(path: Path, error: Exception) -> str:
         return "is of no kind that is known here; convert it to PNG or JPEG"
     if isinstance(error, UnreadableImageError):
         return f"is one of the {error}; convert it to 8 or 16 bits"
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"cannot be read ({' '.join(reason.split())}); name another"
+    system = error.strerror if isinstance(error, OSError) else None
+    reason = " ".join((system or str(error) or type(error).__name__).split())
+    return f"cannot be read ({reason}); name another"
 
 
 def _is_turned(image: Image.Image, size: tuple[int, int]) -> bool:
@@ -95,6 +106,13 @@ def _is_turned(image: Image.Image, size: tuple[int, int]) -> bool:
     if stored[::-1] == size and image.getexif().get(ORIENTATION_TAG) in QUARTER_TURNS:
         return True
     raise UnreadableImageError("images of another size than annotated")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Pillow's `exif_transpose` writes all tags anew, and fails at odd ones."""
+    image.load()  # which turns a TIFF
+    turn = TURNS.get(image.getexif().get(ORIENTATION_TAG, 1))
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

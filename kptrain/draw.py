@@ -44,6 +44,7 @@ CAPTION_PX = 24
 TITLE_SIZE = 15
 CAPTION_SIZE = 12
 FINE = 4  # skeletons are drawn this much larger and then reduced, for smooth edges
+BAND_PIXELS = 2**20  # in bands: the fine layer of a whole picture is 16 times as large
 
 
 @dataclass(frozen=True)
@@ -196,13 +197,17 @@ def _with_skeletons(
 ) -> Image.Image:
     """Resize the image and draw the joints that are shown, hollow where they are not firm."""
     picture = _resized(image)
-    layer = Image.new("RGBA", (picture.width * FINE, picture.height * FINE))
-    draw = ImageDraw.Draw(layer)
-    for person in range(len(xy)):
-        fine_xy = xy[person] * (_factor(image.size) * FINE)
-        _draw_person(draw, fine_xy, shown[person], firm[person])
-    layer = layer.reduce(FINE)
-    picture.paste(layer, mask=layer)
+    fine_xy = xy * (_factor(image.size) * FINE)
+    most_rows = max(1, BAND_PIXELS // picture.width)
+    for top in range(0, picture.height, most_rows):
+        rows = min(most_rows, picture.height - top)
+        layer = Image.new("RGBA", (picture.width * FINE, rows * FINE))
+        draw = ImageDraw.Draw(layer)
+        for person in range(len(xy)):
+            within = fine_xy[person] - np.array([0, top * FINE], dtype=np.float32)
+            _draw_person(draw, within, shown[person], firm[person])
+        layer = layer.reduce(FINE)
+        picture.paste(layer, (0, top), mask=layer)
     return picture
 
 

@@ -6,7 +6,7 @@ a tree of settings; so there is one set of rules and one error text, here and in
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
@@ -203,7 +203,25 @@ def resolve(said: Mapping[str, Any], where: str) -> TrainConfig:
 
 
 def banner(config: TrainConfig) -> str:
-    """Which data and which settings are in use."""
+    """Which data and which settings are in use, and which of these may be a slip."""
+    notes = size_notes([config.data.view], [config.data.image_size])
+    return "\n".join([_data_in_use(config), *notes])
+
+
+def size_notes(views: Sequence[str], sizes: Iterable[Sequence[int]]) -> list[str]:
+    """A line for each size (height, width) in which persons would be cropped lying down."""
+    if "person" not in views:
+        return []
+    return [
+        f"Note: data.image_size [{height}, {width}] is (height, width): each person is seen in an "
+        f"input wider than high. mmpose writes the width first; what is [{height}, {width}] there "
+        f"is [{width}, {height}] here."
+        for height, width in sizes
+        if width > height
+    ]
+
+
+def _data_in_use(config: TrainConfig) -> str:
     if config.data.root != EMBEDDED:
         return f"Data: {config.data.root}"
     now = settings_of(config)

@@ -213,7 +213,7 @@ def _planned(
     from search.plan import check_machine, describe_plan
 
     trainable, where = space.trainable, str(space.path)
-    print(trainable.describe(base))
+    print(trainable.describe(base, space.axes))
     num_gpus = torch.cuda.device_count()
     if space.resources.gpu == "auto" and num_gpus and trainable.uses_gpu(base):
         share, told = trainable.fit_gpu(space.axes, base, where)

@@ -9,13 +9,20 @@ from kptrain.config import BEST, PICTURE, RESUME, WORST, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
 from kptrain.layout import SplitName
-from kptrain.resolve import banner, change, resolve
+from kptrain.resolve import banner, change, resolve, size_notes
+from search.domains import Choice
 from search.pace import Pace
 from search.trainable import Axes, Metric, Report, Trainable
 
 # Torch takes seconds to import: a slip in the space file is answered before.
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
+
+
+def _values(axes: Axes, path: str, base: Any) -> list[Any]:
+    """What a setting may be in a search, if it is one of a few values."""
+    axis = axes.get(path)
+    return list(axis.values) if isinstance(axis, Choice) else [base]
 
 
 class Keypoints(Trainable[TrainConfig]):
@@ -47,8 +54,12 @@ class Keypoints(Trainable[TrainConfig]):
             return config
         return change(config, {"train.threads": cpu}, where)
 
-    def describe(self, config: TrainConfig) -> str:
-        return banner(config)
+    def describe(self, config: TrainConfig, axes: Axes) -> str:
+        views = _values(axes, "data.view", config.data.view)
+        sizes = _values(axes, "data.image_size", config.data.image_size)
+        known = banner(config)
+        notes = [note for note in size_notes(views, sizes) if note not in known]
+        return "\n".join([known, *notes])
 
     def check_axes(self, axes: Axes, base: TrainConfig, where: str) -> None:
         if "data.view" in axes and base.data.limit_val is not None:

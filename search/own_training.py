@@ -135,7 +135,7 @@ class OwnTraining(Trainable[Settings]):
             raise SettingsError(f"--data: must be a file, a folder or a URL, but got {data!r}")
         return str(path)
 
-    def describe(self, config: Settings) -> str:
+    def describe(self, config: Settings, axes: Axes) -> str:
         return f"Trains    {self.name}"
 
     def uses_gpu(self, config: Settings) -> bool:

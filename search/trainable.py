@@ -127,8 +127,8 @@ class Trainable(ABC, Generic[Tree]):
         return config
 
     @abstractmethod
-    def describe(self, config: Tree) -> str:
-        """What is trained, on what."""
+    def describe(self, config: Tree, axes: Axes) -> str:
+        """What is trained, on what, and which settings, or values of axes, may be a slip."""
 
     # What is checked and found before a search begins.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from kptrain.decode import ORIENTATION_TAG, UnreadableImageError, decode_image, read_picture
 from kptrain.errors import DataError
@@ -373,3 +373,21 @@ def test_pictures_are_read_up_to_the_size_at_which_training_reads_them(tmp_path:
     assert read_picture(large)[0].size == (9500, 9500)
     with pytest.raises(DataError, match=f"more than {MOST_PIXELS:,} pixels"):
         read_picture(png_header(large, 20_000, 20_000))
+
+
+def test_odd_tags_beside_the_orientation_do_not_keep_a_picture_from_being_read(
+    tmp_path: Path,
+) -> None:
+    path = with_orientation(tmp_path / "a.jpg", 6)
+    stored = path.read_bytes()
+    tag, text = struct.pack(">HHI", ORIENTATION_TAG, 3, 1), b"\1\0\0\2\0\0\0\2a\0\0\0"
+    at = stored.index(tag)
+    # One tag more: the width, said in a text. The segment and its count of tags grow with it.
+    more = stored[: at - 2] + struct.pack(">H", 2) + text + stored[at:]
+    length = stored.index(b"\xff\xe1") + 2
+    grown = struct.unpack(">H", stored[length : length + 2])[0] + len(text)
+    path.write_bytes(more[:length] + struct.pack(">H", grown) + more[length + 2 :])
+    with Image.open(path) as image, pytest.raises(struct.error):
+        ImageOps.exif_transpose(image)
+    assert read_picture(path)[0].size == SIZE
+    assert decode_image(path, SIZE[::-1]).size == SIZE

@@ -232,3 +232,18 @@ def test_a_picture_is_drawn_no_larger_than_it_is_looked_at_with_its_joints_in_th
     assert np.abs(marked - expected).max() < 8
     assert image.size == size
     assert np.asarray(image).max() == GREY
+
+
+def test_a_large_picture_is_drawn_in_bands_that_do_not_show(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = np.full((1, 17, 3), 0.9)
+    found[0, :, :2] = np.random.default_rng(0).uniform(-20, 420, (17, 2))
+    image = Image.new("RGB", (400, 400), (GREY,) * 3)
+    whole = np.asarray(draw_persons(image, found)).astype(int)
+    monkeypatch.setattr(draw, "BAND_PIXELS", 400 * 57)
+    bands = np.asarray(draw_persons(image, found)).astype(int)
+    # Pillow rounds what begins above a band by a quarter of a pixel.
+    assert (np.abs(bands - whole).max(axis=2) > 0).mean() < 0.05
+    assert np.abs(bands - whole).max() < 64
+    assert (whole != GREY).any(axis=2).mean() > 0.05

@@ -226,3 +226,25 @@ def test_gpu_auto_measures_and_puts_several_small_trials_on_one_gpu(tmp_path: Pa
     assert 0 < share < 0.5
     assert "GB of context" in told
     assert f"{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB" in told
+
+
+@pytest.mark.parametrize(
+    ("axes", "base", "noted"),
+    [
+        ("data.image_size: [[256, 192], [192, 256], [96, 128]]", {"data.view": "person"}, 2),
+        ("data.image_size: [[256, 192], [192, 256]]", {"data.view": "image"}, 0),
+        ("data.view: [image, person]", {"data.image_size": [192, 256]}, 1),
+        ("optim.lr: [0.1, 0.2]", {"data.view": "person", "data.image_size": [192, 256]}, 1),
+        ("data.image_size: [[256, 192], [192, 256]]\n  data.view: [image, person]", {}, 1),
+    ],
+)
+def test_a_search_notes_once_each_size_at_which_persons_would_lie_down(
+    tmp_path: Path, axes: str, base: dict[str, object], noted: int
+) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(f"metric: val_ap\ntrials: 2\nspace:\n  {axes}\n")
+    space = read_space(path, KEYPOINTS)
+    config = resolved(space, {"data.root": str(tmp_path)} | base)
+    notes = KEYPOINTS.describe(config, space.axes).splitlines()[1:]
+    assert len(set(notes)) == len(notes) == noted
+    assert all("data.image_size [" in note for note in notes)

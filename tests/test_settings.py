@@ -13,6 +13,7 @@ from kptrain.config import Settings, TrainConfig, best_is_max, save_config
 from kptrain.errors import DataError, SettingsError
 from kptrain.resolve import (
     EMBEDDED_SETTINGS,
+    banner,
     change,
     check_names,
     find_root,
@@ -406,3 +407,24 @@ def test_the_embedded_settings_do_not_apply_on_a_folder() -> None:
 def test_a_rule_that_only_the_embedded_settings_break_is_still_checked() -> None:
     with pytest.raises(SettingsError, match=re.escape("(24 px at data.image_size [96, 96])")):
         resolve({"heatmap.sigma_px": 8.0}, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("view", "size", "is_noted"),
+    [
+        ("person", [192, 256], True),
+        ("person", [256, 192], False),
+        ("person", [128, 128], False),
+        ("image", [192, 256], False),
+    ],
+)
+def test_crops_of_persons_that_are_wider_than_high_are_noted_with_the_size_turned(
+    tmp_path: Path, view: str, size: list[int], is_noted: bool
+) -> None:
+    said = {"data.root": str(tmp_path), "data.view": view, "data.image_size": size}
+    first, *notes = banner(resolve(said, "test")).splitlines()
+    assert first == f"Data: {tmp_path}"
+    assert len(notes) == is_noted
+    for note in notes:
+        assert "data.image_size [192, 256]" in note
+        assert "is [256, 192] here" in note
