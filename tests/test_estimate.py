@@ -22,7 +22,8 @@ from search.space import Space
 from search.space_file import read_space
 
 LR = "optim.lr: {low: 1e-4, high: 1e-2, log: true}"
-PACE = Pace(Seconds(8.0, 10.0, 15.0), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
+PACE = Pace(Seconds(7.7, 9.7, 14.7), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
+"""With what the search does itself, an epoch takes 8, 10 or 15 seconds."""
 
 
 def space_of(folder: Path, text: str, axes: str = LR) -> tuple[Space, TrainConfig]:
@@ -80,7 +81,8 @@ def test_an_estimate_is_from_all_that_asha_can_stop_to_nothing_that_it_stops(
 def test_a_confirmation_is_its_trainings_in_full(tmp_path: Path) -> None:
     space, base = space_of(tmp_path, "trials: 16\nconfirm: {top: 3, seeds: 2}")
     found = estimate(space, base, PACE, at_once=4, gpu=0.0)
-    assert found.confirm == Seconds(2 * 65.0, 2 * 81.0, 2 * 121.0)  # eight trainings, four at once
+    confirm = (found.confirm.least, found.confirm.likely, found.confirm.most)
+    assert confirm == pytest.approx((2 * 65.0, 2 * 81.0, 2 * 121.0))  # eight, four at once
     assert found.whole.most == pytest.approx(30 + found.around + found.trials.most + 242)
 
 
@@ -112,7 +114,7 @@ def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
     slow = Pace(Seconds(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
     told = estimate(space, base, slow, at_once=2, gpu=0.0).describe("/there")
     assert told.startswith("Packs     12 GB in /there, not there yet\nTakes     some 2.6 months (")
-    assert " on this device: 20 min to prepare the data, 12 s for Ray and the report, " in told
+    assert " on this device: 20 min to prepare the data, 18 s for Ray and the report, " in told
     assert told.endswith("; an epoch of a trial 25 hours")
 
 
