@@ -53,7 +53,7 @@ def measure_pace(
         data = read_data(base, Path(name))
         packs = Packs(data, Path(name))
         image_seconds = packs.image_seconds(base.data)
-        process = max(_read(worker)["at"] for worker in workers) - began
+        process = min(_read(worker)["at"] for worker in workers) - began
         defaults, starts = _epochs(workers, base, packs)
         ends = {
             path: [median(_epochs(workers, config, packs)[0]) for config in configs]

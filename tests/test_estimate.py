@@ -12,11 +12,13 @@ from test_search import run, write_space
 from kptrain.config import TrainConfig
 from kptrain.progress import UNITS
 from kptrain.resolve import change, resolve
+from search.arguments import begin, build_parser
 from search.asha import Asha
 from search.estimate import CLOSING, RAY, estimate, makespan
 from search.keypoint_pace import measure_pace, span_of, varied
 from search.keypoint_sample import read_data
 from search.keypoints import KEYPOINTS
+from search.opening import Search
 from search.pace import MeasuringError, Pace, Seconds
 from search.space import Space
 from search.space_file import read_space
@@ -131,6 +133,61 @@ def test_the_axes_that_decide_about_speed_are_measured_at_both_ends(tmp_path: Pa
     assert [config.train.batch_size for config in found["train.batch_size"]] == [64]  # 8 is usual
     assert [config.model.trunk for config in found["model.trunk"]] == ["resnet18", "resnet50"]
     assert set(found) == {"train.batch_size", "model.trunk"}
+
+
+def begun(folder: Path, *options: str, space: str = "trials: 16") -> Search | None:
+    """A search as the command begins it, or only its plan."""
+    made, _ = space_of(folder, space)
+    given = [str(made.path), "--out", str(folder / "out"), *options]
+    return begin(build_parser().parse_args(given))
+
+
+def test_a_search_begins_with_the_estimate_that_its_plan_tells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[bool] = []
+
+    def pace(*_: object, thorough: bool) -> Pace:
+        asked.append(thorough)
+        return PACE
+
+    monkeypatch.setattr(KEYPOINTS, "pace", pace)
+    assert begun(tmp_path, "--plan") is None
+    plan = capsys.readouterr().out.splitlines()[-1]
+    search = begun(tmp_path)
+    assert search is not None
+    assert search.estimate is not None
+    assert plan == search.estimate.describe("") == capsys.readouterr().out.splitlines()[-1]
+    assert asked == [True, False]  # the plan takes more time for it
+
+
+def test_what_nobody_reads_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(KEYPOINTS, "pace", None)
+    search = begun(tmp_path, "--quiet")
+    assert search is not None
+    assert search.estimate is None
+
+
+def test_a_search_begins_also_where_nothing_can_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> Pace:
+        raise MeasuringError("it broke")
+
+    monkeypatch.setattr(KEYPOINTS, "pace", fail)
+    search = begun(tmp_path)
+    assert search is not None
+    assert search.estimate is None
+    assert "Takes     hours that cannot be measured here: it broke\n" in capsys.readouterr().out
+
+
+def test_of_a_training_of_ones_own_the_plan_says_from_when_on_its_hours_are_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = Path(__file__).parents[1]
+    given = [str(root / "examples/ridge.yaml"), "--trainable", "examples.ridge:RIDGE", "--plan"]
+    assert begin(build_parser().parse_args([*given, "--out", str(tmp_path / "out")])) is None
+    assert "\nTakes     hours that are known from the first trial on: " in capsys.readouterr().out
 
 
 def small_space(folder: Path) -> Space:
