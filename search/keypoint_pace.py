@@ -60,12 +60,14 @@ def measure_pace(
             for path, configs in varied(axes, base, where).items()
             if thorough or median(defaults) > LONG
         }
+    began = time.time()
     needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
     missing = [one for settings in needed for one in data.to_pack(settings)]
+    looked = (time.time() - began) / len(needed)  # as each trial looks for its packs
     return Pace(
         epoch=span_of(defaults, ends),
         process=process,
-        start=median(starts),
+        start=looked + median(starts),
         prepare=data.drawing + image_seconds * sum(images for images, _ in missing),
         pack_bytes=sum(num_bytes for _, num_bytes in missing),
     )
