@@ -19,7 +19,7 @@ RAY = 6.0
 """The command, Ray and the first trials' processes are there after so many starts of a process."""
 CLOSING = 3.0
 """Importance, pictures and the report take as long as so many."""
-TOLD = 0.15
+TOLD = 0.1
 """What the search itself does after each epoch, on a core that trials use, as well."""
 
 

@@ -26,7 +26,7 @@ from search.space import Space
 from search.space_file import read_space
 
 LR = "optim.lr: {low: 1e-4, high: 1e-2, log: true}"
-PACE = Pace(Seconds(7.7, 9.7, 14.7), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
+PACE = Pace(Seconds(7.8, 9.8, 14.8), process=2.0, start=1.0, prepare=30.0, pack_bytes=0)
 """With what the search does itself, an epoch takes 8, 10 or 15 seconds."""
 
 
