@@ -28,6 +28,8 @@ from kptrain.training import Training, start_training, take_step
 
 SECONDS = 0.3
 """For which steps are taken, one at least."""
+LONG = 1.0
+"""Seconds of a first step from which on it is as good as any."""
 LONGEST = 5.0
 """Seconds that one step may take: of a larger batch, as many samples are taken as fit."""
 STEPS = 16
@@ -60,10 +62,14 @@ def measure(config: TrainConfig, train: Pack, val: Pack) -> Measured:
             began = time.perf_counter()
             training = start_training(config, device, afresh=True)
             training.model.train()
-            _time_of(1, training, config, train, device)
+            first = _time_of(1, training, config, train, device)
             start = time.perf_counter() - began
-            one = _time_of(1, training, config, train, device)
+            # What finds kernels is much of a short step, and little of a long one.
+            is_long = first > LONG
+            one = first if is_long else _time_of(1, training, config, train, device)
             size = min(config.train.batch_size, max(int(LONGEST / one), 1))
+            if not is_long:
+                _time_of(size, training, config, train, device)
             step = _time_of(size, training, config, train, device, SECONDS)
             sample = _validation_time(training, config, val, device) / len(val)
     finally:
@@ -81,16 +87,13 @@ def _time_of(
 ) -> float:
     """Of a step with so many samples: the mean over steps of so many seconds, one at least."""
     steps = _steps(size, training, config, pack, device)
-    if seconds:
-        next(steps)  # a batch of another size, for which kernels are found anew
     _wait_for(device)
-    began = time.perf_counter()
-    for number in count(1):
+    number, began = 0, time.perf_counter()
+    while number == 0 or time.perf_counter() - began < seconds:
         next(steps)
-        if time.perf_counter() - began >= seconds:
-            _wait_for(device)
-            return (time.perf_counter() - began) / number
-    raise AssertionError
+        number += 1
+    _wait_for(device)
+    return (time.perf_counter() - began) / number
 
 
 def _steps(

@@ -244,10 +244,12 @@ def _estimated(space: Space, base: Settings, num_gpus: int, *, thorough: bool) -
         where = str(space.path)
         pace = space.trainable.pace(space.axes, base, where, beside, thorough=thorough)
     except MeasuringError as error:
-        print(f"Takes     what cannot be measured here: {error}")
+        print(f"Takes     hours that cannot be measured here: {error}")
         return None
     if pace is None:
-        print("Takes     what is known from the first trial on, as it is a training of your own")
+        print(
+            "Takes     hours that are known from the first trial on: it is a training of your own"
+        )
         return None
     found = estimate(space, base, pace, at_once, gpu)
     print(found.describe(str(cache_dir())), flush=True)

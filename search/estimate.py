@@ -15,10 +15,12 @@ from search.space import Space, early_rung, max_epochs, rungs
 
 Bounds = tuple[int | None, int | None]
 """Of trials and of epochs, as many as all have together."""
-RAY = 3.0
-"""Ray is there, and with it the first trials' processes, after so many starts of a process."""
+RAY = 6.0
+"""The command, Ray and the first trials' processes are there after so many starts of a process."""
 CLOSING = 3.0
 """Importance, pictures and the report take as long as so many."""
+TOLD = 0.1
+"""What the search itself does after each epoch, on a core that trials use, as well."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     stops, early = rungs(space.asha, longest), early_rung(space.asha, longest)
     earliest = stops if early is None else (early, *stops)
     reduction = space.asha.reduction
-    lengths, epoch = _lengths(space, base), pace.epoch
+    lengths, epoch = _lengths(space, base), pace.epoch + Seconds.of(TOLD * pace.process)
     budget, confirmed = (space.trials, space.epochs), (_trainings(space), None)
 
     def seconds(asha: Asha, length: int, epoch: float, budget: Bounds) -> float:

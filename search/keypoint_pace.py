@@ -53,19 +53,21 @@ def measure_pace(
         data = read_data(base, Path(name))
         packs = Packs(data, Path(name))
         image_seconds = packs.image_seconds(base.data)
-        process = max(_read(worker)["at"] for worker in workers) - began
+        process = min(_read(worker)["at"] for worker in workers) - began
         defaults, starts = _epochs(workers, base, packs)
         ends = {
             path: [median(_epochs(workers, config, packs)[0]) for config in configs]
             for path, configs in varied(axes, base, where).items()
             if thorough or median(defaults) > LONG
         }
+    began = time.time()
     needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
     missing = [one for settings in needed for one in data.to_pack(settings)]
+    looked = (time.time() - began) / len(needed)  # as each trial looks for its packs
     return Pace(
         epoch=span_of(defaults, ends),
         process=process,
-        start=median(starts),
+        start=looked + median(starts),
         prepare=data.drawing + image_seconds * sum(images for images, _ in missing),
         pack_bytes=sum(num_bytes for _, num_bytes in missing),
     )

@@ -83,16 +83,14 @@ class Packs:
         """Of the train and the val split. Raises: MeasuringError if no image can be decoded."""
         key = (settings.view, settings.image_size)
         if key not in self._made:
-            self._made[key], seconds = [], {}
-            for name, number in FEW.items():
-                folder = self._folder / f"{name}-{len(self._made)}"
-                began = time.perf_counter()
-                self._pack(name, number, settings, folder)
-                seconds[name] = time.perf_counter() - began
-                self._made[key].append(folder)
-            more = FEW["train"] - FEW["val"]
-            slope = (seconds["train"] - seconds["val"]) / more  # less what any pack takes
-            self._seconds[key] = slope if slope > 0 else seconds["train"] / FEW["train"]
+            folders = {name: self._folder / f"{name}-{len(self._made)}" for name in FEW}
+            (many, long), (few, short) = (
+                self._pack(name, settings, folder) for name, folder in folders.items()
+            )
+            # Less what a pack takes however small it is, if that can be told.
+            is_told = many > few and long > short
+            self._seconds[key] = (long - short) / (many - few) if is_told else long / many
+            self._made[key] = list(folders.values())
         return self._made[key]
 
     def image_seconds(self, settings: DataSettings) -> float:
@@ -100,14 +98,17 @@ class Packs:
         self.folders(settings)
         return self._seconds[settings.view, settings.image_size]
 
-    def _pack(self, name: SplitName, number: int, settings: DataSettings, folder: Path) -> None:
-        split = self.data.splits[name]
+    def _pack(self, name: SplitName, settings: DataSettings, folder: Path) -> tuple[int, float]:
+        """Of how many images, and how many seconds it took."""
+        split, number = self.data.splits[name], FEW[name]
         images = split.images[:: max(len(split.images) // number, 1)][:number]
         with suppress(UnreadableImageError, DataError):  # the first loads Pillow's decoder
             decode_image(images[0].path, images[0].size)
         some = replace(split, images=images, left_out=LeftOut(False))
         whole = settings.model_copy(update={"limit_train": None, "limit_val": None})
+        began = time.perf_counter()
         try:
             build_pack(some, whole, folder, progress=False)
         except DataError as error:
             raise MeasuringError(str(error)) from None
+        return len(images), time.perf_counter() - began
