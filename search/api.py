@@ -51,7 +51,7 @@ def run_search(
     with way.by_the_way():
         search = begin(build_parser().parse_args(arguments))
     assert search is not None  # as no plan was asked for
-    run(search, address, way)
+    run(search, address, way, is_new=True)
     return history.read_history(search.folder, search.space.trainable)
 
 

@@ -60,18 +60,18 @@ def ray_session(address: str | None) -> Iterator[Session]:
     Ray's own output is off: what matters of it reaches the user through the record.
     Raises: SettingsError if it does not start.
     """
-    os.environ.update(RAY_SETTINGS)
-    # Ray has read this when it was imported.
-    ray._private.ray_constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
     # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
     ray._private.worker.print_to_stdstream = _print_nothing
     # A trial's failure is logged there as an error, with every layer; the record has its cause.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         _check_usable(address)
-        yield Session(ray._private.worker.get_dashboard_url() or "", _token_command(), None)
+        with _settings():
+            yield Session(ray._private.worker.get_dashboard_url() or "", _token_command(), None)
         return
-    with nullcontext() if address else own_folder() as folder:
+    if address is None and os.environ.get("RAY_ADDRESS"):
+        print("RAY_ADDRESS is set, but is followed with --address auto alone", flush=True)
+    with _settings(), nullcontext() if address else own_folder() as folder:
         before = "" if address else keep_token()
         # Ray itself would count all cores of the machine.
         here = {"_temp_dir": str(folder), "num_cpus": usable_cores()}
@@ -87,6 +87,25 @@ def ray_session(address: str | None) -> Iterator[Session]:
             yield Session(context.dashboard_url or "", before + _token_command(), logs)
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """What Ray is told by the environment; a caller's own is as before when the block has ended."""
+    constants = ray._private.ray_constants  # where Ray has what it read when it was imported
+    before = {name: os.environ.get(name) for name in RAY_SETTINGS}
+    sends_folder = constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    os.environ.update(RAY_SETTINGS)
+    constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+    try:
+        yield
+    finally:
+        constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = sends_folder
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _check_usable(address: str | None) -> None:

@@ -202,16 +202,17 @@ class _Run:
     def begin_again(self, error: Exception, deaths: int) -> bool:
         """Let all that ran wait to be taken up after its last safe epoch; False if nothing more is
         to be run. Raises: TrainingError if Tune has died so often already."""
+        why = in_one_line(error.__cause__ or error)
         if deaths > MOST_DEATHS:
             raise TrainingError(
                 f"{self.state.record.run_dir}: Ray Tune must run until the search is at its end, "
-                f"but died {deaths} times ({in_one_line(error)}); see to Ray, then go on with "
+                f"but died {deaths} times ({why}); see to Ray, then go on with "
                 f"--resume"
             ) from None
         self._hear()
         if self.state.interrupted:
             return False
-        print(f"Ray Tune died ({in_one_line(error)}); it is begun again", flush=True)
+        print(f"Ray Tune died ({why}); it is begun again", flush=True)
         self.state.resume(self.state.spending.budget)
         return True
 

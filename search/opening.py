@@ -8,7 +8,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -19,7 +19,7 @@ import yaml
 
 from kptrain.config import Settings
 from kptrain.disk import flush
-from kptrain.errors import CheckpointError, SettingsError
+from kptrain.errors import CheckpointError, KptrainError, SettingsError
 from kptrain.locks import HeldError, held
 from kptrain.resolve import change, flatten, settings_of
 from search.budget import Budget
@@ -249,6 +249,31 @@ def journal_of(search: Search, fingerprints: Mapping[str, str]) -> Iterator[Jour
             f"{search.folder}: must not be in use, but {error} searches there; wait for it, or "
             f"end it"
         ) from None
+
+
+@contextmanager
+def gone_if_nothing_ran(search: Search) -> Iterator[None]:
+    """A search that this command has begun leaves no folder if it ends before its first trial, as
+    where Ray does not start: the same command can be given again."""
+    try:
+        yield
+    except BaseException as error:
+        with suppress(HeldError, KptrainError, OSError):  # the first error is what is told
+            _remove_if_nothing_ran(search, is_in_reach=not isinstance(error, StorageError))
+        raise
+
+
+def _remove_if_nothing_ran(search: Search, *, is_in_reach: bool) -> None:
+    """is_in_reach: whether its URL is, if it has one."""
+    folder = search.folder
+    with held(folder / LOCK):
+        if any(event["event"] not in ("search", "data") for event in read_events(folder / JOURNAL)):
+            return
+        if search.storage is not None and is_in_reach:
+            for path in folder.rglob("*"):
+                if path.is_file():
+                    search.storage.remove(path.relative_to(folder).as_posix())
+        shutil.rmtree(folder)
 
 
 @contextmanager

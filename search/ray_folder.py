@@ -20,6 +20,8 @@ IN_FOLDER = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_stor
 IN_TMPDIR = len("/pymp-12345678/listener-12345678")  # of the dashboard's processes
 LEAST_FREE = 100_000_000
 """Bytes for the logs of a short search; without them Ray's processes wait for each other."""
+LEAST_ADDRESSES = 8_000_000 * 1024
+"""Bytes of address space for each of Ray's processes: with 6 GB some are aborted, with 8 none."""
 ERROR_LINE = re.compile(r"(?:.*(?=Check failed: ))?(\w*(?:Error|Exception|Check failed): .+)")
 
 
@@ -53,7 +55,8 @@ def _place() -> Path:
 
 
 def _check_room(folder: Path) -> None:
-    """Raises: SettingsError if Ray's names or its logs have no room; Ray waits a minute first."""
+    """Raises: SettingsError if Ray's names, logs or addresses have no room; itself, it would wait
+    for a minute, or be aborted."""
     for name, path, more in (
         ("RAY_TMPDIR", str(folder), IN_FOLDER),
         ("TMPDIR", tempfile.gettempdir(), IN_TMPDIR),
@@ -70,6 +73,18 @@ def _check_room(folder: Path) -> None:
             f"{folder.parent} must have {LEAST_FREE // 10**6} MB free, but has "
             f"{free / 1e6:.0f}; make room, or name another folder with RAY_TMPDIR"
         )
+    limit = _address_limit()
+    if limit is not None and limit < LEAST_ADDRESSES:
+        raise no_start(
+            f"`ulimit -v` must be unlimited or at least {LEAST_ADDRESSES // 1024}, but is "
+            f"{limit // 1024}; raise it"
+        )
+
+
+def _address_limit() -> int | None:
+    """Bytes of address space that a process may have; None if as many as it wants."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def remove_leftovers() -> None:
@@ -132,8 +147,8 @@ def why_not(error: BaseException, folder: Path | None) -> str:
     found = _in_logs(folder) if folder is not None else ""
     last = next((line for line in reversed(lines) if ERROR_LINE.match(line)), "")
     told = last or " ".join(" ".join(lines).split())[:300] or type(error).__name__
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    bound = "" if limit == resource.RLIM_INFINITY else f"; `ulimit -v` is {limit // 1024}"
+    limit = _address_limit()
+    bound = "" if limit is None else f"; `ulimit -v` is {limit // 1024}"
     return f"{told}{found and f' ({found})'}{bound}"
 
 

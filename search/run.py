@@ -4,6 +4,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -35,7 +36,9 @@ def main(arguments: list[str]) -> int:
         way = Way("quiet" if parsed.quiet else "json" if parsed.json else "auto")
         with way.by_the_way():
             search = resume(parsed) if parsed.resume else begin(parsed)
-        return 0 if search is None else run(search, parsed.address, way)
+        if search is None:
+            return 0
+        return run(search, parsed.address, way, is_new=not parsed.resume)
     except (KptrainError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,11 +47,19 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
 
 
-def run(search: "Search", address: str | None, way: Way) -> int:
+def run(search: "Search", address: str | None, way: Way, *, is_new: bool) -> int:
     """Run what is left of a search, and promote its best; returns the exit code.
 
+    is_new: whether this command has begun it, so that its folder goes if nothing runs in it.
     Raises: KptrainError.
     """
+    from search.opening import gone_if_nothing_ran
+
+    with gone_if_nothing_ran(search) if is_new else nullcontext():
+        return _run(search, address, way)
+
+
+def _run(search: "Search", address: str | None, way: Way) -> int:
     from search.opening import journal_of
     from search.rebuild import search_state, searcher_of
     from search.record import Record

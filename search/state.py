@@ -23,6 +23,8 @@ Cause = Literal["memory", "node_memory", "lost", "own"]
 process or node died, or by itself."""
 MOST_LOST = 3
 """Processes and nodes that may die under one trial before it has failed."""
+PAUSES = (2.0, 15.0, 60.0)
+"""Seconds before each further try of a trial whose node was full, as others may fill it."""
 ALIKE = 3
 """First trials that must fail alike, before any epoch of any, for the search to end."""
 
@@ -74,6 +76,7 @@ class SearchState:
         self._num_lost: dict[int, int] = {}
         self._shares: dict[int, float] = {}
         self._rooms: dict[int, int] = {}
+        self._not_before: dict[int, float] = {}
         self._news: list[tuple[TrialRecord, str]] = []
 
     # What Tune asks and tells.
@@ -86,7 +89,7 @@ class SearchState:
         self._tick()
         if not self.interrupted:
             for number in self._again:  # one for which there is no room may have it later
-                if number in self.spending.promised or self.spending.may_take_up():
+                if self._may_go_on(number) and not self._pauses(number):
                     return self._go_on(number)
             if (promoted := self._promote()) is not None:
                 return promoted
@@ -94,7 +97,8 @@ class SearchState:
                 number = len(self.record.trials)
                 return self._begin(number, self._source.propose(number), new_id())
         # A trial that ends may leave epochs to the next one.
-        self.ended = not self.running
+        waits = any(self._may_go_on(number) and self._pauses(number) for number in self._again)
+        self.ended = not self.running and (bool(self.interrupted) or not waits)
         return None
 
     def start(self, number: int, gpu: float) -> None:
@@ -157,6 +161,7 @@ class SearchState:
             self._shares[number] = min(2 * gpu, 1.0)
         elif cause == "node_memory":
             self._rooms[number] = 2 * self.room(number)
+            self._not_before[number] = self.clock.now + PAUSES[self._num_lost[number] - 1]
         self.spending.release(number)
         self.running.discard(number)
         self.record.wait(number)
@@ -186,6 +191,7 @@ class SearchState:
         self.interrupted = ""
         self.ended = False
         self.running.clear()
+        self._not_before.clear()
         self.spending.budget = budget
         under_way = [t for t in self.record.trials if t.state in ("waiting", "running")]
         put_down = [t for t in self.record.trials if t.state == "interrupted"]
@@ -200,7 +206,7 @@ class SearchState:
     def has_work(self) -> bool:
         """Whether there is anything left to be run, or told the end of."""
         spending = self.spending
-        may_go_on = any(n in spending.promised or spending.may_take_up() for n in self._again)
+        may_go_on = any(self._may_go_on(number) for number in self._again)
         return not self._is_closed or may_go_on or spending.may_begin()
 
     def share(self, number: int, gpu: float) -> float:
@@ -305,6 +311,14 @@ class SearchState:
             self.spending.take_up(number)
         self.record.wait(number)
         return self._run(number)
+
+    def _may_go_on(self, number: int) -> bool:
+        """Whether the budget has epochs for a trial that waits to run again."""
+        return number in self.spending.promised or self.spending.may_take_up()
+
+    def _pauses(self, number: int) -> bool:
+        """Whether its node was full a moment ago."""
+        return self._not_before.get(number, 0.0) > self.clock.now
 
     def _run(self, number: int) -> int:
         self.running.add(number)

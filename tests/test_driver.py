@@ -30,7 +30,7 @@ from search.opening import Search
 from search.rebuild import search_state, searcher_of
 from search.record import Record
 from search.space_file import read_space
-from search.state import Cause
+from search.state import PAUSES, Cause
 from search.terminal import Terminal
 
 FULL = OutOfMemoryError("the GPU: must have memory for a batch, but has not; lower the batch size")
@@ -127,6 +127,10 @@ class Tune:
         self._trial.pickled_error_file = str(path)
         self._run.fail(self._trial)
 
+    def wait(self, seconds: float) -> None:
+        clock = self.state.clock
+        clock.set(clock.now + seconds)
+
     def dies(self, times: int) -> bool:
         """Tune's own loop; whether it is begun again."""
         return self._run.begin_again(RuntimeError("the node is full"), times)
@@ -166,6 +170,8 @@ def test_a_trial_on_a_full_node_goes_on_with_twice_as_much_of_a_node_each_time(
     held = []
     for _ in range(3):
         tune.fail(LostError(NodeIsFullError("Memory on the node (IP: 10.0.0.7, ID: 1) was 9GB")))
+        assert tune.ask() is None  # others may fill the node for a while
+        tune.wait(PAUSES[-1])
         again = tune.start()
         held.append((again["cpu"], again["gpu"]))
     assert (first["cpu"], first["gpu"]) == (1, 0.25)
