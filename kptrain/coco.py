@@ -98,6 +98,7 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
             f"but of {len(content['images'])} images none has one"
             f"{_why_none(left_out, read.orders)}"
         )
+    _check_pixels(images, file)
     return Split(name, tuple(images), left_out, next(iter(read.orders)))
 
 
@@ -126,6 +127,18 @@ def _image(record: Record, path: Path, people: People) -> CocoImage:
         size=record.size,
         persons=tuple(people.persons[record.id]),
         ignored=tuple(people.ignored.get(record.id, ())),
+    )
+
+
+def _check_pixels(images: list[CocoImage], file: Path) -> None:
+    """Raises: DataError if all that is labelled lies in the first pixel: as shares of the image."""
+    for image in images:
+        for person in image.persons:
+            if person.keypoints[person.keypoints[:, 2] > 0, :2].max() > 1:
+                return
+    raise DataError(
+        f"{file}: must have keypoints in pixels of the image, but all x, y lie between 0 and 1; "
+        f"multiply them by its width and height"
     )
 
 

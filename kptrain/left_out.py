@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kptrain.errors import DataError
-from kptrain.reasons import CONSEQUENCES
+from kptrain.reasons import NO_PERSON
 
 
 @dataclass
@@ -47,8 +47,11 @@ class LeftOut:
         self._note(reason, which, file, unsound)
 
     def cause(self) -> str | None:
-        """The reason of most of what is left out as unsound; else of most that is left out."""
-        causes = {reason: n for reason, n in self.counts.items() if reason not in CONSEQUENCES}
+        """The reason of most of what is left out as unsound; else of most that is left out.
+
+        An image without a person follows from what its persons lack.
+        """
+        causes = {reason: n for reason, n in self.counts.items() if reason != NO_PERSON}
         found = {reason: n for reason, n in causes.items() if reason in self.first} or causes
         return max(found, key=lambda reason: found[reason]) if found else None
 

@@ -5,7 +5,7 @@ repaired the place at least is masked, where it is known.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from kptrain.categories import Order
 from kptrain.joints import are_joints, read_joints
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.left_out import LeftOut
+from kptrain.listed import Annotation, annotations_of_persons
 from kptrain.reasons import (
     BOX_OF_OUTLINE,
     CLIPPED,
     CROWD,
     EMPTY_BOX,
-    ID_TWICE,
     MALFORMED_BOX,
     MALFORMED_CROWD,
     MALFORMED_KEYPOINTS,
@@ -30,19 +30,12 @@ from kptrain.reasons import (
     NO_AREA,
     NO_BOX,
     NO_CROWD,
-    NO_ID,
     NOT_17,
-    NOT_A_MAPPING,
-    NOT_LISTED,
-    OF_LEFT_OUT,
-    OTHER_CATEGORY,
     OTHER_COUNT,
-    TEXT_ID,
-    TWICE,
     UNLABELLED,
 )
-from kptrain.records import Record, Records, free_ids
-from kptrain.values import Id, id_of, number_of
+from kptrain.records import Records
+from kptrain.values import Id, number_of
 
 
 @dataclass(frozen=True)
@@ -89,19 +82,6 @@ class People:
         return sorted(both, key=lambda one: one.place)
 
 
-@dataclass(frozen=True)
-class _Annotation:
-    """One of a person, in an image that is listed."""
-
-    content: dict[str, Any]
-    place: int
-    which: str
-    """What a user finds it by."""
-    id: int
-    image: Record
-    order: Order
-
-
 def read_people(
     annotations: list[Any],
     orders: Mapping[Id, Order],
@@ -114,7 +94,7 @@ def read_people(
     Raises: DataError where `left_out` is strict, at the first fault.
     """
     people = People()
-    for annotation in _annotations(annotations, orders, records, file, left_out):
+    for annotation in annotations_of_persons(annotations, orders, records, file, left_out):
         box = _box(annotation, file, left_out)
         if box is None:
             continue
@@ -127,65 +107,7 @@ def read_people(
     return people
 
 
-def _annotations(
-    annotations: list[Any],
-    orders: Mapping[Id, Order],
-    records: Records,
-    file: Path,
-    left_out: LeftOut,
-) -> Iterator[_Annotation]:
-    """Those of persons in images that are listed, each once, each with an id of its own."""
-    ids = _Ids(annotations)
-    for place, annotation in enumerate(annotations):
-        which = f"annotations[{place}]"
-        if not isinstance(annotation, dict):
-            left_out.add(NOT_A_MAPPING, which, file)
-            continue
-        category = id_of(annotation.get("category_id"))
-        if category is None or category not in orders:
-            left_out.count(OTHER_CATEGORY)
-            continue
-        given = id_of(annotation.get("id"))
-        which = which if given is None else f"annotation {given}"
-        if ids.is_repeated(given, annotation):
-            left_out.add(TWICE, which, file)
-            continue
-        image_id = id_of(annotation.get("image_id"))
-        image = None if image_id is None else records.sound.get(image_id)
-        if image_id in records.unsound:
-            left_out.count(OF_LEFT_OUT)
-        elif image is None:
-            left_out.add(NOT_LISTED, which, file)
-        else:
-            number, repair = ids.number(given, annotation)
-            if repair:
-                left_out.repair(repair, which, file, unsound=repair != TEXT_ID)
-            yield _Annotation(annotation, place, which, number, image, orders[category])
-
-
-class _Ids:
-    """Gives each annotation an id that no other has."""
-
-    def __init__(self, annotations: list[Any]) -> None:
-        given = (id_of(one.get("id")) for one in annotations if isinstance(one, dict))
-        self._free = free_ids({number for number in given if number is not None})
-        self._first: dict[Id, dict[str, Any]] = {}
-
-    def is_repeated(self, given: Id | None, annotation: dict[str, Any]) -> bool:
-        """Whether the same annotation came before, with all that it says."""
-        return given is not None and self._first.get(given) == annotation
-
-    def number(self, given: Id | None, annotation: dict[str, Any]) -> tuple[int, str | None]:
-        """Its id, and why it is not its own."""
-        if given is None:
-            return next(self._free), NO_ID
-        if given in self._first:
-            return next(self._free), ID_TWICE
-        self._first[given] = annotation
-        return (next(self._free), TEXT_ID) if isinstance(given, str) else (given, None)
-
-
-def _box(annotation: _Annotation, file: Path, left_out: LeftOut) -> Box | None:
+def _box(annotation: Annotation, file: Path, left_out: LeftOut) -> Box | None:
     """Its box, or that of its outline; None if nothing is known of where it stands."""
     given = annotation.content.get("bbox")
     box = read_box(given, annotation.image.size)
@@ -196,7 +118,7 @@ def _box(annotation: _Annotation, file: Path, left_out: LeftOut) -> Box | None:
     return box
 
 
-def _box_of_outline(annotation: _Annotation, file: Path, left_out: LeftOut) -> Box | None:
+def _box_of_outline(annotation: Annotation, file: Path, left_out: LeftOut) -> Box | None:
     box = box_of_outline(annotation.content.get("segmentation"), annotation.image.size)
     if box is not None:
         left_out.repair(BOX_OF_OUTLINE, annotation.which, file)
@@ -204,7 +126,7 @@ def _box_of_outline(annotation: _Annotation, file: Path, left_out: LeftOut) -> B
 
 
 def _person_or_ignored(
-    annotation: _Annotation, box: Box, file: Path, left_out: LeftOut
+    annotation: Annotation, box: Box, file: Path, left_out: LeftOut
 ) -> Person | Ignored:
     keypoints = _labelled(annotation, file, left_out)
     if keypoints is not None and min(box[2:]) <= 0:
@@ -222,7 +144,7 @@ def _person_or_ignored(
     return Person(annotation.id, keypoints, box, area, annotation.place)
 
 
-def _labelled(annotation: _Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
+def _labelled(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
     """The keypoints of a person to learn from; None if it is another that is only masked."""
     values = annotation.content.get("keypoints")
     if annotation.content.get("iscrowd") in (None, ""):
@@ -242,7 +164,7 @@ def _labelled(annotation: _Annotation, file: Path, left_out: LeftOut) -> np.ndar
     return None
 
 
-def _checked(annotation: _Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
+def _checked(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
     """17 keypoints with what is wrong in them counted; None if none is labelled."""
     keypoints, faults = _keypoints(annotation)
     for reason, number in faults.items():
@@ -259,7 +181,7 @@ def _checked(annotation: _Annotation, file: Path, left_out: LeftOut) -> np.ndarr
     return keypoints if num_labelled else None
 
 
-def _keypoints(annotation: _Annotation) -> tuple[np.ndarray, Counter[str]]:
+def _keypoints(annotation: Annotation) -> tuple[np.ndarray, Counter[str]]:
     """(17, 3) float64, and what is wrong in them; all 0 where there are not 17."""
     values = annotation.content.get("keypoints")
     if not are_joints(values):
@@ -267,14 +189,14 @@ def _keypoints(annotation: _Annotation) -> tuple[np.ndarray, Counter[str]]:
     return read_joints(values, annotation.image.size, annotation.order)
 
 
-def _is_crowd(annotation: _Annotation) -> bool | None:
+def _is_crowd(annotation: Annotation) -> bool | None:
     """None if it cannot be told."""
     given = annotation.content.get("iscrowd")
     number = 0.0 if given in (None, "") else number_of(given)
     return None if number is None else bool(number)
 
 
-def _ignored(annotation: _Annotation, box: Box, file: Path, left_out: LeftOut) -> Ignored:
+def _ignored(annotation: Annotation, box: Box, file: Path, left_out: LeftOut) -> Ignored:
     outline = annotation.content.get("segmentation") or []
     if not is_outline(outline, annotation.image.size):
         left_out.add(MALFORMED_OUTLINE, annotation.which, file)

@@ -35,9 +35,6 @@ OF_LEFT_OUT = "annotations of images that are left out"
 CROWD = "crowds (masked)"
 UNLABELLED = "persons without a labelled keypoint (masked)"
 
-CONSEQUENCES = {NO_PERSON, OF_LEFT_OUT}
-"""They follow from others, which are the cause."""
-
 # Repaired.
 CLIPPED = f"joints up to {BORDER_PX:g} px outside of their image (clipped to the border)"
 NO_AREA = "persons without an area (that of the box is taken)"
@@ -72,7 +69,7 @@ ADVICE = {
     OUTSIDE: "write keypoints in pixels of the image, from its upper left corner",
     NO_PLACE: "write keypoints as 17 x, y, v of numbers",
     UNKNOWN_FLAG: "write v as 0 (not labelled), 1 (labelled, hidden) or 2 (visible)",
-    UNLABELLED: "label keypoints: v is 1 or 2 there",
+    UNLABELLED: "label keypoints, with v of 1 or 2; a file of boxes alone has none",
     CROWD: "write iscrowd as 1 for crowds only",
 }
 """By the reason that left nothing. Of the others it is known where they arise."""

@@ -274,6 +274,15 @@ def test_a_description_says_what_was_repaired(writer: CocoWriter) -> None:
     )
 
 
+def test_keypoints_as_shares_of_the_image_are_refused(writer: CocoWriter) -> None:
+    shares = [0.25, 0.5, 2] * 17
+    root = two_persons(writer, keypoints=shares)
+    assert ids(read_split(root, "train").images) == {1: [11, 12]}
+    edit(root, lambda content: content["annotations"][0].update(keypoints=[0, 1.0, 1] * 17))
+    with pytest.raises(DataError, match=r"train2017\.json: must have keypoints in pixels"):
+        read_split(root, "train")
+
+
 def write_ids(root: Path, *numbers: object) -> None:
     """Give the images of a training split ids, in their order."""
 
