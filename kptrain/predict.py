@@ -60,9 +60,15 @@ def predict(arguments: list[str]) -> None:
     parsed = build_parser().parse_args(arguments)
     boxes = [_box(text) for text in parsed.box]
     drawings = [_drawing(path, parsed.out) for path in parsed.images]
+    given = {path.absolute() for path in parsed.images}
     for path, drawn in zip(parsed.images, drawings, strict=True):
         if drawings.count(drawn) > 1:
             raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
+        if drawn.absolute() in given:
+            raise SettingsError(
+                f"{path}: must not be drawn over {drawn}, a picture that is named too; leave one "
+                f"of them out, or name a folder with --out"
+            )
     _check_files(parsed.images)
     device = named_device(parsed.device, "--device")
     model, config = load_model(parsed.checkpoint)

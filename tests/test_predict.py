@@ -252,6 +252,33 @@ def test_what_is_no_picture_is_said_in_one_line_before_anything_is_drawn(
     assert not list(tmp_path.glob("*-keypoints.png"))
 
 
+def test_no_picture_that_was_named_is_drawn_over(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [tmp_path / "a.png", tmp_path / "a-keypoints.png"]
+    for path in paths:
+        with_spot(60, 80, 30, 40).save(path)
+    before = paths[1].read_bytes()
+    code, _, errors = told(capsys, checkpoint, *paths)
+    assert code == 2
+    assert errors.startswith(f"error: {paths[0]}: must not be drawn over {paths[1]}")
+    assert paths[1].read_bytes() == before
+    code, out, _ = told(capsys, checkpoint, *paths, "--out", tmp_path / "drawn")
+    assert code == 0
+    assert len(out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (20_000, 2)])
+def test_pictures_of_odd_sizes_are_drawn(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: tuple[int, int]
+) -> None:
+    Image.new("L", size, 90).save(tmp_path / "a.png")
+    for box in ((), ("--box", f"0,0,{size[0]},{size[1]}")):
+        code, out, errors = told(capsys, checkpoint, tmp_path / "a.png", *box, "--json")
+        assert (code, errors) == (0, "")
+        assert len(json.loads(out)["persons"]) == 1
+
+
 def test_of_an_animation_the_first_picture_is_read_with_a_note(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -265,11 +292,8 @@ def test_of_an_animation_the_first_picture_is_read_with_a_note(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mode", ["RGB", "I;16"])
-def test_48_megapixels_take_less_than_a_gigabyte_and_a_half(
-    checkpoint: Path, tmp_path: Path, mode: str
-) -> None:
-    Image.new(mode, (8000, 6000)).save(tmp_path / "a.png", compress_level=1)
+def test_48_megapixels_take_bounded_memory(checkpoint: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (8000, 6000)).save(tmp_path / "a.png", compress_level=1)
     code = (
         "import sys, torch; from kptrain.__main__ import main; code = main(sys.argv[1:]); "
         "from kptrain.device import peak_memory; print(peak_memory(torch.device('cpu'))); "
@@ -284,6 +308,6 @@ def test_48_megapixels_take_less_than_a_gigabyte_and_a_half(
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert int(done.stdout.splitlines()[-1]) < 1.5e9
+    assert int(done.stdout.splitlines()[-1]) < 1.3e9
     with Image.open(tmp_path / "a-keypoints.png") as drawn:
         assert drawn.size == (2000, 1500)
