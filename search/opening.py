@@ -143,9 +143,10 @@ def _give_name(hidden: Path, names: Iterable[Path]) -> Path | None:
 
 def taken(folder: Path, trainable: Trainable[Any]) -> SettingsError:
     """What to say where a search is to begin in a folder that is there."""
+    how = f"--resume {shlex.quote(str(folder))}{trainable.option}"
+    told = f", or go on with the search in it by {how}" if (folder / JOURNAL).exists() else ""
     return SettingsError(
-        f"--out: must be a folder that does not exist yet, but {folder} does; choose another, or "
-        f"go on with the search in it by --resume {shlex.quote(str(folder))}{trainable.option}"
+        f"--out: must be a folder that does not exist yet, but {folder} does; choose another{told}"
     )
 
 

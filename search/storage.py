@@ -25,7 +25,7 @@ PAUSES = (1.0, 5.0, 25.0, 60.0, 120.0)
 """Seconds before each further try of what a network or a server refused."""
 ATOMIC = ("s3", "gcs")
 """Where a file is there when all of it is; elsewhere it is written beside and renamed."""
-PROBE = "can-be-written"
+PROBE = ".can-be-written"  # hidden, so that nobody fetches it
 SECRET = re.compile("secret|password|token|sig|key|credential", re.IGNORECASE)
 """In the name of a part of a URL's query."""
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from search.journal import JOURNAL
 from search.run import main
 
 ROOT = Path(__file__).parents[1]
@@ -95,6 +96,10 @@ def test_an_existing_folder_is_never_written_into(
     assert main([str(space), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert "must be a folder that does not exist yet" in error
+    assert "--resume" not in error  # there is no search in it
+    (tmp_path / "out" / JOURNAL).touch()
+    assert main([str(space), "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
     assert f"go on with the search in it by --resume {tmp_path / 'out'}\n" in error
 
 
