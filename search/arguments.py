@@ -221,7 +221,7 @@ def _planned(
         print(told)
     print(describe_plan(space, base, num_gpus), flush=True)
     if arguments.address is None:
-        check_machine(space, base)
+        check_machine(space, base, num_gpus)
         if not arguments.resume and not arguments.quiet:
             return space, _estimated(space, base, num_gpus, thorough=arguments.plan)
     trainable.check_files(space.axes, base, where)

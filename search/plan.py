@@ -2,8 +2,6 @@
 
 import math
 
-import torch
-
 from kptrain.config import Settings
 from kptrain.cores import usable_cores
 from kptrain.errors import SettingsError
@@ -138,10 +136,10 @@ def most_epochs(space: Space, longest: int) -> str:
     return f"{count} epochs ({why})"
 
 
-def check_machine(space: Space, base: Settings) -> None:
+def check_machine(space: Space, base: Settings, num_gpus: int) -> None:
     """Raises: SettingsError if no trial fits on this machine, or its device is not there."""
     space.trainable.check_device(base)
-    check_gpu_hours(space, gpu_share(space, base, torch.cuda.is_available()))
+    check_gpu_hours(space, gpu_share(space, base, num_gpus > 0))
     cpu, num_cpus = space.resources.cpu, usable_cores()
     if cpu > num_cpus:  # a share of a GPU fits wherever there is one
         raise SettingsError(
