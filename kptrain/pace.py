@@ -21,7 +21,7 @@ import torch
 from kptrain.augment import draw_augmentation
 from kptrain.batches import batches, epoch_order
 from kptrain.config import TrainConfig
-from kptrain.device import explained, find_device, release_memory
+from kptrain.device import explained, find_device, num_threads, release_memory
 from kptrain.pack_files import Pack, read_pack
 from kptrain.stream import validate
 from kptrain.training import Training, start_training, take_step
@@ -54,8 +54,7 @@ def measure(config: TrainConfig, train: Pack, val: Pack) -> Measured:
     Sets for the whole process what `fit` does. Raises: SettingsError, WeightsError,
     OutOfMemoryError, TrainingError.
     """
-    if config.train.threads is not None:
-        torch.set_num_threads(config.train.threads)
+    torch.set_num_threads(num_threads(config.train.threads))
     device = find_device(config)
     try:
         with explained(config):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.node import Node
 
 from kptrain.cores import usable_cores
 from kptrain.errors import SettingsError
@@ -37,7 +39,7 @@ OWN = {
     # `ulimit -v` or a container's /dev/shm may allow.
     "object_store_memory": 200_000_000,
 }
-QUIET = {"log_to_driver": False, "logging_level": logging.ERROR}
+QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,23 @@ def ray_session(address: str | None) -> Iterator[Session]:
             with kept():  # Ray has an answer of its own to SIGTERM
                 context = ray.init(address=address or "local", **QUIET, **own)
         except Exception as error:  # of a dozen kinds
-            ray.shutdown()
+            _end_processes(error)
             raise _no_session(address, why_not(error, folder)) from None
+        logging.getLogger("ray").setLevel(logging.ERROR)  # the start's are told by the error
         try:
             logs = folder and folder / "session_latest" / "logs"
             yield Session(context.dashboard_url or "", before + _token_command(), logs)
         finally:
             ray.shutdown()
+
+
+def _end_processes(error: Exception) -> None:
+    """Those of a Ray that has started in part, which nothing but its error knows of."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+    ray.shutdown()
 
 
 @contextmanager

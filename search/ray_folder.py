@@ -149,7 +149,8 @@ def why_not(error: BaseException, folder: Path | None) -> str:
     told = last or " ".join(" ".join(lines).split())[:300] or type(error).__name__
     limit = _address_limit()
     bound = "" if limit is None else f"; `ulimit -v` is {limit // 1024}"
-    return f"{told}{found and f' ({found})'}{bound}"
+    is_new = found and found.partition(": ")[2] not in told
+    return f"{told}{f' ({found})' if is_new else ''}{bound}"
 
 
 def _in_logs(folder: Path) -> str:
