@@ -197,7 +197,7 @@ from kptrain.errors import SettingsError
 from ray.util.state import list_actors
 from search import run_search
 
-ray.init(num_cpus=2, log_to_driver=False)
+ray.init("local", num_cpus=2, log_to_driver=False)
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 ridge = {"trainable": "examples.ridge:RIDGE", "trials": 2}
 try:
