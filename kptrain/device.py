@@ -129,9 +129,8 @@ def explained(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = " ".join(str(error).partition("\n")[0].split()[:40])
-        is_told = any(words in str(error) for words in OUT_OF_MEMORY)
-        if isinstance(error, torch.OutOfMemoryError) or is_told:
+        reason = _first_line(error)
+        if _is_out_of_memory(error):
             raise OutOfMemoryError(
                 f"the training must fit into memory, but with train.batch_size "
                 f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
@@ -143,3 +142,26 @@ def explained(config: TrainConfig) -> Iterator[None]:
                 f"install a C++ compiler, or set train.compile to false"
             ) from None
         raise
+
+
+@contextmanager
+def enough_memory(device: torch.device) -> Iterator[None]:
+    """Raises: OutOfMemoryError where a device's memory does not suffice to predict on it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"--device: must have memory for a batch, but {device} has not ({_first_line(error)}); "
+            f"wait until it is free, or give --device cpu"
+        ) from None
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    is_told = any(words in str(error) for words in OUT_OF_MEMORY)
+    return is_told or isinstance(error, torch.OutOfMemoryError)
+
+
+def _first_line(error: RuntimeError) -> str:
+    return " ".join(str(error).partition("\n")[0].split()[:40])

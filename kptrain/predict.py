@@ -12,7 +12,7 @@ from PIL import Image
 
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.decode import read_picture
-from kptrain.device import find_dtype, named_device
+from kptrain.device import enough_memory, find_dtype, named_device
 from kptrain.draw import draw_persons
 from kptrain.errors import DataError, SettingsError
 from kptrain.heatmaps import decode
@@ -70,16 +70,20 @@ def predict(arguments: list[str]) -> None:
                 f"of them out, or name a folder with --out"
             )
     _check_files(parsed.images)
+    if parsed.out is not None and parsed.out.exists() and not parsed.out.is_dir():
+        raise SettingsError(f"--out: must be a folder, but {parsed.out} is a file; name another")
     device = named_device(parsed.device, "--device")
     model, config = load_model(parsed.checkpoint)
-    placed(model, config, device)
+    with enough_memory(device):
+        placed(model, config, device)
     for path, drawn in zip(parsed.images, drawings, strict=True):
         image, num_pictures = read_picture(path)
         if num_pictures > 1:
             told = f"note: {path}: holds {num_pictures} pictures, of which the first is read"
             print(told, file=sys.stderr)
         _check_boxes(boxes, path, image)
-        found = find_persons(model, config, image, boxes, flip=parsed.flip)
+        with enough_memory(device):
+            found = find_persons(model, config, image, boxes, flip=parsed.flip)
         drawn.parent.mkdir(parents=True, exist_ok=True)
         draw_persons(image, found).save(drawn)
         if parsed.json:

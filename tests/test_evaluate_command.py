@@ -8,10 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import FEW, CocoWriter, read_metrics, run
 
 from kptrain import __main__ as command
+from kptrain import evaluate_command, predict
 from kptrain.config import BEST
+from kptrain.device import OUT_OF_MEMORY
 from kptrain.evaluate_command import as_results, ten_numbers
 from kptrain.keypoints import COCO_NUMBERS
 from kptrain.layout import SplitName, locate
@@ -175,3 +178,44 @@ def test_a_size_without_a_person_is_named(
     lines = {line[:10].strip(): line[10:].split() for line in capsys.readouterr().out.splitlines()}
     assert lines["AP large"][:1] == ["-1.0000"]
     assert len(lines["AP large"]) > len(lines["AP medium"]) == 1
+
+
+@pytest.mark.parametrize("out", ["none/results.json", "."])
+def test_results_that_cannot_be_written_are_told_before_anything_is_evaluated(
+    people: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    out: str,
+) -> None:
+    run(resolve(FEW | {"data.root": str(people), "train.epochs": 1}, "test"), tmp_path)
+    monkeypatch.setattr(evaluate_command, "open_pack", None)
+    monkeypatch.chdir(tmp_path)
+    assert command.main(["evaluate", str(tmp_path / BEST), "--out", out]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: --out: must be a file that can be written, but ")
+    assert (out.partition("/")[0] in errors, errors.count("\n")) == (True, 1)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError(OUT_OF_MEMORY[0])])
+def test_a_device_without_memory_is_told_with_what_to_do(
+    people: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: RuntimeError,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    run(resolve(FEW | {"data.root": str(people), "train.epochs": 1}, "test"), tmp_path)
+    picture = next((people / "val2017").iterdir())
+    for module, arguments in (
+        (evaluate_command, ["evaluate", str(tmp_path / BEST)]),
+        (predict, ["predict", str(tmp_path / BEST), str(picture)]),
+    ):
+        monkeypatch.setattr(module, "heatmaps_of", fail)
+        assert command.main(arguments) == 2
+        errors = capsys.readouterr().err
+        assert errors.startswith("error: --device: must have memory for a batch, but cpu has not")
+        assert errors.endswith("or give --device cpu\n")
