@@ -21,7 +21,7 @@ test: .venv/installed
 fast: .venv/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
-BENCHES := gather epoch targets validation decoding saving startup threads compiling overhead \
+BENCHES := gather epoch targets validation decoding saving startup threads compiling overhead plan \
 	whole_search early_stopping gpu
 
 bench: .venv/installed
