@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kptrain.errors import DataError
-from kptrain.reasons import NO_PERSON
+from kptrain.reasons import NO_IMAGE_ID, NO_PERSON, NOT_LISTED
 
 
 @dataclass
@@ -49,9 +49,11 @@ class LeftOut:
     def cause(self) -> str | None:
         """The reason of most of what is left out as unsound; else of most that is left out.
 
-        An image without a person follows from what its persons lack.
+        An image without a person follows from what its persons lack; and an annotation of an image
+        that is not listed, where images have no id, from that.
         """
-        causes = {reason: n for reason, n in self.counts.items() if reason != NO_PERSON}
+        follows = {NO_PERSON, NOT_LISTED} if NO_IMAGE_ID in self.counts else {NO_PERSON}
+        causes = {reason: n for reason, n in self.counts.items() if reason not in follows}
         found = {reason: n for reason, n in causes.items() if reason in self.first} or causes
         return max(found, key=lambda reason: found[reason]) if found else None
 

@@ -4,7 +4,8 @@ BORDER_PX = 1.0
 """A joint so far outside of its image is taken for one at the border: scaled coordinates and
 hands err by as much."""
 
-NO_RECORD = "images without an id or a file name"
+NO_IMAGE_ID = "images without an id"
+NO_NAME = "images without a file_name"
 NO_SIZE = "images without a sound width and height"
 TOO_LARGE = "images too large to be real"
 IMAGE_TWICE = "images listed twice"
@@ -43,11 +44,13 @@ NO_CROWD = "annotations without iscrowd (taken as 0)"
 OTHER_COUNT = "num_keypoints that differ from the keypoints (which count)"
 NO_ID = "annotations without a sound id (numbered)"
 ID_TWICE = "annotation ids used twice (renumbered)"
-TEXT_ID = "ids that are no numbers (numbered)"
+TEXT_ID = "ids that are no numbers from 0 to 2**63 - 1 (numbered)"
 BY_END = "files found by the end of their name alone"
 
 ADVICE = {
-    NO_RECORD: "give each image an id and a file_name",
+    NO_IMAGE_ID: "give each image an id, a whole number or text, and its annotations the same as "
+    "image_id",
+    NO_NAME: "give each image a file_name, the path of its file below the image folder",
     NO_SIZE: "give each image its width and height in pixels",
     TOO_LARGE: "reduce them, or correct width and height",
     UNDECODED: "fetch them again",

@@ -14,7 +14,8 @@ from kptrain.reasons import (
     IMAGE_ID_TWICE,
     IMAGE_TWICE,
     NO_FILE,
-    NO_RECORD,
+    NO_IMAGE_ID,
+    NO_NAME,
     NO_SIZE,
     SEVERAL_FILES,
     SHARED_FILE,
@@ -50,14 +51,18 @@ class Records:
 
 def read_records(listed: list[Any], file: Path, left_out: LeftOut) -> Records:
     """Read the list of images. Raises: DataError where `left_out` is strict, at the first fault."""
+    records = Records()
     by_id: dict[Id, list[dict[str, Any]]] = {}
     for index, record in enumerate(listed):
         number = id_of(record.get("id")) if isinstance(record, dict) else None
-        if number is None or not isinstance(record.get("file_name"), str):
-            left_out.add(NO_RECORD, f"images[{index}]", file)
+        if number is None:
+            left_out.add(NO_IMAGE_ID, f"images[{index}]", file)
+        elif not isinstance(record.get("file_name"), str):
+            left_out.add(NO_NAME, f"image {number}", file)
+            records.unsound.add(number)
         else:
             by_id.setdefault(number, []).append(record)
-    records = Records()
+    records.unsound -= by_id.keys()
     free = free_ids(by_id)
     for number, those in by_id.items():
         which = f"image {number}, {those[0]['file_name']}"

@@ -13,7 +13,8 @@ Id = int | str
 def id_of(value: Any) -> Id | None:
     """The id that a value stands for; None if it can be none.
 
-    Numbers from 0 to 2**63 - 1, also written as "7" or 7.0; any other text that is not empty.
+    Numbers from 0 to 2**63 - 1, also written as "7" or 7.0; other whole numbers as text, and any
+    text that is not empty.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -22,7 +23,9 @@ def id_of(value: Any) -> Id | None:
         value = int(text)
     if type(value) is float and value.is_integer():
         value = int(value)
-    return value if type(value) is int and 0 <= value < 2**63 else None
+    if type(value) is not int:
+        return None
+    return value if 0 <= value < 2**63 else str(value)
 
 
 def number_of(value: Any) -> float | None:

@@ -73,7 +73,8 @@ def test_the_cause_comes_first_with_its_first_and_with_what_helps(
 @pytest.mark.parametrize(
     ("reason", "key", "value"),
     [
-        (reasons.NO_RECORD, "file_name", None),
+        (reasons.NO_NAME, "file_name", None),
+        (reasons.NO_IMAGE_ID, "id", None),
         (reasons.NO_SIZE, "height", None),
         (reasons.TOO_LARGE, "height", 10**9),
         (reasons.IMAGE_ID_TWICE, "id", 7),
@@ -89,7 +90,10 @@ def test_a_cause_that_is_the_images_is_said_before_what_follows_for_annotations(
         for record in content["images"]:
             record[key] = value
         for annotation in content["annotations"]:
-            annotation["image_id"] = value if key == "id" else annotation["image_id"]
+            annotation["image_id"] = (value or 5) if key == "id" else annotation["image_id"]
+        content["annotations"] *= 2  # more of them than images
+        for number, annotation in enumerate(content["annotations"]):
+            content["annotations"][number] = annotation | {"id": number}
 
     edit(root, change)
     message = refused(root)

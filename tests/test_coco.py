@@ -399,20 +399,21 @@ def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> No
     assert split.left_out.counts == {"images whose file is missing": 2}
 
 
-NO_RECORD = "images without an id or a file name"
+NO_IMAGE_ID = "images without an id"
+NO_NAME = "images without a file_name"
 NO_SIZE = "images without a sound width and height"
 
 
 @pytest.mark.parametrize(
     ("reason", "key", "value"),
     [
-        (NO_RECORD, "id", GONE),
-        (NO_RECORD, "id", ""),
-        (NO_RECORD, "id", True),
-        (NO_RECORD, "id", 2**63),
-        (NO_RECORD, "file_name", GONE),
-        (NO_RECORD, "file_name", None),
-        (NO_RECORD, "file_name", ["a.jpg"]),
+        (NO_IMAGE_ID, "id", GONE),
+        (NO_IMAGE_ID, "id", ""),
+        (NO_IMAGE_ID, "id", True),
+        (NO_IMAGE_ID, "id", 1.5),
+        (NO_NAME, "file_name", GONE),
+        (NO_NAME, "file_name", None),
+        (NO_NAME, "file_name", ["a.jpg"]),
         (NO_SIZE, "height", GONE),
         (NO_SIZE, "height", 0),
         (NO_SIZE, "width", None),
@@ -439,9 +440,7 @@ def test_an_image_that_is_no_mapping_is_left_out_and_counted(
 ) -> None:
     root = two_persons(writer)
     edit(root, lambda content: content["images"].insert(0, record))
-    assert str(read_split(root, "train").left_out) == (
-        "1 images without an id or a file name (first: images[0])"
-    )
+    assert str(read_split(root, "train").left_out) == ("1 images without an id (first: images[0])")
 
 
 def test_an_image_listed_twice_is_read_once_and_counted(writer: CocoWriter) -> None:

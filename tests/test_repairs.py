@@ -22,7 +22,7 @@ CROWD = "annotations without iscrowd (taken as 0)"
 COUNT = "num_keypoints that differ from the keypoints (which count)"
 NO_ID = "annotations without a sound id (numbered)"
 TWICE = "annotation ids used twice (renumbered)"
-TEXT = "ids that are no numbers (numbered)"
+TEXT = "ids that are no numbers from 0 to 2**63 - 1 (numbered)"
 CLIPPED = "joints up to 1 px outside of their image (clipped to the border)"
 OUTSIDE = "joints more than 1 px outside of their image (taken as not labelled)"
 NO_PLACE = "joints without a place (taken as not labelled)"
@@ -96,7 +96,7 @@ def test_a_box_that_is_missing_is_that_of_the_outline(
     assert split.left_out.repairs == {BOX: 1}
 
 
-@pytest.mark.parametrize("value", [GONE, None, -1, 2**63, 1.5, True, "", [1]])
+@pytest.mark.parametrize("value", [GONE, None, 1.5, True, "", [1]])
 def test_an_annotation_without_an_id_gets_one_of_its_own(writer: CocoWriter, value: object) -> None:
     split = read_split(two_persons(writer, id=value), "train")
     assert second(split).id == 1
@@ -127,12 +127,15 @@ def test_an_annotation_that_is_repeated_whole_is_read_once(writer: CocoWriter) -
     assert split.left_out.counts == {"annotations listed twice": 2}
 
 
-def test_ids_of_text_lead_from_annotations_to_images(writer: CocoWriter) -> None:
+@pytest.mark.parametrize("other", ["b-7", -1, 2**100])
+def test_ids_of_text_and_of_odd_numbers_lead_from_annotations_to_images(
+    writer: CocoWriter, other: object
+) -> None:
     def as_text(content: dict[str, Any]) -> None:
         for number, (image, annotation) in enumerate(
             zip(content["images"], content["annotations"], strict=True)
         ):
-            image["id"] = annotation["image_id"] = ["3", "b-7", "a-1"][number]
+            image["id"] = annotation["image_id"] = ["3", other, "a-1"][number]
             annotation["id"] = ["11", "x", 1][number]
 
     for number in (1, 2, 3):
