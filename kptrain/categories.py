@@ -11,7 +11,7 @@ from typing import Any
 
 from kptrain.annotations import PERSON
 from kptrain.errors import DataError
-from kptrain.joints import are_joints
+from kptrain.joints import are_joints, in_one_list
 from kptrain.keypoints import JOINTS
 from kptrain.left_out import LeftOut
 from kptrain.values import Id, id_of
@@ -132,7 +132,7 @@ def _with_joints(annotations: list[Any]) -> list[Id]:
     """The categories with an annotation of 17 joints, in their order in the file."""
     found: dict[Id, None] = {}
     for annotation in annotations:
-        if isinstance(annotation, dict) and are_joints(annotation.get("keypoints")):
+        if isinstance(annotation, dict) and are_joints(in_one_list(annotation.get("keypoints"))):
             number = id_of(annotation.get("category_id"))
             if number is not None:
                 found[number] = None

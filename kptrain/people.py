@@ -14,7 +14,7 @@ import numpy as np
 
 from kptrain.annotations import Box, box_of_outline, is_outline, read_box
 from kptrain.categories import Order
-from kptrain.joints import are_joints, read_joints
+from kptrain.joints import are_joints, in_one_list, read_joints
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.left_out import LeftOut
 from kptrain.listed import Annotation, annotations_of_persons
@@ -27,9 +27,11 @@ from kptrain.reasons import (
     MALFORMED_CROWD,
     MALFORMED_KEYPOINTS,
     MALFORMED_OUTLINE,
+    NESTED,
     NO_AREA,
     NO_BOX,
     NO_CROWD,
+    NO_FLAGS,
     NOT_17,
     OTHER_COUNT,
     UNLABELLED,
@@ -146,7 +148,7 @@ def _person_or_ignored(
 
 def _labelled(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
     """The keypoints of a person to learn from; None if it is another that is only masked."""
-    values = annotation.content.get("keypoints")
+    values = in_one_list(annotation.content.get("keypoints"))
     if annotation.content.get("iscrowd") in (None, ""):
         left_out.repair(NO_CROWD, annotation.which, file, unsound=False)
     crowd = _is_crowd(annotation)
@@ -154,19 +156,30 @@ def _labelled(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarr
         left_out.add(MALFORMED_CROWD, annotation.which, file)
     elif crowd:
         left_out.count(CROWD)
-    elif values and not isinstance(values, list):
-        left_out.add(MALFORMED_KEYPOINTS, annotation.which, file)
     elif values and not are_joints(values):
-        found = f"{len(values) // 3}" if len(values) % 3 == 0 else f"{len(values)} numbers"
-        left_out.add(NOT_17, f"{annotation.which}, with {found}", file)
+        reason, found = _no_joints(values)
+        left_out.add(reason, annotation.which + found, file)
     else:
         return _checked(annotation, file, left_out)
     return None
 
 
+def _no_joints(values: Any) -> tuple[str, str]:
+    """Why something is not 17 keypoints, and what it is."""
+    if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
+        return MALFORMED_KEYPOINTS, ""
+    if len(values) == 2 * NUM_JOINTS:
+        return NO_FLAGS, ""
+    found = f"{len(values) // 3}" if len(values) % 3 == 0 else f"{len(values)} numbers"
+    return NOT_17, f", with {found}"
+
+
 def _checked(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
     """17 keypoints with what is wrong in them counted; None if none is labelled."""
     keypoints, faults = _keypoints(annotation)
+    given = annotation.content.get("keypoints")
+    if in_one_list(given) is not given:
+        left_out.repair(NESTED, annotation.which, file, unsound=False)
     for reason, number in faults.items():
         if reason == CLIPPED:
             left_out.repair(reason, annotation.which, file, number)
@@ -183,7 +196,7 @@ def _checked(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarra
 
 def _keypoints(annotation: Annotation) -> tuple[np.ndarray, Counter[str]]:
     """(17, 3) float64, and what is wrong in them; all 0 where there are not 17."""
-    values = annotation.content.get("keypoints")
+    values = in_one_list(annotation.content.get("keypoints"))
     if not are_joints(values):
         return np.zeros((NUM_JOINTS, 3)), Counter()
     return read_joints(values, annotation.image.size, annotation.order)

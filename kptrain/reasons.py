@@ -23,6 +23,7 @@ MALFORMED_BOX = "annotations with a malformed box"
 EMPTY_BOX = "persons with an empty box (masked)"
 MALFORMED_KEYPOINTS = "annotations with malformed keypoints (masked)"
 NOT_17 = "annotations with another number of keypoints than 17 (masked)"
+NO_FLAGS = "annotations with 17 x, y without v (masked)"
 MALFORMED_CROWD = "annotations with a malformed iscrowd (masked)"
 MALFORMED_OUTLINE = "malformed outlines (box masked)"
 OUTSIDE = f"joints more than {BORDER_PX:g} px outside of their image (taken as not labelled)"
@@ -37,6 +38,7 @@ CROWD = "crowds (masked)"
 UNLABELLED = "persons without a labelled keypoint (masked)"
 
 # Repaired.
+NESTED = "keypoints with a list for each (read as one list)"
 CLIPPED = f"joints up to {BORDER_PX:g} px outside of their image (clipped to the border)"
 NO_AREA = "persons without an area (that of the box is taken)"
 BOX_OF_OUTLINE = "annotations without a sound box (that of the outline is taken)"
@@ -68,6 +70,8 @@ ADVICE = {
     EMPTY_BOX: "write bbox as x, y, width, height in pixels of the image",
     MALFORMED_KEYPOINTS: "write keypoints as 17 x, y, v in one list of 51 numbers",
     NOT_17: "annotate COCO's 17 keypoints; those that are missing have x, y, v of 0, 0, 0",
+    NO_FLAGS: "write keypoints as 17 x, y, v: v is 0 (not labelled), 1 (labelled, hidden) or 2 "
+    "(visible)",
     MALFORMED_CROWD: "write iscrowd as 0 or 1",
     OUTSIDE: "write keypoints in pixels of the image, from its upper left corner",
     NO_PLACE: "write keypoints as 17 x, y, v of numbers",

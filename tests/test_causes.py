@@ -43,7 +43,12 @@ def refused(root: Path) -> str:
     ("reason", "changes", "first"),
     [
         (reasons.NOT_17, {"keypoints": [30.0, 30.0, 2.0] * 5}, "annotation 10, with 5"),
-        (reasons.NOT_17, {"keypoints": [30.0, 30.0] * 17}, "annotation 10, with 34 numbers"),
+        (reasons.NOT_17, {"keypoints": [30.0] * 35}, "annotation 10, with 35 numbers"),
+        (reasons.NOT_17, {"keypoints": [[30.0, 30.0, 2]] * 5}, "annotation 10, with 5"),
+        (reasons.NO_FLAGS, {"keypoints": [30.0, 30.0] * 17}, "annotation 10"),
+        (reasons.NO_FLAGS, {"keypoints": [[30.0, 30.0]] * 17}, "annotation 10"),
+        (reasons.MALFORMED_KEYPOINTS, {"keypoints": [{"x": 30, "y": 30}] * 17}, "annotation 10"),
+        (reasons.MALFORMED_KEYPOINTS, {"keypoints": [[30.0] * 17] * 3}, "annotation 10"),
         (reasons.MALFORMED_KEYPOINTS, {"keypoints": {"nose": [1, 2, 2]}}, "annotation 10"),
         (reasons.OTHER_CATEGORY, {"category_id": 0}, None),
         (reasons.NO_BOX, {"bbox": GONE}, "annotation 10"),

@@ -217,7 +217,7 @@ UNREAD: list[tuple[str, str, list[object]]] = [
 """Of these not even the place is known."""
 OTHER_NUMBER = "annotations with another number of keypoints than 17"
 MASKED: list[tuple[str, str, list[object]]] = [
-    (OTHER_NUMBER, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 17]),
+    (OTHER_NUMBER, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 16]),
     ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7, "a" * 51]),
     ("annotations with a malformed iscrowd", "iscrowd", ["no", [1], {"a": 1}, NAN]),
     ("persons with an empty box", "bbox", [[20, 20, 0, 30], [20, 20, 30, 0]]),

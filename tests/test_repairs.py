@@ -23,6 +23,7 @@ COUNT = "num_keypoints that differ from the keypoints (which count)"
 NO_ID = "annotations without a sound id (numbered)"
 TWICE = "annotation ids used twice (renumbered)"
 TEXT = "ids that are no numbers from 0 to 2**63 - 1 (numbered)"
+NESTED = "keypoints with a list for each (read as one list)"
 CLIPPED = "joints up to 1 px outside of their image (clipped to the border)"
 OUTSIDE = "joints more than 1 px outside of their image (taken as not labelled)"
 NO_PLACE = "joints without a place (taken as not labelled)"
@@ -175,6 +176,20 @@ def test_a_file_in_another_encoding_is_read_to_the_same(
     path.write_bytes(mark + text.encode() if isinstance(mark, bytes) else text.encode(mark))
     after = read_split(writer.root, "train", strict=True)
     assert ids(after.images) == ids(before.images) == {1: [11, 12]}
+
+
+def test_keypoints_with_a_list_for_each_are_the_same_as_in_one_list(writer: CocoWriter) -> None:
+    root = two_persons(writer)
+    before = second(read_split(root, "train")).keypoints
+
+    def nest(content: dict[str, Any]) -> None:
+        joints = content["annotations"][1]["keypoints"]
+        content["annotations"][1]["keypoints"] = np.reshape(joints, (17, 3)).tolist()
+
+    edit(root, nest)
+    split = read_split(root, "train", strict=True)
+    assert np.array_equal(second(split).keypoints, before)
+    assert split.left_out.repairs == {NESTED: 1}
 
 
 def test_a_file_in_no_unicode_is_named(writer: CocoWriter) -> None:
