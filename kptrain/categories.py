@@ -14,7 +14,7 @@ from kptrain.errors import DataError
 from kptrain.joints import are_joints, in_one_list
 from kptrain.keypoints import JOINTS
 from kptrain.left_out import LeftOut
-from kptrain.values import Id, id_of
+from kptrain.values import Id, id_of, printable
 
 NAME = "person"
 
@@ -152,5 +152,5 @@ def _listed(categories: list[Category]) -> str:
 
 
 def _shortened(names: Any, most: int = 20) -> str:
-    names = [str(name) for name in names]
+    names = [printable(str(name)) for name in names]
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

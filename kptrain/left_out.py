@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kptrain.errors import DataError
 from kptrain.reasons import NO_IMAGE_ID, NO_PERSON, NOT_LISTED
+from kptrain.values import printable
 
 
 @dataclass
@@ -66,12 +67,13 @@ class LeftOut:
         return "".join(f"; {name}: {listed}" for name, listed in parts.items() if listed)
 
     def _note(self, reason: str, which: str, file: Path, unsound: bool) -> None:
+        which = printable(which)
         self.first.setdefault(reason, which)
         if not unsound:
             return
         self.fault = self.fault or (
-            f"{file}: must have no {reason} where data.strict is true, but has {which}; correct or "
-            f"remove it, or leave out data.strict to go on without"
+            f"{printable(str(file))}: must have no {reason} where data.strict is true, "
+            f"but has {which}; correct or remove it, or leave out data.strict to go on without"
         )
         check_strict(self.strict, self.fault)
 
