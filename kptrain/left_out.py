@@ -1,4 +1,4 @@
-"""What is left out of a split and what is repaired in it: counted by reason, each with the first
+"""What is left out of a split, repaired in it or doubtful: counted by reason, each with the first
 of what is unsound."""
 
 from collections import Counter
@@ -18,6 +18,8 @@ class LeftOut:
     counts: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     """What is not left out, but read as its file does not say it."""
+    doubts: Counter[str] = field(default_factory=Counter)
+    """What is read as its file says it, and hardly meant so."""
     first: dict[str, str] = field(default_factory=dict)
     """By reason: the first of them. A reason without one is nothing wrong."""
     fault: str | None = None
@@ -47,6 +49,11 @@ class LeftOut:
         self.repairs[reason] += number
         self._note(reason, which, file, unsound)
 
+    def doubt(self, reason: str, which: str, file: Path, number: int = 1) -> None:
+        """Read what is sound, but hardly meant so. Nothing is refused for it."""
+        self.doubts[reason] += number
+        self._note(reason, which, file, unsound=False)
+
     def cause(self) -> str | None:
         """The reason of most of what is left out as unsound; else of most that is left out.
 
@@ -62,9 +69,14 @@ class LeftOut:
         return self._listed(self.counts) or "nothing was left out"
 
     def said(self) -> str:
-        """What is left out and what is repaired, to follow what was found; empty if nothing is."""
-        parts = {"left out": self._listed(self.counts), "repaired": self._listed(self.repairs)}
-        return "".join(f"; {name}: {listed}" for name, listed in parts.items() if listed)
+        """What is left out, repaired or doubtful, to follow what was found; empty if nothing is."""
+        parts = {
+            "left out": self.counts,
+            "repaired": self.repairs,
+            "to be checked, taken as it is": self.doubts,
+        }
+        told = {name: self._listed(counts) for name, counts in parts.items()}
+        return "".join(f"; {name}: {listed}" for name, listed in told.items() if listed)
 
     def _note(self, reason: str, which: str, file: Path, unsound: bool) -> None:
         which = printable(which)

@@ -33,11 +33,16 @@ from kptrain.reasons import (
     NO_CROWD,
     NO_FLAGS,
     NOT_17,
+    ODD_AREA,
     OTHER_COUNT,
     UNLABELLED,
 )
 from kptrain.records import Records
 from kptrain.values import Id, number_of
+
+LEAST_AREA, MOST_AREA = 0.01, 4.0
+"""Of a person, in areas of its box: it is of the outline within, which is rarely below 0.05. Beyond
+these it is of another unit, and similarity to it means nothing."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +148,9 @@ def _person_or_ignored(
     if area is None or area <= 0:
         left_out.repair(NO_AREA, annotation.which, file)
         area = box[2] * box[3]
+    if not LEAST_AREA * box[2] * box[3] < area < MOST_AREA * box[2] * box[3]:
+        said = f"{annotation.which}, {area:g} in a box of {box[2]:g} x {box[3]:g}"
+        left_out.doubt(ODD_AREA, said, file)
     return Person(annotation.id, keypoints, box, area, annotation.place)
 
 

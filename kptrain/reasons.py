@@ -49,6 +49,10 @@ ID_TWICE = "annotation ids used twice (renumbered)"
 TEXT_ID = "ids that are no numbers from 0 to 2**63 - 1 (numbered)"
 BY_END = "files found by the end of their name alone"
 
+# Taken as it is, but hardly meant so.
+ODD_AREA = "persons whose area does not fit their box"
+SAME_FILE = "images whose file another image id has too"
+
 ADVICE = {
     NO_IMAGE_ID: "give each image an id, a whole number or text, and its annotations the same as "
     "image_id",

@@ -192,6 +192,18 @@ def test_keypoints_with_a_list_for_each_are_the_same_as_in_one_list(writer: Coco
     assert split.left_out.repairs == {NESTED: 1}
 
 
+@pytest.mark.parametrize(("area", "doubts"), [(0.1, 1), (29, 1), (151, 0), (3000, 0), (12001, 1)])
+def test_an_area_that_does_not_fit_its_box_is_said_and_taken_as_it_is(
+    writer: CocoWriter, area: float, doubts: int
+) -> None:
+    split = read_split(two_persons(writer, area=area), "train", strict=True)
+    assert second(split).area == area
+    assert sum(split.left_out.doubts.values()) == doubts
+    said = f"persons whose area does not fit their box (first: annotation 12, {area:g} in a box of"
+    assert (said in describe("train", 1, 2, split.left_out)) == bool(doubts)
+    assert split.left_out.repairs == split.left_out.counts == {}
+
+
 def test_a_file_in_no_unicode_is_named(writer: CocoWriter) -> None:
     path = two_persons(writer) / ANNOTATIONS
     path.write_bytes(path.read_text().replace("person", "größe").encode("latin-1"))
