@@ -17,6 +17,7 @@ from kptrain.reasons import (
     NO_IMAGE_ID,
     NO_NAME,
     NO_SIZE,
+    SAME_FILE,
     SEVERAL_FILES,
     SHARED_FILE,
     TEXT_ID,
@@ -108,6 +109,7 @@ def find_files(records: list[Record], folder: Path, left_out: LeftOut) -> dict[i
     names = FileNames(folder)
     found = {record.id: names.find(record.file_name) for record in records}
     users = Counter(name for name, _ in found.values() if name is not None)
+    owners = Counter(name for name, how in found.values() if how == "as written")
     paths = {}
     for record in records:
         name, how = found[record.id]
@@ -119,5 +121,7 @@ def find_files(records: list[Record], folder: Path, left_out: LeftOut) -> dict[i
         else:
             if how == "by its end":
                 left_out.repair(BY_END, f"{record.file_name}, found as {name}", folder)
+            elif owners[name] > 1:
+                left_out.doubt(SAME_FILE, f"{record.file_name}, id {record.id}", folder)
             paths[record.id] = folder / name
     return paths

@@ -123,6 +123,19 @@ def test_a_file_that_two_images_would_share_by_their_ends_is_neithers(writer: Co
     assert left_out.first[SHARED] == "one/a.jpg, found as a.jpg"
 
 
+def test_a_file_that_is_listed_under_two_ids_is_said(writer: CocoWriter) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg", "b.jpg": "b.jpg", "c.jpg": "c.jpg"})
+
+    def share(content: dict[str, Any]) -> None:
+        content["images"][1]["file_name"] = "./a.jpg"
+
+    edit(root, share)
+    assert found(root) == {1: "a.jpg", 2: "a.jpg", 3: "c.jpg"}
+    left_out = read_split(root, "train", strict=True).left_out
+    assert left_out.doubts == {"images whose file another image id has too": 2}
+    assert "images whose file another image id has too (first: a.jpg, id 1)" in left_out.said()
+
+
 def test_a_link_to_a_folder_is_followed_and_one_to_a_folder_above_is_not(
     writer: CocoWriter, tmp_path: Path
 ) -> None:
