@@ -59,6 +59,16 @@ def find_persons(content: Mapping[str, Any], file: Path, left_out: LeftOut) -> d
     return {person.id: _order(person, file, left_out)}
 
 
+def id_as_written(number: Id, content: Mapping[str, Any]) -> Any:
+    """The id of a category as its file has it, in `categories` or else in an annotation."""
+    categories = content.get("categories")
+    for key, entries in (("id", categories), ("category_id", content["annotations"])):
+        for entry in entries if isinstance(entries, list) else []:
+            if isinstance(entry, dict) and id_of(entry.get(key)) == number:
+                return entry[key]
+    return number
+
+
 def _read(categories: Any) -> list[Category]:
     """What has an id and a name."""
     found = []

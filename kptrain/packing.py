@@ -28,9 +28,10 @@ from kptrain.errors import DataError
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
-from kptrain.pack_files import IMAGES, Table, write_pack
+from kptrain.pack_files import IMAGES, Table, Written, write_pack
 from kptrain.progress import track
 from kptrain.reasons import ADVICE, OTHER_SIZE
+from kptrain.values import printable
 from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
 
 PROGRESS = "progress.json"
@@ -79,10 +80,23 @@ def build_pack(split: Split, settings: DataSettings, folder: Path, progress: boo
     summary = describe(split.name, num_images, num_persons, left_out)
     table = _table(chosen, kept, settings)
     masks = _masks(chosen, settings, f"Masks of {split.name}", progress)
-    write_pack(temporary, masks, table, summary, left_out.fault, split.category_id, progress)
+    names = split.category_id, _written(split, chosen)
+    write_pack(temporary, masks, table, summary, left_out.fault, *names, progress)
     temporary.replace(folder)
     flush(folder.parent)
     (folder / PROGRESS).unlink()
+
+
+def _written(split: Split, samples: list[Sample]) -> Written:
+    """How the file has the ids and joints of samples."""
+    images = [sample.image for sample in samples]
+    others = {one.id: _stored(one.written_id) for one in images if one.written_id != one.id}
+    category = _stored(split.written_category_id)
+    return Written(category_id=category, image_ids=others, joint_order=split.joint_order)
+
+
+def _stored(written_id: Any) -> Any:
+    return printable(written_id) if isinstance(written_id, str) else written_id
 
 
 def limit_of(settings: DataSettings, name: SplitName) -> int | None:

@@ -38,6 +38,8 @@ class Record:
     file_name: str
     size: tuple[int, int]
     """(height, width) in pixels, as annotated."""
+    written_id: Any
+    """As the file has it."""
 
 
 @dataclass
@@ -74,7 +76,7 @@ def read_records(listed: list[Any], file: Path, left_out: LeftOut) -> Records:
             records.unsound.add(number)
         else:
             own = next(free) if isinstance(number, str) else number
-            records.sound[number] = Record(own, those[0]["file_name"], size)
+            records.sound[number] = Record(own, those[0]["file_name"], size, those[0]["id"])
     return records
 
 
