@@ -32,6 +32,7 @@ from kptrain.reasons import (
     NO_BOX,
     NO_CROWD,
     NO_FLAGS,
+    NO_MASKED_AREA,
     NOT_17,
     ODD_AREA,
     OTHER_COUNT,
@@ -223,10 +224,13 @@ def _ignored(annotation: Annotation, box: Box, file: Path, left_out: LeftOut) ->
         left_out.add(MALFORMED_OUTLINE, annotation.which, file)
         outline = []
     area = number_of(annotation.content.get("area"))
+    if area is None or area < 0:  # with one of 0 COCO's evaluation reckons
+        left_out.repair(NO_MASKED_AREA, annotation.which, file)
+        area = box[2] * box[3]
     return Ignored(
         segmentation=outline,
         box_xywh=box,
-        area=box[2] * box[3] if area is None else area,
+        area=area,
         is_crowd=bool(_is_crowd(annotation)),
         keypoints=_keypoints(annotation)[0],
         place=annotation.place,

@@ -47,6 +47,17 @@ def test_an_area_that_is_missing_is_that_of_the_box(writer: CocoWriter, area: ob
     assert split.left_out.counts == {}
 
 
+@pytest.mark.parametrize(("area", "read"), [(-5, 3000), (GONE, 3000), (NAN, 3000), (0, 0)])
+@pytest.mark.parametrize("change", [{"iscrowd": 1}, {"keypoints": [], "num_keypoints": 0}])
+def test_a_masked_area_that_is_missing_or_negative_is_that_of_the_box(
+    writer: CocoWriter, area: object, read: float, change: dict[str, object]
+) -> None:
+    split = read_split(two_persons(writer, area=area, **change), "train")
+    assert split.images[0].ignored[0].area == read
+    assert sum(split.left_out.repairs.values()) == bool(read)
+    assert "masked annotations without an area" in split.left_out.said() or not read
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("area", "1500.0"), ("bbox", ["15", "15.0", 50, "60"]), ("iscrowd", "0"), ("iscrowd", False)],
