@@ -65,7 +65,8 @@ ADVICE = {
     "that were annotated",
     IMAGE_ID_TWICE: "give each image an id of its own, also where files were merged, and its "
     "annotations the same",
-    NO_FILE: "move the images there, or correct file_name",
+    NO_FILE: "move the images there, correct file_name, or grant the right to read the folders "
+    "below",
     SEVERAL_FILES: "write file_name as the path below the image folder",
     SHARED_FILE: "write file_name as the path below the image folder",
     NOT_A_MAPPING: "write annotations as COCO does",

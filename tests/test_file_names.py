@@ -1,5 +1,6 @@
 """Which file an image's `file_name` means."""
 
+import errno
 import json
 import os
 import time
@@ -156,7 +157,23 @@ def test_a_link_to_a_folder_is_followed_and_one_to_a_folder_above_is_not(
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(DataError, match=r"closed: must be readable, but Permission denied"):
-        FileNames(tmp_path)
+        FileNames(tmp_path / "closed")
+
+
+def test_a_folder_below_that_may_not_be_read_costs_what_is_in_it_alone(
+    writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg", "lost+found/b.jpg": "lost+found/b.jpg"})
+    scan = os.scandir
+
+    def scan_as_no_root(path: str) -> Any:
+        if path.endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr("kptrain.file_names.os.scandir", scan_as_no_root)
+    assert found(root) == {1: "a.jpg"}
+    assert read_split(root, "train").left_out.counts == {MISSING: 1}
 
 
 def test_as_many_names_as_coco_has_are_found_in_seconds(tmp_path: Path) -> None:
