@@ -1,9 +1,9 @@
 """The files of a pack: images decoded once, memory-mapped and shared by all trainings of a machine.
 
-Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds and
-persons without one in the samples' images, K joints, H x W input pixels. A pack is a folder of
-`images.npy`, `ignore.npy`, `table.npz` with the arrays of `Table`, and `about.json`, its header:
-what was found, and the size and the checksums of the rest.
+Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds,
+persons without one and persons beyond a limit of samples in the samples' images, K joints, H x W
+input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
+`Table`, and `about.json`, its header: what was found, and the size and the checksums of the rest.
 """
 
 import zlib

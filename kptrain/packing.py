@@ -19,7 +19,7 @@ import PIL
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from kptrain.coco import CocoImage, Person, Split, describe
+from kptrain.coco import CocoImage, Ignored, Person, Split, describe
 from kptrain.config import DataSettings
 from kptrain.cores import usable_cores
 from kptrain.decode import UnreadableImageError, decode_image
@@ -266,15 +266,24 @@ def _table(samples: list[Sample], rows: list[int], settings: DataSettings) -> Ta
 
 
 def _ignored(samples: list[Sample]) -> dict[str, np.ndarray]:
-    """The columns of `Table` of what is ignored: once an image, however many samples it has."""
+    """The columns of `Table` of what is ignored: once an image, however many samples it has.
+
+    With it persons of the last image that are beyond a limit of samples: they are not looked for,
+    but a detection there is not wrong.
+    """
     images = {sample.image.id: sample.image for sample in samples}.values()
-    pairs = [(image.id, one) for image in images for one in image.ignored]
+    wanted = {person.id for sample in samples for person in sample.persons}
+    beyond = [(i.id, one) for i in images for one in i.persons if one.id not in wanted]
+    pairs: list[tuple[int, Ignored | Person]] = [(i.id, one) for i in images for one in i.ignored]
+    pairs += beyond
     keypoints = np.array([one.keypoints for _, one in pairs], dtype=np.float64)
     return {
         "ignored_keypoints": keypoints.reshape(-1, NUM_JOINTS, 3),
         "ignored_box": np.array([one.box_xywh for _, one in pairs], np.float64).reshape(-1, 4),
         "ignored_area": np.array([one.area for _, one in pairs], np.float64),
-        "ignored_is_crowd": np.array([one.is_crowd for _, one in pairs], bool),
+        "ignored_is_crowd": np.array(
+            [isinstance(one, Ignored) and one.is_crowd for _, one in pairs], bool
+        ),
         "ignored_image_id": np.array([image_id for image_id, _ in pairs], np.int64),
         "ignored_place": np.array([one.place for _, one in pairs], np.int64),
     }
