@@ -11,10 +11,10 @@ from typing import Any
 
 from kptrain.annotations import PERSON
 from kptrain.errors import DataError
-from kptrain.joints import are_joints
+from kptrain.joints import are_joints, in_one_list
 from kptrain.keypoints import JOINTS
 from kptrain.left_out import LeftOut
-from kptrain.values import Id, id_of
+from kptrain.values import Id, id_of, printable
 
 NAME = "person"
 
@@ -41,22 +41,43 @@ def find_persons(content: Mapping[str, Any], file: Path, left_out: LeftOut) -> d
     """The categories that are persons by their ids, with the order of their joints.
 
     That is who is named person; where nobody is, the one category with COCO's joints by name; and
-    where no joints are named, the one whose annotations have 17, or COCO's id.
+    where no joints are named, the one whose annotations have 17, or COCO's id. Of several that
+    could be meant, those without an annotation are not.
     Raises: DataError if none or several could be meant, or if the joints are not COCO's.
     """
     categories = _read(content.get("categories"))
+    annotations = content["annotations"]
     named = [category for category in categories if _plain(category.name) == NAME]
     if named:
+        named = _used(named, annotations)
         return {person.id: _order(person, file, left_out) for person in named}
     if not categories:
-        number = _by_annotations(content["annotations"], file)
+        number = _by_annotations(annotations, file)
         said = "files without names of categories (one is taken for the person)"
         left_out.repair(said, f"category {number}", file, unsound=False)
         return {number: None}
-    person = _by_joints(categories, content["annotations"], file)
+    person = _by_joints(categories, annotations, file)
     said = "categories of another name than person (taken for it)"
     left_out.repair(said, f"category {person}", file, unsound=False)
     return {person.id: _order(person, file, left_out)}
+
+
+def id_as_written(number: Id, content: Mapping[str, Any]) -> Any:
+    """The id of a category as its file has it, in `categories` or else in an annotation."""
+    categories = content.get("categories")
+    for key, entries in (("id", categories), ("category_id", content["annotations"])):
+        for entry in entries if isinstance(entries, list) else []:
+            if isinstance(entry, dict) and id_of(entry.get(key)) == number:
+                return entry[key]
+    return number
+
+
+def _used(categories: list[Category], annotations: list[Any]) -> list[Category]:
+    """Those that annotations are of; all if none is."""
+    if len(categories) < 2:
+        return categories
+    ids = {id_of(one.get("category_id")) for one in annotations if isinstance(one, dict)}
+    return [category for category in categories if category.id in ids] or categories
 
 
 def _read(categories: Any) -> list[Category]:
@@ -65,16 +86,19 @@ def _read(categories: Any) -> list[Category]:
     for entry in categories if isinstance(categories, list) else []:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             continue
-        joints, number = entry.get("keypoints"), id_of(entry.get("id"))
-        if (
-            not joints
-            or not isinstance(joints, list)
-            or not all(isinstance(j, str) for j in joints)
-        ):
-            joints = None
+        number = id_of(entry.get("id"))
         if number is not None:
-            found.append(Category(number, entry["name"], None if joints is None else tuple(joints)))
+            found.append(Category(number, entry["name"], _joint_names(entry.get("keypoints"))))
     return found
+
+
+def _joint_names(joints: Any) -> tuple[str, ...] | None:
+    """Names, or what has a name each; None if there are none."""
+    if not isinstance(joints, list):
+        return None
+    given = [joint.get("name") if isinstance(joint, dict) else joint for joint in joints]
+    names = tuple(name for name in given if isinstance(name, str))
+    return names if names and len(names) == len(joints) else None
 
 
 def _order(person: Category, file: Path, left_out: LeftOut) -> Order:
@@ -100,7 +124,7 @@ def _order(person: Category, file: Path, left_out: LeftOut) -> Order:
 
 def _by_joints(categories: list[Category], annotations: list[Any], file: Path) -> Category:
     """The person where nobody is named so. Raises: DataError if none or several could be it."""
-    found = [category for category in categories if _has_coco_joints(category)]
+    found = _used([one for one in categories if _has_coco_joints(one)], annotations)
     with_names = [category for category in categories if category.joints]
     if not found and len(with_names) == 1:
         return with_names[0]  # refused with what it has
@@ -132,7 +156,7 @@ def _with_joints(annotations: list[Any]) -> list[Id]:
     """The categories with an annotation of 17 joints, in their order in the file."""
     found: dict[Id, None] = {}
     for annotation in annotations:
-        if isinstance(annotation, dict) and are_joints(annotation.get("keypoints")):
+        if isinstance(annotation, dict) and are_joints(in_one_list(annotation.get("keypoints"))):
             number = id_of(annotation.get("category_id"))
             if number is not None:
                 found[number] = None
@@ -152,5 +176,5 @@ def _listed(categories: list[Category]) -> str:
 
 
 def _shortened(names: Any, most: int = 20) -> str:
-    names = [str(name) for name in names]
+    names = [printable(str(name)) for name in names]
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kptrain.categories import Order, find_persons
+from kptrain.categories import Order, find_persons, id_as_written
 from kptrain.errors import DataError
 from kptrain.layout import SplitName, locate
 from kptrain.left_out import LeftOut
@@ -35,6 +35,8 @@ class CocoImage:
     """In the order of the file, by which COCO's evaluation breaks ties."""
     ignored: tuple[Ignored, ...]
     """Likewise."""
+    written_id: Any = None
+    """As the file has it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Split:
     left_out: LeftOut
     category_id: Id
     """Of persons, in the file."""
+    written_category_id: Any = None
+    """As the file has it."""
+    joint_order: Order = None
+    """Of its joints in the file."""
 
     @property
     def num_persons(self) -> int:
@@ -99,7 +105,9 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
             f"{_why_none(left_out, read.orders)}"
         )
     _check_pixels(images, file)
-    return Split(name, tuple(images), left_out, next(iter(read.orders)))
+    category_id, order = next(iter(read.orders.items()))
+    written = id_as_written(category_id, content)
+    return Split(name, tuple(images), left_out, category_id, written, order)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -127,19 +135,24 @@ def _image(record: Record, path: Path, people: People) -> CocoImage:
         size=record.size,
         persons=tuple(people.persons[record.id]),
         ignored=tuple(people.ignored.get(record.id, ())),
+        written_id=record.written_id,
     )
 
 
 def _check_pixels(images: list[CocoImage], file: Path) -> None:
-    """Raises: DataError if all that is labelled lies in the first pixel: as shares of the image."""
-    for image in images:
-        for person in image.persons:
-            if person.keypoints[person.keypoints[:, 2] > 0, :2].max() > 1:
-                return
-    raise DataError(
-        f"{file}: must have keypoints in pixels of the image, but all x, y lie between 0 and 1; "
-        f"multiply them by its width and height"
-    )
+    """Raises: DataError if all keypoints or all boxes lie in the first pixel: as shares of the
+    image."""
+    persons = [person for image in images for person in image.persons]
+    ends = {
+        "keypoints": (one.keypoints[one.keypoints[:, 2] > 0, :2].max() for one in persons),
+        "bbox": (max(one.box_xywh) for one in persons),
+    }
+    for name, largest in ends.items():
+        if all(end <= 1 for end in largest):
+            raise DataError(
+                f"{file}: must have {name} in pixels of the image, but all x, y of {name} lie "
+                f"between 0 and 1; multiply them by its width and height"
+            )
 
 
 def _why_none(left_out: LeftOut, orders: Mapping[Id, Any]) -> str:

@@ -86,7 +86,7 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
     with enough_memory(device):
         found = detections(model, config, pack, device, flip=parsed.flip)
     results = as_results(found, pack)
-    out.write_text(json.dumps(results))
+    out.write_text(json.dumps(as_the_file_has_it(results, pack)))
     annotation_file, _ = locate(data_folder(config.data), name)
     numbers = ten_numbers(annotation_file, results, pack)
     print(f"COCO's average precision and recall ({GIVEN_BOXES}):")
@@ -143,6 +143,21 @@ def as_results(found: np.ndarray, pack: Pack) -> list[dict[str, Any]]:
             "score": float(keypoints[:, 2].mean()),
         }
         for image_id, keypoints in zip(pack.table.image_id, found, strict=True)
+    ]
+
+
+def as_the_file_has_it(results: list[dict[str, Any]], pack: Pack) -> list[dict[str, Any]]:
+    """Results with the ids and the order of joints of the annotation file."""
+    written = pack.written
+    order = range(NUM_JOINTS) if written.joint_order is None else np.argsort(written.joint_order)
+    return [
+        one
+        | {
+            "image_id": written.image_ids.get(one["image_id"], one["image_id"]),
+            "category_id": written.category_id,
+            "keypoints": np.reshape(one["keypoints"], (NUM_JOINTS, 3))[order].flatten().tolist(),
+        }
+        for one in results
     ]
 
 

@@ -24,8 +24,9 @@ _SEPARATORS = re.compile(r"[\\/]|\?d=")
 def files_below(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
     """The files below a folder with their paths there, in no order.
 
-    Links to folders are followed, but not to one that holds this one.
-    Raises: DataError if a folder cannot be read.
+    Links to folders are followed, but not to one that holds this one. What is in a folder below
+    that cannot be read, as `lost+found` of a mount, is not there for us.
+    Raises: DataError if the folder itself cannot be read.
     """
     top = folder.resolve()
     seen = {top}
@@ -40,6 +41,8 @@ def files_below(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
                     elif _is(entry.is_dir) and _is_new(entry, top, seen):
                         pending.append((entry.path, f"{prefix}{entry.name}/"))
         except OSError as error:
+            if prefix:
+                continue
             said = error.strerror or error
             raise DataError(f"{path}: must be readable, but {said}; grant the right") from None
 

@@ -18,9 +18,20 @@ Joint = tuple[float, float, float]
 NOT_LABELLED: Joint = (0.0, 0.0, 0.0)
 
 
+def in_one_list(values: Any) -> Any:
+    """The numbers of keypoints that have a list each, x, y, v or x, y, in one list; others as they
+    are."""
+    if not isinstance(values, list) or not values or not isinstance(values[0], list):
+        return values
+    is_nested = len(values[0]) in (2, 3) and all(
+        isinstance(joint, list) and len(joint) == len(values[0]) for joint in values
+    )
+    return [number for joint in values for number in joint] if is_nested else values
+
+
 def are_joints(values: Any) -> bool:
     """Whether it is a list as long as 17 x, y, v; none of them is looked at."""
-    return isinstance(values, list | tuple) and len(values) == 3 * NUM_JOINTS
+    return isinstance(values, list) and len(values) == 3 * NUM_JOINTS
 
 
 def read_joints(

@@ -1,4 +1,4 @@
-"""What is left out of a split and what is repaired in it: counted by reason, each with the first
+"""What is left out of a split, repaired in it or doubtful: counted by reason, each with the first
 of what is unsound."""
 
 from collections import Counter
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kptrain.errors import DataError
-from kptrain.reasons import NO_PERSON
+from kptrain.reasons import NO_IMAGE_ID, NO_PERSON, NOT_LISTED
+from kptrain.values import printable
 
 
 @dataclass
@@ -17,6 +18,8 @@ class LeftOut:
     counts: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
     """What is not left out, but read as its file does not say it."""
+    doubts: Counter[str] = field(default_factory=Counter)
+    """What is read as its file says it, and hardly meant so."""
     first: dict[str, str] = field(default_factory=dict)
     """By reason: the first of them. A reason without one is nothing wrong."""
     fault: str | None = None
@@ -46,12 +49,19 @@ class LeftOut:
         self.repairs[reason] += number
         self._note(reason, which, file, unsound)
 
+    def doubt(self, reason: str, which: str, file: Path, number: int = 1) -> None:
+        """Read what is sound, but hardly meant so. Nothing is refused for it."""
+        self.doubts[reason] += number
+        self._note(reason, which, file, unsound=False)
+
     def cause(self) -> str | None:
         """The reason of most of what is left out as unsound; else of most that is left out.
 
-        An image without a person follows from what its persons lack.
+        An image without a person follows from what its persons lack; and an annotation of an image
+        that is not listed, where images have no id, from that.
         """
-        causes = {reason: n for reason, n in self.counts.items() if reason != NO_PERSON}
+        follows = {NO_PERSON, NOT_LISTED} if NO_IMAGE_ID in self.counts else {NO_PERSON}
+        causes = {reason: n for reason, n in self.counts.items() if reason not in follows}
         found = {reason: n for reason, n in causes.items() if reason in self.first} or causes
         return max(found, key=lambda reason: found[reason]) if found else None
 
@@ -59,17 +69,23 @@ class LeftOut:
         return self._listed(self.counts) or "nothing was left out"
 
     def said(self) -> str:
-        """What is left out and what is repaired, to follow what was found; empty if nothing is."""
-        parts = {"left out": self._listed(self.counts), "repaired": self._listed(self.repairs)}
-        return "".join(f"; {name}: {listed}" for name, listed in parts.items() if listed)
+        """What is left out, repaired or doubtful, to follow what was found; empty if nothing is."""
+        parts = {
+            "left out": self.counts,
+            "repaired": self.repairs,
+            "to be checked, taken as it is": self.doubts,
+        }
+        told = {name: self._listed(counts) for name, counts in parts.items()}
+        return "".join(f"; {name}: {listed}" for name, listed in told.items() if listed)
 
     def _note(self, reason: str, which: str, file: Path, unsound: bool) -> None:
+        which = printable(which)
         self.first.setdefault(reason, which)
         if not unsound:
             return
         self.fault = self.fault or (
-            f"{file}: must have no {reason} where data.strict is true, but has {which}; correct or "
-            f"remove it, or leave out data.strict to go on without"
+            f"{printable(str(file))}: must have no {reason} where data.strict is true, "
+            f"but has {which}; correct or remove it, or leave out data.strict to go on without"
         )
         check_strict(self.strict, self.fault)
 

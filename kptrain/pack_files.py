@@ -1,9 +1,9 @@
 """The files of a pack: images decoded once, memory-mapped and shared by all trainings of a machine.
 
-Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds and
-persons without one in the samples' images, K joints, H x W input pixels. A pack is a folder of
-`images.npy`, `ignore.npy`, `table.npz` with the arrays of `Table`, and `about.json`, its header:
-what was found, and the size and the checksums of the rest.
+Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds,
+persons without one and persons beyond a limit of samples in the samples' images, K joints, H x W
+input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
+`Table`, and `about.json`, its header: what was found, and the size and the checksums of the rest.
 """
 
 import zlib
@@ -81,9 +81,23 @@ class Pack:
     """One line: what was found and what was left out, and why."""
     category_id: int | str
     """Of persons, in the annotation file."""
+    written: "Written"
 
     def __len__(self) -> int:
         return len(self.table.row)
+
+
+class Written(BaseModel):
+    """How the annotation file has what it says in other words than we: for what is written to be
+    read beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    category_id: int | float | str
+    image_ids: dict[int, int | float | str] = {}
+    """By our ids; those that are no other are left out."""
+    joint_order: tuple[int, ...] | None = None
+    """For each of COCO's joints where it is among the file's; None: in the same place."""
 
 
 class About(BaseModel):
@@ -97,6 +111,7 @@ class About(BaseModel):
     """What `data.strict` has to say of the first that is unsound."""
     category_id: int | str
     """Of persons, in the annotation file."""
+    written: Written
     sizes: dict[str, int]
     """By file: bytes."""
     checksums: dict[str, list[int]]
@@ -110,6 +125,7 @@ def write_pack(
     summary: str,
     fault: str | None,
     category_id: int | str,
+    written: Written,
     progress: bool = False,
 ) -> None:
     """Write all but the images, which are there, and flush everything to the disk."""
@@ -120,6 +136,7 @@ def write_pack(
         summary=summary,
         fault=fault,
         category_id=category_id,
+        written=written,
         sizes={path.name: path.stat().st_size for path in paths},
         checksums={path.name: _checksums(path, progress) for path in paths},
     )
@@ -157,7 +174,8 @@ def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:
     with np.load(folder / TABLE) as arrays:
         table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
     images, ignore = (np.load(folder / name, mmap_mode="r") for name in (IMAGES, IGNORE))
-    pack = Pack(images, ignore, table, fingerprint, about.summary, about.category_id)
+    named = about.category_id, about.written
+    pack = Pack(images, ignore, table, fingerprint, about.summary, *named)
     return pack, about.fault
 
 

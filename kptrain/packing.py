@@ -19,7 +19,7 @@ import PIL
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
-from kptrain.coco import CocoImage, Person, Split, describe
+from kptrain.coco import CocoImage, Ignored, Person, Split, describe
 from kptrain.config import DataSettings
 from kptrain.cores import usable_cores
 from kptrain.decode import UnreadableImageError, decode_image
@@ -28,9 +28,10 @@ from kptrain.errors import DataError
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
-from kptrain.pack_files import IMAGES, Table, write_pack
+from kptrain.pack_files import IMAGES, Table, Written, write_pack
 from kptrain.progress import track
 from kptrain.reasons import ADVICE, OTHER_SIZE
+from kptrain.values import printable
 from kptrain.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
 
 PROGRESS = "progress.json"
@@ -79,10 +80,23 @@ def build_pack(split: Split, settings: DataSettings, folder: Path, progress: boo
     summary = describe(split.name, num_images, num_persons, left_out)
     table = _table(chosen, kept, settings)
     masks = _masks(chosen, settings, f"Masks of {split.name}", progress)
-    write_pack(temporary, masks, table, summary, left_out.fault, split.category_id, progress)
+    names = split.category_id, _written(split, chosen)
+    write_pack(temporary, masks, table, summary, left_out.fault, *names, progress)
     temporary.replace(folder)
     flush(folder.parent)
     (folder / PROGRESS).unlink()
+
+
+def _written(split: Split, samples: list[Sample]) -> Written:
+    """How the file has the ids and joints of samples."""
+    images = [sample.image for sample in samples]
+    others = {one.id: _stored(one.written_id) for one in images if one.written_id != one.id}
+    category = _stored(split.written_category_id)
+    return Written(category_id=category, image_ids=others, joint_order=split.joint_order)
+
+
+def _stored(written_id: Any) -> Any:
+    return printable(written_id) if isinstance(written_id, str) else written_id
 
 
 def limit_of(settings: DataSettings, name: SplitName) -> int | None:
@@ -252,15 +266,24 @@ def _table(samples: list[Sample], rows: list[int], settings: DataSettings) -> Ta
 
 
 def _ignored(samples: list[Sample]) -> dict[str, np.ndarray]:
-    """The columns of `Table` of what is ignored: once an image, however many samples it has."""
+    """The columns of `Table` of what is ignored: once an image, however many samples it has.
+
+    With it persons of the last image that are beyond a limit of samples: they are not looked for,
+    but a detection there is not wrong.
+    """
     images = {sample.image.id: sample.image for sample in samples}.values()
-    pairs = [(image.id, one) for image in images for one in image.ignored]
+    wanted = {person.id for sample in samples for person in sample.persons}
+    beyond = [(i.id, one) for i in images for one in i.persons if one.id not in wanted]
+    pairs: list[tuple[int, Ignored | Person]] = [(i.id, one) for i in images for one in i.ignored]
+    pairs += beyond
     keypoints = np.array([one.keypoints for _, one in pairs], dtype=np.float64)
     return {
         "ignored_keypoints": keypoints.reshape(-1, NUM_JOINTS, 3),
         "ignored_box": np.array([one.box_xywh for _, one in pairs], np.float64).reshape(-1, 4),
         "ignored_area": np.array([one.area for _, one in pairs], np.float64),
-        "ignored_is_crowd": np.array([one.is_crowd for _, one in pairs], bool),
+        "ignored_is_crowd": np.array(
+            [isinstance(one, Ignored) and one.is_crowd for _, one in pairs], bool
+        ),
         "ignored_image_id": np.array([image_id for image_id, _ in pairs], np.int64),
         "ignored_place": np.array([one.place for _, one in pairs], np.int64),
     }

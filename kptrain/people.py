@@ -14,7 +14,7 @@ import numpy as np
 
 from kptrain.annotations import Box, box_of_outline, is_outline, read_box
 from kptrain.categories import Order
-from kptrain.joints import are_joints, read_joints
+from kptrain.joints import are_joints, in_one_list, read_joints
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.left_out import LeftOut
 from kptrain.listed import Annotation, annotations_of_persons
@@ -27,15 +27,23 @@ from kptrain.reasons import (
     MALFORMED_CROWD,
     MALFORMED_KEYPOINTS,
     MALFORMED_OUTLINE,
+    NESTED,
     NO_AREA,
     NO_BOX,
     NO_CROWD,
+    NO_FLAGS,
+    NO_MASKED_AREA,
     NOT_17,
+    ODD_AREA,
     OTHER_COUNT,
     UNLABELLED,
 )
 from kptrain.records import Records
 from kptrain.values import Id, number_of
+
+LEAST_AREA, MOST_AREA = 0.01, 4.0
+"""Of a person, in areas of its box: it is of the outline within, which is rarely below 0.05. Beyond
+these it is of another unit, and similarity to it means nothing."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +149,15 @@ def _person_or_ignored(
     if area is None or area <= 0:
         left_out.repair(NO_AREA, annotation.which, file)
         area = box[2] * box[3]
+    if not LEAST_AREA * box[2] * box[3] < area < MOST_AREA * box[2] * box[3]:
+        said = f"{annotation.which}, {area:g} in a box of {box[2]:g} x {box[3]:g}"
+        left_out.doubt(ODD_AREA, said, file)
     return Person(annotation.id, keypoints, box, area, annotation.place)
 
 
 def _labelled(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
     """The keypoints of a person to learn from; None if it is another that is only masked."""
-    values = annotation.content.get("keypoints")
+    values = in_one_list(annotation.content.get("keypoints"))
     if annotation.content.get("iscrowd") in (None, ""):
         left_out.repair(NO_CROWD, annotation.which, file, unsound=False)
     crowd = _is_crowd(annotation)
@@ -154,19 +165,30 @@ def _labelled(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarr
         left_out.add(MALFORMED_CROWD, annotation.which, file)
     elif crowd:
         left_out.count(CROWD)
-    elif values and not isinstance(values, list):
-        left_out.add(MALFORMED_KEYPOINTS, annotation.which, file)
     elif values and not are_joints(values):
-        found = f"{len(values) // 3}" if len(values) % 3 == 0 else f"{len(values)} numbers"
-        left_out.add(NOT_17, f"{annotation.which}, with {found}", file)
+        reason, found = _no_joints(values)
+        left_out.add(reason, annotation.which + found, file)
     else:
         return _checked(annotation, file, left_out)
     return None
 
 
+def _no_joints(values: Any) -> tuple[str, str]:
+    """Why something is not 17 keypoints, and what it is."""
+    if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
+        return MALFORMED_KEYPOINTS, ""
+    if len(values) == 2 * NUM_JOINTS:
+        return NO_FLAGS, ""
+    found = f"{len(values) // 3}" if len(values) % 3 == 0 else f"{len(values)} numbers"
+    return NOT_17, f", with {found}"
+
+
 def _checked(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarray | None:
     """17 keypoints with what is wrong in them counted; None if none is labelled."""
     keypoints, faults = _keypoints(annotation)
+    given = annotation.content.get("keypoints")
+    if in_one_list(given) is not given:
+        left_out.repair(NESTED, annotation.which, file, unsound=False)
     for reason, number in faults.items():
         if reason == CLIPPED:
             left_out.repair(reason, annotation.which, file, number)
@@ -183,7 +205,7 @@ def _checked(annotation: Annotation, file: Path, left_out: LeftOut) -> np.ndarra
 
 def _keypoints(annotation: Annotation) -> tuple[np.ndarray, Counter[str]]:
     """(17, 3) float64, and what is wrong in them; all 0 where there are not 17."""
-    values = annotation.content.get("keypoints")
+    values = in_one_list(annotation.content.get("keypoints"))
     if not are_joints(values):
         return np.zeros((NUM_JOINTS, 3)), Counter()
     return read_joints(values, annotation.image.size, annotation.order)
@@ -202,10 +224,13 @@ def _ignored(annotation: Annotation, box: Box, file: Path, left_out: LeftOut) ->
         left_out.add(MALFORMED_OUTLINE, annotation.which, file)
         outline = []
     area = number_of(annotation.content.get("area"))
+    if area is None or area < 0:  # with one of 0 COCO's evaluation reckons
+        left_out.repair(NO_MASKED_AREA, annotation.which, file)
+        area = box[2] * box[3]
     return Ignored(
         segmentation=outline,
         box_xywh=box,
-        area=box[2] * box[3] if area is None else area,
+        area=area,
         is_crowd=bool(_is_crowd(annotation)),
         keypoints=_keypoints(annotation)[0],
         place=annotation.place,

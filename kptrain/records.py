@@ -14,8 +14,10 @@ from kptrain.reasons import (
     IMAGE_ID_TWICE,
     IMAGE_TWICE,
     NO_FILE,
-    NO_RECORD,
+    NO_IMAGE_ID,
+    NO_NAME,
     NO_SIZE,
+    SAME_FILE,
     SEVERAL_FILES,
     SHARED_FILE,
     TEXT_ID,
@@ -36,6 +38,8 @@ class Record:
     file_name: str
     size: tuple[int, int]
     """(height, width) in pixels, as annotated."""
+    written_id: Any
+    """As the file has it."""
 
 
 @dataclass
@@ -50,14 +54,18 @@ class Records:
 
 def read_records(listed: list[Any], file: Path, left_out: LeftOut) -> Records:
     """Read the list of images. Raises: DataError where `left_out` is strict, at the first fault."""
+    records = Records()
     by_id: dict[Id, list[dict[str, Any]]] = {}
     for index, record in enumerate(listed):
         number = id_of(record.get("id")) if isinstance(record, dict) else None
-        if number is None or not isinstance(record.get("file_name"), str):
-            left_out.add(NO_RECORD, f"images[{index}]", file)
+        if number is None:
+            left_out.add(NO_IMAGE_ID, f"images[{index}]", file)
+        elif not isinstance(record.get("file_name"), str):
+            left_out.add(NO_NAME, f"image {number}", file)
+            records.unsound.add(number)
         else:
             by_id.setdefault(number, []).append(record)
-    records = Records()
+    records.unsound -= by_id.keys()
     free = free_ids(by_id)
     for number, those in by_id.items():
         which = f"image {number}, {those[0]['file_name']}"
@@ -68,7 +76,7 @@ def read_records(listed: list[Any], file: Path, left_out: LeftOut) -> Records:
             records.unsound.add(number)
         else:
             own = next(free) if isinstance(number, str) else number
-            records.sound[number] = Record(own, those[0]["file_name"], size)
+            records.sound[number] = Record(own, those[0]["file_name"], size, those[0]["id"])
     return records
 
 
@@ -103,6 +111,7 @@ def find_files(records: list[Record], folder: Path, left_out: LeftOut) -> dict[i
     names = FileNames(folder)
     found = {record.id: names.find(record.file_name) for record in records}
     users = Counter(name for name, _ in found.values() if name is not None)
+    owners = Counter(name for name, how in found.values() if how == "as written")
     paths = {}
     for record in records:
         name, how = found[record.id]
@@ -114,5 +123,7 @@ def find_files(records: list[Record], folder: Path, left_out: LeftOut) -> dict[i
         else:
             if how == "by its end":
                 left_out.repair(BY_END, f"{record.file_name}, found as {name}", folder)
+            elif owners[name] > 1:
+                left_out.doubt(SAME_FILE, f"{record.file_name}, id {record.id}", folder)
             paths[record.id] = folder / name
     return paths

@@ -13,16 +13,27 @@ Id = int | str
 def id_of(value: Any) -> Id | None:
     """The id that a value stands for; None if it can be none.
 
-    Numbers from 0 to 2**63 - 1, also written as "7" or 7.0; any other text that is not empty.
+    Numbers from 0 to 2**63 - 1, also written as "7" or 7.0; other whole numbers as text, and any
+    text that is not empty.
     """
     if isinstance(value, str):
         text = value.strip()
         if not (text.isascii() and text.isdigit() and len(text) < 20):
-            return text or None
+            return printable(text) or None
         value = int(text)
     if type(value) is float and value.is_integer():
         value = int(value)
-    return value if type(value) is int and 0 <= value < 2**63 else None
+    if type(value) is not int:
+        return None
+    return value if 0 <= value < 2**63 else str(value)
+
+
+def printable(text: str) -> str:
+    """A text on one line that can be written: half of a surrogate pair, as JSON may have, and line
+    breaks are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def number_of(value: Any) -> float | None:

@@ -137,6 +137,23 @@ def test_two_categories_named_person_are_both_read_each_in_its_order(writer: Coc
     assert np.array_equal(one.keypoints, other.keypoints[::-1])
 
 
+@pytest.mark.parametrize("name", ["person", "human"])
+def test_a_category_without_an_annotation_does_not_count(writer: CocoWriter, name: str) -> None:
+    joints = H36M if name == "person" else JOINTS
+    root = written(writer, [category(0, name, joints), category(1, name)], of=(1, 1))
+    assert persons(read_split(root, "train")) == [11, 12]
+
+
+def test_names_of_joints_are_read_where_each_joint_is_an_object(writer: CocoWriter) -> None:
+    one: dict[str, Any] = category(1, "person")
+    one["keypoints"] = [{"id": n, "name": name} for n, name in enumerate(JOINTS[::-1])]
+    split = read_split(written(writer, [one], of=(1,)), "train")
+    assert split.joint_order == tuple(reversed(range(17)))
+    one["keypoints"] = [{"name": name} for name in H36M]
+    with pytest.raises(DataError, match="has 17, right_ankle, right_knee"):
+        read_split(written(writer, [one], of=()), "train")
+
+
 @pytest.mark.parametrize("spelt", [str, str.upper, lambda name: name.replace("_", " ").title()])
 def test_cocos_joints_in_another_order_are_sorted(writer: CocoWriter, spelt: Any) -> None:
     order = np.random.default_rng(0).permutation(17)

@@ -43,7 +43,12 @@ def refused(root: Path) -> str:
     ("reason", "changes", "first"),
     [
         (reasons.NOT_17, {"keypoints": [30.0, 30.0, 2.0] * 5}, "annotation 10, with 5"),
-        (reasons.NOT_17, {"keypoints": [30.0, 30.0] * 17}, "annotation 10, with 34 numbers"),
+        (reasons.NOT_17, {"keypoints": [30.0] * 35}, "annotation 10, with 35 numbers"),
+        (reasons.NOT_17, {"keypoints": [[30.0, 30.0, 2]] * 5}, "annotation 10, with 5"),
+        (reasons.NO_FLAGS, {"keypoints": [30.0, 30.0] * 17}, "annotation 10"),
+        (reasons.NO_FLAGS, {"keypoints": [[30.0, 30.0]] * 17}, "annotation 10"),
+        (reasons.MALFORMED_KEYPOINTS, {"keypoints": [{"x": 30, "y": 30}] * 17}, "annotation 10"),
+        (reasons.MALFORMED_KEYPOINTS, {"keypoints": [[30.0] * 17] * 3}, "annotation 10"),
         (reasons.MALFORMED_KEYPOINTS, {"keypoints": {"nose": [1, 2, 2]}}, "annotation 10"),
         (reasons.OTHER_CATEGORY, {"category_id": 0}, None),
         (reasons.NO_BOX, {"bbox": GONE}, "annotation 10"),
@@ -73,7 +78,8 @@ def test_the_cause_comes_first_with_its_first_and_with_what_helps(
 @pytest.mark.parametrize(
     ("reason", "key", "value"),
     [
-        (reasons.NO_RECORD, "file_name", None),
+        (reasons.NO_NAME, "file_name", None),
+        (reasons.NO_IMAGE_ID, "id", None),
         (reasons.NO_SIZE, "height", None),
         (reasons.TOO_LARGE, "height", 10**9),
         (reasons.IMAGE_ID_TWICE, "id", 7),
@@ -89,7 +95,10 @@ def test_a_cause_that_is_the_images_is_said_before_what_follows_for_annotations(
         for record in content["images"]:
             record[key] = value
         for annotation in content["annotations"]:
-            annotation["image_id"] = value if key == "id" else annotation["image_id"]
+            annotation["image_id"] = (value or 5) if key == "id" else annotation["image_id"]
+        content["annotations"] *= 2  # more of them than images
+        for number, annotation in enumerate(content["annotations"]):
+            content["annotations"][number] = annotation | {"id": number}
 
     edit(root, change)
     message = refused(root)

@@ -196,6 +196,18 @@ def test_without_any_labelled_person_the_error_counts_what_was_there(writer: Coc
         assert count in message
 
 
+@pytest.mark.parametrize("key", ["keypoints", "bbox"])
+def test_keypoints_or_boxes_as_shares_of_the_image_are_refused(
+    writer: CocoWriter, key: str
+) -> None:
+    shares = {"keypoints": [0.25, 0.5, 2] * 17, "bbox": [0.1, 0.2, 0.5, 0.75]}
+    writer.image("train", 1)
+    for number in (1, 2):
+        writer.person("train", 1, number, **{key: shares[key]})
+    with pytest.raises(DataError, match=f"train2017.json: must have {key} in pixels"):
+        read_split(writer.write(), "train")
+
+
 def test_a_file_that_lists_nothing_is_named(writer: CocoWriter) -> None:
     path = two_persons(writer) / ANNOTATIONS
     path.write_text('{"images": [], "annotations": []}')
@@ -217,7 +229,7 @@ UNREAD: list[tuple[str, str, list[object]]] = [
 """Of these not even the place is known."""
 OTHER_NUMBER = "annotations with another number of keypoints than 17"
 MASKED: list[tuple[str, str, list[object]]] = [
-    (OTHER_NUMBER, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 17]),
+    (OTHER_NUMBER, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 16]),
     ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7, "a" * 51]),
     ("annotations with a malformed iscrowd", "iscrowd", ["no", [1], {"a": 1}, NAN]),
     ("persons with an empty box", "bbox", [[20, 20, 0, 30], [20, 20, 30, 0]]),
@@ -399,20 +411,21 @@ def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> No
     assert split.left_out.counts == {"images whose file is missing": 2}
 
 
-NO_RECORD = "images without an id or a file name"
+NO_IMAGE_ID = "images without an id"
+NO_NAME = "images without a file_name"
 NO_SIZE = "images without a sound width and height"
 
 
 @pytest.mark.parametrize(
     ("reason", "key", "value"),
     [
-        (NO_RECORD, "id", GONE),
-        (NO_RECORD, "id", ""),
-        (NO_RECORD, "id", True),
-        (NO_RECORD, "id", 2**63),
-        (NO_RECORD, "file_name", GONE),
-        (NO_RECORD, "file_name", None),
-        (NO_RECORD, "file_name", ["a.jpg"]),
+        (NO_IMAGE_ID, "id", GONE),
+        (NO_IMAGE_ID, "id", ""),
+        (NO_IMAGE_ID, "id", True),
+        (NO_IMAGE_ID, "id", 1.5),
+        (NO_NAME, "file_name", GONE),
+        (NO_NAME, "file_name", None),
+        (NO_NAME, "file_name", ["a.jpg"]),
         (NO_SIZE, "height", GONE),
         (NO_SIZE, "height", 0),
         (NO_SIZE, "width", None),
@@ -439,9 +452,7 @@ def test_an_image_that_is_no_mapping_is_left_out_and_counted(
 ) -> None:
     root = two_persons(writer)
     edit(root, lambda content: content["images"].insert(0, record))
-    assert str(read_split(root, "train").left_out) == (
-        "1 images without an id or a file name (first: images[0])"
-    )
+    assert str(read_split(root, "train").left_out) == ("1 images without an id (first: images[0])")
 
 
 def test_an_image_listed_twice_is_read_once_and_counted(writer: CocoWriter) -> None:

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import FEW, CocoWriter, read_metrics, run
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from kptrain import __main__ as command
 from kptrain import evaluate_command, predict
 from kptrain.config import BEST
 from kptrain.device import OUT_OF_MEMORY
-from kptrain.evaluate_command import as_results, ten_numbers
-from kptrain.keypoints import COCO_NUMBERS
+from kptrain.evaluate_command import as_results, as_the_file_has_it, ten_numbers
+from kptrain.keypoints import COCO_NUMBERS, JOINTS, NUM_JOINTS
 from kptrain.layout import SplitName, locate
 from kptrain.pack import open_pack
 from kptrain.resolve import resolve
@@ -123,6 +125,50 @@ def test_perfect_detections_of_all_that_was_read_score_one(
     assert (numbers[0], numbers[5]) == pytest.approx((1.0, 1.0))
 
 
+def with_joints_in_another_order(content: Content) -> bytes:
+    order = np.random.default_rng(0).permutation(NUM_JOINTS)
+    content["categories"][0]["keypoints"] = [JOINTS[joint] for joint in order]
+    for annotation in content["annotations"]:
+        joints = np.reshape(annotation["keypoints"], (NUM_JOINTS, 3))
+        annotation["keypoints"] = joints[order].flatten().tolist()
+    return json.dumps(content).encode()
+
+
+def with_words_for_ids(content: Content) -> bytes:
+    for record in content["images"]:
+        record["id"] = f"image {record['id']}"
+    content["categories"][0]["id"] = "human"
+    for annotation in content["annotations"]:
+        annotation |= {"image_id": f"image {annotation['image_id']}", "category_id": "human"}
+    return with_joints_in_another_order(content)
+
+
+@pytest.mark.parametrize(
+    "damaged", [with_joints_in_another_order, with_words_for_ids, with_text_ids]
+)
+def test_perfect_results_as_they_are_written_score_one_on_the_file_as_it_is(
+    people: Path, tmp_path: Path, damaged: Callable[[Content], bytes]
+) -> None:
+    file, _ = locate(people, "val")
+    content = json.loads(file.read_bytes())
+    file.write_bytes(damaged(content))
+    if damaged is with_text_ids:  # pycocotools knows no other for what the annotations have
+        content["categories"][0]["id"] = "1"
+        file.write_text(json.dumps(content))
+    said = {"data.root": str(people), "data.image_size": [64, 64], "heatmap.sigma_px": 1.0}
+    pack = open_pack(resolve(said, "test").data, "val")
+    results = as_results(pack.table.keypoints, pack)
+    assert ten_numbers(file, results, pack)[0] == pytest.approx(1)
+    written = tmp_path / "results.json"
+    written.write_text(json.dumps(as_the_file_has_it(results, pack)))
+    truth = COCO(str(file))
+    evaluation = COCOeval(truth, truth.loadRes(str(written)), "keypoints")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert evaluation.stats[0] == pytest.approx(1)
+
+
 def test_the_results_name_the_category_of_the_file(people: Path) -> None:
     file, _ = locate(people, "val")
     file.write_bytes(with_a_dog_first(json.loads(file.read_bytes())))
@@ -169,15 +215,19 @@ def test_evaluate_agrees_with_the_last_row_of_the_curve_on_photographs(
     assert 0.1 < numbers["val_ap"] < 0.9
 
 
-def test_a_size_without_a_person_is_named(
+def test_a_size_without_a_person_is_named_and_the_results_have_the_ids_of_the_file(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    file, _ = locate(people, "val")
+    file.write_bytes(with_words_for_ids(json.loads(file.read_bytes())))
     run(resolve(FEW | {"data.root": str(people), "train.epochs": 1}, "test"), tmp_path)
     capsys.readouterr()
     assert command.main(["evaluate", str(tmp_path / BEST)]) == 0
     lines = {line[:10].strip(): line[10:].split() for line in capsys.readouterr().out.splitlines()}
     assert lines["AP large"][:1] == ["-1.0000"]
     assert len(lines["AP large"]) > len(lines["AP medium"]) == 1
+    results = json.loads((tmp_path / "results.json").read_bytes())
+    assert {one["image_id"] for one in results} == {"image 1", "image 2", "image 3"}
 
 
 @pytest.mark.parametrize("out", ["none/results.json", "."])

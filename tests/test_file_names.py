@@ -1,5 +1,6 @@
 """Which file an image's `file_name` means."""
 
+import errno
 import json
 import os
 import time
@@ -123,6 +124,19 @@ def test_a_file_that_two_images_would_share_by_their_ends_is_neithers(writer: Co
     assert left_out.first[SHARED] == "one/a.jpg, found as a.jpg"
 
 
+def test_a_file_that_is_listed_under_two_ids_is_said(writer: CocoWriter) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg", "b.jpg": "b.jpg", "c.jpg": "c.jpg"})
+
+    def share(content: dict[str, Any]) -> None:
+        content["images"][1]["file_name"] = "./a.jpg"
+
+    edit(root, share)
+    assert found(root) == {1: "a.jpg", 2: "a.jpg", 3: "c.jpg"}
+    left_out = read_split(root, "train", strict=True).left_out
+    assert left_out.doubts == {"images whose file another image id has too": 2}
+    assert "images whose file another image id has too (first: a.jpg, id 1)" in left_out.said()
+
+
 def test_a_link_to_a_folder_is_followed_and_one_to_a_folder_above_is_not(
     writer: CocoWriter, tmp_path: Path
 ) -> None:
@@ -143,7 +157,23 @@ def test_a_link_to_a_folder_is_followed_and_one_to_a_folder_above_is_not(
 def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "closed").mkdir(mode=0)
     with pytest.raises(DataError, match=r"closed: must be readable, but Permission denied"):
-        FileNames(tmp_path)
+        FileNames(tmp_path / "closed")
+
+
+def test_a_folder_below_that_may_not_be_read_costs_what_is_in_it_alone(
+    writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg", "lost+found/b.jpg": "lost+found/b.jpg"})
+    scan = os.scandir
+
+    def scan_as_no_root(path: str) -> Any:
+        if path.endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr("kptrain.file_names.os.scandir", scan_as_no_root)
+    assert found(root) == {1: "a.jpg"}
+    assert read_split(root, "train").left_out.counts == {MISSING: 1}
 
 
 def test_as_many_names_as_coco_has_are_found_in_seconds(tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ JSON = st.recursive(
     ),
     max_leaves=6,
 )
+NAME = st.text(st.characters(exclude_categories=()), min_size=1, max_size=9)
+"""Halves of surrogate pairs too, as JSON may have them."""
 SPACE: dict[str, Any] = {
     "base": {"data": {"root": "embedded"}, "train": {"epochs": 4}},
     "space": {
@@ -124,6 +126,26 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("four")
     write_embedded(root, num_train=4, num_val=1)
     return root
+
+
+@fuzzed
+@given(st.data())
+def test_whatever_the_names_and_ids_of_images_are_what_is_said_is_one_line_that_can_be_written(
+    four: Path, data: st.DataObject
+) -> None:
+    path = four / "annotations" / "person_keypoints_train2017.json"
+    original = path.read_text()
+    content = json.loads(original)
+    record = content["images"][0]
+    record |= {"file_name": data.draw(NAME), "id": data.draw(st.just(record["id"]) | NAME)}
+    try:
+        path.write_text(json.dumps(content))
+        split = read_split(four, "train")
+    finally:
+        path.write_text(original)
+    assert len(split.images) == 3
+    said = split.left_out.said() + str(split.left_out.fault)
+    assert len(said.encode().splitlines()) == 1
 
 
 @fuzzed

@@ -90,6 +90,25 @@ def test_a_detection_of_a_bystander_counts_neither_as_right_nor_as_wrong(
     assert ours["val_ap"] == pytest.approx(51 / 101)
 
 
+def test_a_detection_of_a_person_beyond_the_limit_counts_neither_as_right_nor_as_wrong(
+    writer: CocoWriter,
+) -> None:
+    far = np.stack((np.full(17, 100.0), np.arange(17.0), np.full(17, 2.0)), axis=1)
+    for image in (1, 2):
+        writer.image("val", image)
+        writer.person("val", image, image)
+    writer.person("val", 2, 3, keypoints=far.flatten().tolist(), bbox=[90.0, 0.0, 30.0, 60.0])
+    said = {"data.view": "person", "data.limit_val": 2}
+    pack = open_pack(config_of(writer.write(), **said).data, "val")
+    assert pack.table.person_id.tolist() == [1, 2]
+    assert pack.table.ignored_place.tolist() == [2]
+    found = pack.table.keypoints.copy()
+    found[1] = far
+    found[:, :, 2] = [[0.5], [0.9]]
+    # A false positive of a higher score than the only true one would halve it.
+    assert coco_numbers(found, pack.table)["val_ap"] == pytest.approx(51 / 101)
+
+
 def drawn_case(writer: CocoWriter, generator: np.random.Generator) -> None:
     """Few or many annotations an image of any kind, in any order of their ids, and many ties."""
     number = iter(generator.permutation(400) + 1)

@@ -400,6 +400,19 @@ def test_a_changed_annotation_and_a_changed_image_are_packed_anew(
     assert [bool(pack.images[4].any()) for pack in packs] == [True, True, False]
 
 
+def test_a_name_that_cannot_be_written_is_said_and_the_pack_is_built(writer: CocoWriter) -> None:
+    root = written(writer)
+    file = root / "annotations" / "person_keypoints_train2017.json"
+    content = json.loads(file.read_text())
+    content["images"][0]["file_name"] = "\ud800\n.jpg"
+    file.write_text(json.dumps(content))
+    pack = open_pack(settings(root), "train")
+    assert len(pack) == 4
+    assert "(first: \\ud800\\n.jpg)" in pack.summary
+    with pytest.raises(DataError, match=r"has \\ud800\\n.jpg; "):
+        open_pack(settings(root, strict=True), "train")
+
+
 def test_a_packs_pixels_are_mapped_and_cannot_be_written(small_coco: Path) -> None:
     images = open_pack(settings(small_coco), "train").images
     assert isinstance(images, np.memmap)

@@ -22,7 +22,8 @@ CROWD = "annotations without iscrowd (taken as 0)"
 COUNT = "num_keypoints that differ from the keypoints (which count)"
 NO_ID = "annotations without a sound id (numbered)"
 TWICE = "annotation ids used twice (renumbered)"
-TEXT = "ids that are no numbers (numbered)"
+TEXT = "ids that are no numbers from 0 to 2**63 - 1 (numbered)"
+NESTED = "keypoints with a list for each (read as one list)"
 CLIPPED = "joints up to 1 px outside of their image (clipped to the border)"
 OUTSIDE = "joints more than 1 px outside of their image (taken as not labelled)"
 NO_PLACE = "joints without a place (taken as not labelled)"
@@ -44,6 +45,17 @@ def test_an_area_that_is_missing_is_that_of_the_box(writer: CocoWriter, area: ob
     assert split.left_out.repairs == {AREA: 1}
     assert split.left_out.first == {AREA: "annotation 12"}
     assert split.left_out.counts == {}
+
+
+@pytest.mark.parametrize(("area", "read"), [(-5, 3000), (GONE, 3000), (NAN, 3000), (0, 0)])
+@pytest.mark.parametrize("change", [{"iscrowd": 1}, {"keypoints": [], "num_keypoints": 0}])
+def test_a_masked_area_that_is_missing_or_negative_is_that_of_the_box(
+    writer: CocoWriter, area: object, read: float, change: dict[str, object]
+) -> None:
+    split = read_split(two_persons(writer, area=area, **change), "train")
+    assert split.images[0].ignored[0].area == read
+    assert sum(split.left_out.repairs.values()) == bool(read)
+    assert "masked annotations without an area" in split.left_out.said() or not read
 
 
 @pytest.mark.parametrize(
@@ -96,7 +108,7 @@ def test_a_box_that_is_missing_is_that_of_the_outline(
     assert split.left_out.repairs == {BOX: 1}
 
 
-@pytest.mark.parametrize("value", [GONE, None, -1, 2**63, 1.5, True, "", [1]])
+@pytest.mark.parametrize("value", [GONE, None, 1.5, True, "", [1]])
 def test_an_annotation_without_an_id_gets_one_of_its_own(writer: CocoWriter, value: object) -> None:
     split = read_split(two_persons(writer, id=value), "train")
     assert second(split).id == 1
@@ -127,12 +139,15 @@ def test_an_annotation_that_is_repeated_whole_is_read_once(writer: CocoWriter) -
     assert split.left_out.counts == {"annotations listed twice": 2}
 
 
-def test_ids_of_text_lead_from_annotations_to_images(writer: CocoWriter) -> None:
+@pytest.mark.parametrize("other", ["b-7", -1, 2**100])
+def test_ids_of_text_and_of_odd_numbers_lead_from_annotations_to_images(
+    writer: CocoWriter, other: object
+) -> None:
     def as_text(content: dict[str, Any]) -> None:
         for number, (image, annotation) in enumerate(
             zip(content["images"], content["annotations"], strict=True)
         ):
-            image["id"] = annotation["image_id"] = ["3", "b-7", "a-1"][number]
+            image["id"] = annotation["image_id"] = ["3", other, "a-1"][number]
             annotation["id"] = ["11", "x", 1][number]
 
     for number in (1, 2, 3):
@@ -172,6 +187,32 @@ def test_a_file_in_another_encoding_is_read_to_the_same(
     path.write_bytes(mark + text.encode() if isinstance(mark, bytes) else text.encode(mark))
     after = read_split(writer.root, "train", strict=True)
     assert ids(after.images) == ids(before.images) == {1: [11, 12]}
+
+
+def test_keypoints_with_a_list_for_each_are_the_same_as_in_one_list(writer: CocoWriter) -> None:
+    root = two_persons(writer)
+    before = second(read_split(root, "train")).keypoints
+
+    def nest(content: dict[str, Any]) -> None:
+        joints = content["annotations"][1]["keypoints"]
+        content["annotations"][1]["keypoints"] = np.reshape(joints, (17, 3)).tolist()
+
+    edit(root, nest)
+    split = read_split(root, "train", strict=True)
+    assert np.array_equal(second(split).keypoints, before)
+    assert split.left_out.repairs == {NESTED: 1}
+
+
+@pytest.mark.parametrize(("area", "doubts"), [(0.1, 1), (29, 1), (151, 0), (3000, 0), (12001, 1)])
+def test_an_area_that_does_not_fit_its_box_is_said_and_taken_as_it_is(
+    writer: CocoWriter, area: float, doubts: int
+) -> None:
+    split = read_split(two_persons(writer, area=area), "train", strict=True)
+    assert second(split).area == area
+    assert sum(split.left_out.doubts.values()) == doubts
+    said = f"persons whose area does not fit their box (first: annotation 12, {area:g} in a box of"
+    assert (said in describe("train", 1, 2, split.left_out)) == bool(doubts)
+    assert split.left_out.repairs == split.left_out.counts == {}
 
 
 def test_a_file_in_no_unicode_is_named(writer: CocoWriter) -> None:
