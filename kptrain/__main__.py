@@ -12,6 +12,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kptrain.hidden import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device

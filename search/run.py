@@ -8,6 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from search.hidden import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
 from kptrain.errors import KptrainError, TrainingError
 from search.arguments import begin, build_parser, resume
 from search.budget import count_of
