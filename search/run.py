@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         way = Way("quiet" if parsed.quiet else "json" if parsed.json else "auto")
-        with way.by_the_way():
+        # Of --plan, the plan is all that is asked for.
+        with nullcontext() if parsed.plan and parsed.quiet else way.by_the_way():
             search = resume(parsed) if parsed.resume else begin(parsed)
         if search is None:
             return 0

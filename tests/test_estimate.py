@@ -22,6 +22,7 @@ from search.keypoint_sample import read_data
 from search.keypoints import KEYPOINTS
 from search.opening import Search
 from search.pace import MeasuringError, Pace, Seconds
+from search.run import main
 from search.space import Space
 from search.space_file import read_space
 
@@ -168,6 +169,24 @@ def test_what_nobody_reads_is_not_measured(tmp_path: Path, monkeypatch: pytest.M
     search = begun(tmp_path, "--quiet")
     assert search is not None
     assert search.estimate is None
+
+
+def test_a_plan_that_measures_nothing_says_so_and_one_that_is_quiet_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(*options: str) -> str:
+        assert main([*options, "--plan"]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    monkeypatch.setattr(KEYPOINTS, "pace", lambda *_, **__: PACE)
+    monkeypatch.setattr("search.address.check_address", lambda _: None)
+    begun(tmp_path)
+    space, out = str(tmp_path / "space.yaml"), str(tmp_path / "out")
+    not_measured = "Takes     not measured: "
+    assert plan(space, "--address", "a:6379").startswith(f"{not_measured}trials run on a cluster")
+    assert plan("--resume", out).startswith(f"{not_measured}the search has begun")
+    assert plan(space, "--quiet") == plan(space)
+    assert plan(space).startswith("Takes     some ")
 
 
 def test_a_search_begins_also_where_nothing_can_be_measured(
