@@ -42,7 +42,7 @@ class Estimate:
     def describe(self, cache: str) -> str:
         """What the plan says; `cache`: where packs are kept."""
         pace, parts = self.pace, []
-        if pace.prepare >= 0.5:  # else it would be told as 0 s
+        if pace.prepare >= 0.5:  # else it is nothing to wait for
             parts.append(f"{in_words(pace.prepare)} to prepare the data")
         parts.append(f"{in_words(self.around)} for Ray and the report")
         parts.append(f"{in_words(self.trials.likely)} for the trials")

@@ -164,6 +164,11 @@ def test_a_search_begins_with_the_estimate_that_its_plan_tells(
     assert asked == [True, False]  # the plan takes more time for it
 
 
+def test_a_range_whose_ends_are_told_alike_is_left_out() -> None:
+    assert str(Seconds(3779.0, 3780.0, 3781.0)) == "63 min"
+    assert str(Seconds(0.2, 0.4, 90.0)) == "under 1 s (under 1 s to 1.5 min)"
+
+
 def test_what_nobody_reads_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KEYPOINTS, "pace", None)
     search = begun(tmp_path, "--quiet")

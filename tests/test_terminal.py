@@ -195,7 +195,12 @@ def test_before_any_epoch_what_was_estimated_is_left_and_then_the_pace_of_real_e
     state = three_trials(tmp_path, Budget(trials=4))  # which has run for 100 seconds
     assert summary(state, 3) == "0/4 trials ended, no result yet, at most ? left"
     state.expected = Seconds(90.0, 160.0, 700.0)
-    assert summary(state, 3) == "0/4 trials ended, no result yet, some 60 s (0 s to 10 min) left"
+    assert (
+        summary(state, 3) == "0/4 trials ended, no result yet, some 60 s (under 1 s to 10 min) left"
+    )
+    state.clock.set(160.0)
+    assert summary(state, 3) == "0/4 trials ended, no result yet, at most ? left"
+    state.clock.set(100.0)
     state.report(1, epoch(1, 0.25), "host", "cpu")
     assert summary(state, 3).endswith("best val_loss 0.250000, at most 0:18:20 left")
 
