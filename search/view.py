@@ -91,7 +91,7 @@ def summary(state: SearchState, max_epochs: int) -> str:
     """Trials that ended, the best so far, and what is left, on one line."""
     record = state.record
     best = record.best()
-    shown = f"best {record.metric} {best:.6f}" if best is not None else "no result yet"
+    shown = f"best {record.metric.label} {best:.6f}" if best is not None else "no result yet"
     trials = state.spending.budget.trials
     ended = record.num_ended()
     count = count_of(ended, "trial") if trials is None else f"{ended}/{trials} trials"

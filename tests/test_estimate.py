@@ -260,7 +260,7 @@ def test_what_cannot_be_measured_is_said_with_its_cause(small_coco: Path, tmp_pa
 
 
 def seconds_told(said: str) -> float:
-    found = re.search(r"^Takes +some ([\d.]+) (\S+) \(", said, re.M)
+    found = re.search(r"^Takes +some ([\d.]+) (\S+) ", said, re.M)
     assert found is not None, said
     return float(found[1]) * {unit: length for length, unit in UNITS}[found[2]]
 
