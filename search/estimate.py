@@ -48,7 +48,7 @@ class Estimate:
         parts.append(f"{in_words(self.trials.likely)} for the trials")
         if self.confirm.most:
             parts.append(f"{in_words(self.confirm.likely)} for the confirmation")
-        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB in {cache}, not there yet\n"
+        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB in {cache}, not known to be there\n"
         return (
             f"{packs if pace.pack_bytes else ''}"
             f"Takes     some {self.whole} on this device: {', '.join(parts)}; an epoch of a trial "

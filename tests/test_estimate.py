@@ -1,14 +1,18 @@
 """How long a search takes: the arithmetic exactly, the measuring by loose facts."""
 
+import itertools
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import FEW, resolved
 from test_search import run, write_space
 
+from kptrain.coco import Split
 from kptrain.config import TrainConfig
 from kptrain.embedded import embedded_root
 from kptrain.pack import cache_dir
@@ -18,7 +22,7 @@ from search.arguments import begin, build_parser
 from search.asha import Asha
 from search.estimate import CLOSING, RAY, estimate, makespan
 from search.keypoint_pace import measure_pace, span_of, varied
-from search.keypoint_sample import read_data
+from search.keypoint_sample import Data, Packs, read_data
 from search.keypoints import KEYPOINTS
 from search.opening import Search
 from search.pace import MeasuringError, Pace, Seconds
@@ -118,7 +122,9 @@ def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
     hour = 3600.0
     slow = Pace(Seconds(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
     told = estimate(space, base, slow, at_once=2, gpu=0.0).describe("/there")
-    assert told.startswith("Packs     12 GB in /there, not there yet\nTakes     some 2.6 months (")
+    assert told.startswith(
+        "Packs     12 GB in /there, not known to be there\nTakes     some 2.6 months ("
+    )
     assert " on this device: 20 min to prepare the data, 18 s for Ray and the report, " in told
     assert told.endswith("; an epoch of a trial 25 hours")
 
@@ -250,6 +256,32 @@ def test_a_set_that_is_not_drawn_yet_is_measured_by_a_part_that_is_drawn_elsewhe
     assert data.num_samples(limited.data, "train") == 100
     (train, num_bytes), _ = data.to_pack(limited.data)
     assert (train, num_bytes) == (100, 100 * 96 * 96 * 3)
+
+
+@pytest.mark.parametrize(("num_images", "seconds"), [(4000, 0.001), (2, 0.021)])
+def test_how_long_packing_an_image_takes_is_told_from_as_many_as_outweigh_the_clocks_noise(
+    small_coco: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_images: int,
+    seconds: float,
+) -> None:
+    """Each pack takes 40 ms and 1 ms an image, and now 10 ms more, now less; of two images nothing
+    can be told but the whole."""
+    clock, noise = [0.0], itertools.cycle([0.01, -0.01])
+
+    def pack(split: Split, *_: object, **__: object) -> None:
+        clock[0] += 0.04 + 0.001 * len(split.images) + next(noise)
+
+    monkeypatch.setattr("search.keypoint_sample.build_pack", pack)
+    fake = SimpleNamespace(perf_counter=lambda: clock[0])
+    monkeypatch.setattr("search.keypoint_sample.time", fake)
+    base = resolve(FEW | {"data.root": str(small_coco)}, "test")
+    data = read_data(base, tmp_path)
+    train = data.splits["train"]
+    images = (train.images * num_images)[:num_images]
+    packs = Packs(Data({"train": replace(train, images=images)}, {}, 0.0), tmp_path)
+    assert packs.image_seconds(base.data) == pytest.approx(seconds, rel=0.1)
 
 
 @pytest.mark.slow  # a process imports torch
