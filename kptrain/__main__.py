@@ -12,11 +12,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kptrain.hidden import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError
-from kptrain.keypoints import GIVEN_BOXES
+from kptrain.keypoints import GIVEN_BOXES, metric_in_words
 from kptrain.loggers import log_reports
 from kptrain.model import weights_file
 from kptrain.pack import open_pack
@@ -151,7 +155,8 @@ def _train(arguments: argparse.Namespace) -> None:
         for report in reports:
             say(line(report, config))
             if report.is_best:
-                say(f"  new best {config.checkpoint.metric}, goes to {out / BEST}")
+                best = metric_in_words(config.checkpoint.metric)
+                say(f"  new best {best}, goes to {out / BEST}")
     draw_predictions(config, out / BEST, out / PICTURE)
     say(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
 

@@ -100,3 +100,8 @@ from .50 to .95, at .50, at .75, of medium and of large persons; average recall 
 GIVEN_BOXES = "ground-truth boxes"
 """What stands beside the ten numbers wherever they are shown: persons are looked for where they are
 annotated, so the numbers are of the keypoints, not of finding persons."""
+
+
+def metric_in_words(name: str) -> str:
+    """The name of a metric in a report, with what must stand beside it."""
+    return f"{name} ({GIVEN_BOXES})" if name in COCO_NUMBERS else name

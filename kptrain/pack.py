@@ -88,7 +88,9 @@ def open_pack(
 
 
 def is_packed(settings: DataSettings, name: SplitName) -> bool:
-    """Whether the pack of a split is there, sound or not. Raises: DataError if the data is not."""
+    """Whether the pack of a split is known to be there, sound or not, without reading the files:
+    once their times have changed, only their content tells. Raises: DataError if the data is not.
+    """
     source = _source(settings, name)
     return source.is_known() and _folder_of(_fingerprint(settings, source)).is_dir()
 

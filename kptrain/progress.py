@@ -49,6 +49,8 @@ def _with_lines(items: Iterable[Item], title: str, total: int) -> Iterator[Item]
 
 def in_words(seconds: float) -> str:
     """A time with two digits, in the unit that a person would take: `45 s`, `5.2 months`."""
+    if seconds < UNITS[0][0]:
+        return "under 1 s"
     length, unit = next(
         ((length, unit) for length, unit in reversed(UNITS) if seconds >= FROM * length), UNITS[0]
     )

@@ -1,5 +1,6 @@
 """Runs at Weights & Biases: each for one training; with `auto` online only where that works."""
 
+import http.client
 import os
 import ssl
 import threading
@@ -9,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from kptrain.config import TrainConfig
 from kptrain.errors import SettingsError
@@ -54,7 +57,7 @@ def start_wandb_run(
         run_dir.mkdir(parents=True, exist_ok=True)
         try:
             return start(mode)
-        except wandb.Error as error:
+        except (wandb.Error, ValueError) as error:
             if config.wandb.mode == "auto" and mode == "online":
                 wandb.teardown()  # its process holds the id of a run that could not be started
                 _stay_offline(_in_one_line(error))
@@ -67,12 +70,15 @@ def start_wandb_run(
 
 def find_mode(config: TrainConfig) -> str:
     """A mode that W&B knows: with `auto`, `offline` where there is no key, or it is of no use,
-    which is said."""
+    which is said.
+
+    Raises: SettingsError if W&B cannot read its own settings.
+    """
     if config.wandb.mode != "auto":
         return config.wandb.mode
     import wandb  # noqa: PLC0415  (see above)
 
-    url = _server()
+    url = _readable_server()
     try:
         if not wandb.login(prompt=False, verify=False):
             return "offline"
@@ -81,7 +87,7 @@ def find_mode(config: TrainConfig) -> str:
             _stay_offline(_ask_patiently(url))
             if not _why_offline[url]:
                 wandb.login(prompt=False)
-    except wandb.Error as error:  # the key is none, or none of the server's
+    except (wandb.Error, OSError, ValueError) as error:  # the key is none, or none of the server's
         _stay_offline(_in_one_line(error))
     return "offline" if _why_offline[url] else "online"
 
@@ -103,13 +109,51 @@ def _server() -> str:
     return url
 
 
-def _stay_offline(reason: str) -> None:
-    """Remember why, and say it; without a reason, that it is not so."""
+def _readable_server() -> str:
+    """The server, without the variables of this process's environment that W&B cannot read, as it
+    starts no run with them, not even offline.
+
+    Raises: SettingsError if what it cannot read stands elsewhere.
+    """
+    import wandb  # noqa: PLC0415  (see above)
+
+    try:
+        return _server()
+    except (wandb.Error, ValueError):
+        reasons = _leave_out_unreadable()
+    try:
+        url = _server()
+    except (wandb.Error, ValueError) as error:
+        raise SettingsError(
+            f"wandb.mode: must be disabled where W&B cannot read its own settings, but got auto "
+            f"({_in_one_line(error)}); correct them, or use disabled"
+        ) from None
+    told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    _stay_offline(told, "the environment")
+    return url
+
+
+def _leave_out_unreadable() -> dict[str, str]:
+    """Drop them; why, by their names."""
+    import wandb  # noqa: PLC0415  (see above)
+
+    reasons = {}
+    for name, value in os.environ.copy().items():
+        try:
+            wandb.Settings().update_from_env_vars({name: value})
+        except (wandb.Error, ValueError) as error:
+            del os.environ[name]
+            reasons[name] = _in_one_line(error)
+    return reasons
+
+
+def _stay_offline(reason: str, of: str = "") -> None:
+    """Remember why, and say it; without a reason, that it is not so. `of`: else the server."""
     url = _server()
     if reason and not _why_offline.get(url):
         print(
-            f"wandb.mode: auto is offline here, as {url} is of no use ({reason}); `wandb sync` "
-            f"sends later what is logged",
+            f"wandb.mode: auto is offline here, as {of or url} is of no use ({reason}); "
+            f"`wandb sync` sends later what is logged",
             flush=True,
         )
     _why_offline[url] = reason
@@ -132,10 +176,13 @@ def _ask(url: str) -> str:
         return ""
     except urllib.error.URLError as error:
         return "" if isinstance(error.reason, ssl.SSLError) else str(error.reason)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return str(error)
+    except http.client.HTTPException as error:
+        return f"no HTTP: {type(error).__name__} {_in_one_line(error)[:60]}"
     return ""
 
 
 def _in_one_line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+    text = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+    return " ".join(text.split()).rstrip(".")

@@ -222,14 +222,25 @@ def _planned(
     print(describe_plan(space, base, num_gpus), flush=True)
     if arguments.address is None:
         check_machine(space, base, num_gpus)
-        if not arguments.resume and not arguments.quiet:
-            return space, _estimated(space, base, num_gpus, thorough=arguments.plan)
+    unmeasured = _why_not_measured(arguments)
+    if not unmeasured:
+        return space, _estimated(space, base, num_gpus, thorough=arguments.plan)
     trainable.check_files(space.axes, base, where)
     if arguments.address is not None:
         from search.address import check_address
 
         check_address(arguments.address)
+    print(f"Takes     not measured: {unmeasured}", flush=True)
     return space, None
+
+
+def _why_not_measured(arguments: argparse.Namespace) -> str:
+    """Why it is not measured how long the search takes; nothing if it is."""
+    if arguments.address is not None:
+        return "trials run on a cluster, whose pace the search says from the first epoch on"
+    if arguments.resume:
+        return "the search has begun, and says how much is left as it goes on"
+    return "nobody reads it with --quiet" if arguments.quiet and not arguments.plan else ""
 
 
 def _estimated(space: Space, base: Settings, num_gpus: int, *, thorough: bool) -> "Estimate | None":

@@ -96,6 +96,6 @@ def _only_defaults(record: Record) -> str:
     if first is None or first.number == 0:
         return "nothing that was tried is better"
     return (
-        f"the best of those that completed; trial {first.number} had {record.metric} "
+        f"the best of those that completed; trial {first.number} had {record.metric.label} "
         f"{first.best():.6f} ({first.state} after epoch {len(first.curve)})"
     )

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from search.hidden import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
 import shtab
 
 from kptrain import __main__ as training

@@ -1,7 +1,8 @@
 """The search under Ray: Tune asks for trials, runs them, and tells what becomes of each."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -60,7 +61,8 @@ def run_trials(
 def _run_tune(run: "_Run") -> None:
     """A loop of Tune's that dies is begun again, with what the journal has of the search.
 
-    Raises: TrainingError if it dies again and again before the next epoch.
+    Raises: what our own hooks raised; TrainingError if it dies again and again before the next
+    epoch.
     """
     deaths = 0
     while True:
@@ -69,19 +71,12 @@ def _run_tune(run: "_Run") -> None:
             with our_actors():
                 _tuner(run).fit()
             return
-        except (RayError, TuneError, RuntimeError) as error:
-            _raise_ours(error)
+        except (RayError, TuneError, RuntimeError, ConnectionError) as error:
+            if run.fault is not None:
+                raise run.fault from None
             deaths = 1 if run.num_epochs() > epochs else deaths + 1
             if not run.begin_again(error, deaths):
                 return
-
-
-def _raise_ours(error: BaseException | None) -> None:
-    """Raises: what our own hooks raised, and Tune wrapped."""
-    while error is not None:
-        if isinstance(error, KptrainError | OSError):
-            raise error
-        error = error.__cause__ or error.__context__
 
 
 def _tuner(run: "_Run") -> tune.Tuner:
@@ -136,12 +131,25 @@ class _Run:
         onlookers: Iterable[Callable[[], None]] = (),
     ) -> None:
         self.state = state
+        self.fault: KptrainError | OSError | None = None
+        """What one of our hooks raised, as Tune wraps it like errors of its own."""
         self._onlookers = list(onlookers)
         self._terminal = terminal
         self._asked = asked
         self._cpu = cpu
         self._gpu = gpu
         self._numbers: dict[str, int] = {}
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what is raised within, unless the cause is Ray, as of a connection."""
+        try:
+            yield
+        except (RayError, ConnectionError):
+            raise
+        except (KptrainError, OSError) as error:
+            self.fault = error
+            raise
 
     def propose(self, trial_id: str) -> dict[str, Any] | str | None:
         """The config of the trial that runs next."""
@@ -267,7 +275,8 @@ class _Proposals(_NotPickled, TuneSearcher):
     """What runs next, as Tune asks for it."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        return self._run.propose(trial_id)
+        with self._run.noted():
+            return self._run.propose(trial_id)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -286,7 +295,8 @@ class _Judge(_NotPickled, tune.Stopper):
     """ASHA and the budget; Tune asks it about each epoch, before all else that it does with it."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return not self._run.report(trial_id, result)
+        with self._run.noted():
+            return not self._run.report(trial_id, result)
 
     def stop_all(self) -> bool:
         """Never: it would cut trials in the midst of an epoch."""
@@ -297,7 +307,9 @@ class _Watch(_NotPickled, tune.Callback):
     """What befalls a trial's process."""
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._run.start(trial)
+        with self._run.noted():
+            self._run.start(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._run.fail(trial)
+        with self._run.noted():
+            self._run.fail(trial)

@@ -42,13 +42,13 @@ class Estimate:
     def describe(self, cache: str) -> str:
         """What the plan says; `cache`: where packs are kept."""
         pace, parts = self.pace, []
-        if pace.prepare >= 0.5:  # else it would be told as 0 s
+        if pace.prepare >= 0.5:  # else it is nothing to wait for
             parts.append(f"{in_words(pace.prepare)} to prepare the data")
         parts.append(f"{in_words(self.around)} for Ray and the report")
         parts.append(f"{in_words(self.trials.likely)} for the trials")
         if self.confirm.most:
             parts.append(f"{in_words(self.confirm.likely)} for the confirmation")
-        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB in {cache}, not there yet\n"
+        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB in {cache}, not known to be there\n"
         return (
             f"{packs if pace.pack_bytes else ''}"
             f"Takes     some {self.whole} on this device: {', '.join(parts)}; an epoch of a trial "

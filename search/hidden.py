@@ -1,16 +1,19 @@
 """What lies in the working folder and would be imported by trials instead of what is installed."""
 
-from importlib.machinery import PathFinder
+import sys
 from pathlib import Path
-
-from kptrain.errors import SettingsError
 
 ROOT = Path(__file__).parents[1]
 """The folder that this package was imported from, and `kptrain` with it."""
+
+sys.path.insert(0, str(ROOT))  # not the `kptrain` of the working folder
+from kptrain import hidden  # noqa: E402
+
+sys.path.remove(str(ROOT))
+
 NEEDED = (
-    *("search", "kptrain", "torch", "torchvision", "ray", "optuna", "numpy", "pydantic", "yaml"),
-    *("PIL", "filelock", "rich", "pycocotools", "wandb", "tensorboardX", "matplotlib", "pyarrow"),
-    *("fsspec",),
+    *("search", "kptrain", "ray", "optuna", "pyarrow", "fsspec", "grpc", "shtab"),
+    *hidden.NEEDED,
 )
 """By trials; of Python's own modules Ray's processes have most before they look there."""
 
@@ -20,12 +23,9 @@ def check_not_hidden(folder: Path) -> None:
 
     Raises: SettingsError if they would find another package of a needed name there.
     """
-    if folder.resolve() == ROOT.resolve():
-        return
-    for name in NEEDED:
-        found = PathFinder.find_spec(name, [str(folder)])
-        if found is not None and found.origin is not None:  # else a folder that is no package
-            raise SettingsError(
-                f"{found.origin}: must not have the name of the installed package {name}, as "
-                f"trials would import it instead; rename it, or run the search from another folder"
-            )
+    hidden.check_names(folder, NEEDED, "trials")
+
+
+def end_if_hidden(module: str) -> None:
+    """End a module that is run by `python -m` in a folder that hides what it imports next."""
+    hidden.end_if_hidden(module, NEEDED)

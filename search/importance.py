@@ -186,7 +186,8 @@ def describe_importance(found: Importance) -> str:
         for share in found.shares
     )
     return (
-        f"Mattered  {told} ({found.metric} after epoch {found.epoch} of {found.num_trials} trials)"
+        f"Mattered  {told} ({found.metric.label} after epoch {found.epoch} of "
+        f"{found.num_trials} trials)"
     )
 
 

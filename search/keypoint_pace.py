@@ -52,7 +52,7 @@ def measure_pace(
         workers = [stack.enter_context(_process()) for _ in range(min(processes, MOST_PROCESSES))]
         data = read_data(base, Path(name))
         packs = Packs(data, Path(name))
-        image_seconds = packs.image_seconds(base.data)
+        packs.folders(base.data)  # while the processes start
         process = min(_read(worker)["at"] for worker in workers) - began
         defaults, starts = _epochs(workers, base, packs)
         ends = {
@@ -60,10 +60,11 @@ def measure_pace(
             for path, configs in varied(axes, base, where).items()
             if thorough or median(defaults) > LONG
         }
-    began = time.time()
-    needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
-    missing = [one for settings in needed for one in data.to_pack(settings)]
-    looked = (time.time() - began) / len(needed)  # as each trial looks for its packs
+        began = time.time()
+        needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
+        missing = [one for settings in needed for one in data.to_pack(settings)]
+        looked = (time.time() - began) / len(needed)  # as each trial looks for its packs
+        image_seconds = packs.image_seconds(base.data) if missing else 0.0
     return Pace(
         epoch=span_of(defaults, ends),
         process=process,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kptrain.coco import Split, read_split
@@ -22,6 +23,8 @@ from search.pace import MeasuringError
 
 FEW: dict[SplitName, int] = {"train": 32, "val": 8}
 """Images of each split on which is measured."""
+ENOUGH = 0.5
+"""Seconds of packing, from which on it tells how long an image takes."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Data:
         return min(number * self.parts[name], limit_of(settings, name) or math.inf)
 
     def to_pack(self, settings: DataSettings) -> Iterator[tuple[float, int]]:
-        """Of each split that is not packed yet: how many images, and the bytes of their pack."""
+        """Of each split not known to be packed: how many images, and the bytes of their pack."""
         for name, split in self.splits.items():
             if not self.drawing and is_packed(settings, name):
                 continue
@@ -77,30 +80,40 @@ class Packs:
         self.data = data
         self._folder = folder
         self._made: dict[tuple[Any, ...], list[Path]] = {}
-        self._seconds: dict[tuple[Any, ...], float] = {}
 
     def folders(self, settings: DataSettings) -> list[Path]:
         """Of the train and the val split. Raises: MeasuringError if no image can be decoded."""
         key = (settings.view, settings.image_size)
         if key not in self._made:
             folders = {name: self._folder / f"{name}-{len(self._made)}" for name in FEW}
-            (many, long), (few, short) = (
-                self._pack(name, settings, folder) for name, folder in folders.items()
-            )
-            # Less what a pack takes however small it is, if that can be told.
-            is_told = many > few and long > short
-            self._seconds[key] = (long - short) / (many - few) if is_told else long / many
+            for name, folder in folders.items():
+                self._pack(name, settings, folder, FEW[name])
             self._made[key] = list(folders.values())
         return self._made[key]
 
     def image_seconds(self, settings: DataSettings) -> float:
-        """To decode and pack an image, on all cores."""
-        self.folders(settings)
-        return self._seconds[settings.view, settings.image_size]
+        """To decode and pack an image, on all cores. Raises: MeasuringError as above.
 
-    def _pack(self, name: SplitName, settings: DataSettings, folder: Path) -> tuple[int, float]:
-        """Of how many images, and how many seconds it took."""
-        split, number = self.data.splits[name], FEW[name]
+        A few and many are packed by turns, each time more of them, until that took ENOUGH.
+        """
+        told = packed = 0
+        more = spent = 0.0
+        number = FEW["train"]
+        while spent < ENOUGH:
+            with TemporaryDirectory(dir=self._folder) as name:
+                few, short = self._pack("train", settings, Path(name) / "few", FEW["val"])
+                many, long = self._pack("train", settings, Path(name) / "many", number)
+            told, more = told + many - few, more + long - short
+            packed, spent = packed + many + few, spent + long + short
+            number *= 4
+        # Less what a pack takes however small it is, if that can be told.
+        return more / told if told and more > 0 else spent / packed
+
+    def _pack(
+        self, name: SplitName, settings: DataSettings, folder: Path, number: int
+    ) -> tuple[int, float]:
+        """So many images, if there are; how many, and how many seconds it took."""
+        split = self.data.splits[name]
         images = split.images[:: max(len(split.images) // number, 1)][:number]
         with suppress(UnreadableImageError, DataError):  # the first loads Pillow's decoder
             decode_image(images[0].path, images[0].size)

@@ -32,7 +32,8 @@ class Seconds:
         )
 
     def __str__(self) -> str:
-        return f"{in_words(self.likely)} ({in_words(self.least)} to {in_words(self.most)})"
+        least, most = in_words(self.least), in_words(self.most)
+        return in_words(self.likely) + (f" ({least} to {most})" if least != most else "")
 
     def at_most(self, seconds: float, epoch: "Seconds") -> "Seconds":
         """Cut by a budget of so many, in which an epoch that has begun is still trained."""

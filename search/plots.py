@@ -23,7 +23,7 @@ LEAST_WIDTH = 0.03
 def told(trial: TrialRecord, history: History) -> str:
     """A trial in one line."""
     best = trial.best()
-    value = "" if best is None else f"; best {trial.metric} {best:.6f}"
+    value = "" if best is None else f"; best {trial.metric.label} {best:.6f}"
     fate = history.fates[trial.number]
     settings = axis_values(trial.settings)
     return f"trial {trial.label}: {settings}; after epoch {len(trial.curve)} {fate}{value}"

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from search.hidden import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
 from kptrain.errors import KptrainError
 from search.history import read_history
 from search.named import add_trainable, trainable_named

@@ -8,6 +8,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from search.hidden import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
 from kptrain.errors import KptrainError, TrainingError
 from search.arguments import begin, build_parser, resume
 from search.budget import count_of
@@ -34,7 +38,8 @@ def main(arguments: list[str]) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         way = Way("quiet" if parsed.quiet else "json" if parsed.json else "auto")
-        with way.by_the_way():
+        # Of --plan, the plan is all that is asked for.
+        with nullcontext() if parsed.plan and parsed.quiet else way.by_the_way():
             search = resume(parsed) if parsed.resume else begin(parsed)
         if search is None:
             return 0

@@ -78,7 +78,7 @@ class Terminal:
         }
 
     def _told(self, trial: TrialRecord, event: str) -> str:
-        metric = self._state.record.metric
+        metric = self._state.record.metric.label
         best, epoch = trial.best(), len(trial.curve)
         if event == "epoch":
             value = trial.values()[-1]

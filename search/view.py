@@ -91,7 +91,7 @@ def summary(state: SearchState, max_epochs: int) -> str:
     """Trials that ended, the best so far, and what is left, on one line."""
     record = state.record
     best = record.best()
-    shown = f"best {record.metric} {best:.6f}" if best is not None else "no result yet"
+    shown = f"best {record.metric.label} {best:.6f}" if best is not None else "no result yet"
     trials = state.spending.budget.trials
     ended = record.num_ended()
     count = count_of(ended, "trial") if trials is None else f"{ended}/{trials} trials"
@@ -117,9 +117,10 @@ def _time_left(state: SearchState, max_epochs: int) -> list[str]:
     if done:
         seconds = epochs * state.clock.now / done
         return [f"at most {_spelled(min(seconds, state.spending.seconds_left()))} left"]
-    if state.expected is None:
+    left = None if state.expected is None else state.expected.less(state.clock.now)
+    if left is None or not left.likely:  # spent, before any epoch shows the pace
         return ["at most ? left"]
-    return [f"some {state.expected.less(state.clock.now)} left"]
+    return [f"some {left} left"]
 
 
 def _spelled(seconds: float) -> str:

@@ -7,6 +7,10 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
+from search.hidden import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
 from rich.console import Console
 from rich.live import Live
 

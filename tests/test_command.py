@@ -36,6 +36,7 @@ FEW = [
     "train.epochs=2",
     "train.threads=1",
     "train.device=cpu",
+    "checkpoint.metric=val_ap",
 ]
 
 
@@ -100,7 +101,7 @@ def test_a_training_prints_its_data_its_device_its_counts_and_its_epochs(
     assert len(epochs) == 2
     for number, line in enumerate(epochs, start=1):
         assert re.fullmatch(rf"Epoch {number}/2  {numbers}  \d+\.\d s  \d+ images/s", line)
-    assert lines[6] == f"  new best val_loss, goes to {out / BEST}"
+    assert lines[6] == f"  new best val_ap (ground-truth boxes), goes to {out / BEST}"
     assert lines[-1] == f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}"
 
 

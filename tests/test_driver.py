@@ -1,6 +1,8 @@
 """What the driver makes of Ray's errors."""
 
+import errno
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +24,7 @@ from test_record import epoch
 
 from kptrain.errors import CheckpointError, DataError, OutOfMemoryError, TrainingError
 from search.budget import Budget
-from search.driver import MOST_DEATHS, _raise_ours, _Run
+from search.driver import MOST_DEATHS, _Proposals, _Run, _run_tune
 from search.failure import LostError, _cause_of_death, in_one_line, kind_of
 from search.journal import Journal
 from search.keypoints import KEYPOINTS
@@ -95,21 +97,21 @@ class Tune:
         self.state = search_state(search, record, searcher_of(search), journal)
         if self.state.redo():
             self.state.resume(space)
-        self._run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
+        self.run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
         self._num_asked = 0
         self._trial = SimpleNamespace(trial_id="", config={}, pickled_error_file="")
 
     def ask(self) -> dict[str, Any] | str | None:
         """What runs next."""
         self._num_asked += 1
-        return self._run.propose(str(self._num_asked))
+        return self.run.propose(str(self._num_asked))
 
     def start(self) -> dict[str, Any]:
         """The next trial, running; its config."""
         config = self.ask()
         assert isinstance(config, dict)
         self._trial.trial_id, self._trial.config = str(self._num_asked), config
-        self._run.start(self._trial)
+        self.run.start(self._trial)
         return config
 
     def report(self, *epochs: int) -> bool:
@@ -117,7 +119,7 @@ class Tune:
         goes_on = True
         for number in epochs:
             told = {"report": epoch(number, 0.5), "node_host": "host", "device": "cpu"}
-            goes_on = self._run.report(self._trial.trial_id, told)
+            goes_on = self.run.report(self._trial.trial_id, told)
         return goes_on
 
     def fail(self, error: BaseException) -> None:
@@ -125,7 +127,7 @@ class Tune:
         path = self._folder / "error.pkl"  # where Ray keeps it
         path.write_bytes(cloudpickle.dumps(error))
         self._trial.pickled_error_file = str(path)
-        self._run.fail(self._trial)
+        self.run.fail(self._trial)
 
     def wait(self, seconds: float) -> None:
         clock = self.state.clock
@@ -133,10 +135,10 @@ class Tune:
 
     def dies(self, times: int) -> bool:
         """Tune's own loop; whether it is begun again."""
-        return self._run.begin_again(RuntimeError("the node is full"), times)
+        return self.run.begin_again(RuntimeError("the node is full"), times)
 
     def end(self) -> None:
-        self._run.end()
+        self.run.end()
 
 
 @pytest.fixture
@@ -201,13 +203,57 @@ def test_a_loop_of_tunes_that_dies_after_ctrl_c_is_not_begun_again(tune: Tune) -
     assert not tune.dies(1)
 
 
-def test_what_our_own_hooks_raise_is_found_in_what_tune_makes_of_it() -> None:
-    full = CheckpointError("journal.jsonl: must be writable, but the disk is full")
-    wrapped = TuneError("Traceback ...")
-    wrapped.__context__ = full
-    with pytest.raises(CheckpointError, match="the disk is full"):
-        _raise_ours(wrapped)
-    _raise_ours(RuntimeError("Caught unexpected exception"))
+def wrapped(raiser: Callable[[], object]) -> TuneError:
+    """As Tune does: what is raised is only the context of its own error."""
+    try:
+        try:
+            raiser()
+        except Exception:
+            raise TuneError("Traceback ...")  # noqa: B904  (as it does)
+    except TuneError as error:
+        return error
+    raise AssertionError("nothing is raised")
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        CheckpointError("journal.jsonl: must be writable, but the disk is full"),
+        OSError(errno.ENOSPC, "No space left on device"),
+    ],
+)
+def test_what_our_own_hooks_raise_ends_the_search_whatever_tune_makes_of_it(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def save(**_: Any) -> None:
+        raise fault
+
+    def fit() -> None:
+        raise wrapped(lambda: _Proposals(tune.run).suggest("1"))
+
+    monkeypatch.setattr(tune.state.record, "save", save)
+    monkeypatch.setattr("search.driver._tuner", lambda _: SimpleNamespace(fit=fit))
+    with pytest.raises(type(fault)) as caught:
+        _run_tune(tune.run)
+    assert caught.value is fault
+
+
+@pytest.mark.parametrize("is_wrapped", [True, False])
+def test_a_loop_of_tunes_that_dies_of_a_connection_is_begun_again(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch, is_wrapped: bool
+) -> None:
+    deaths = iter([True, False])
+
+    def connect() -> None:
+        raise ConnectionResetError("the head of the cluster is gone")
+
+    def fit() -> None:
+        if next(deaths):
+            raise wrapped(connect) if is_wrapped else ConnectionResetError("gone")
+
+    monkeypatch.setattr("search.driver._tuner", lambda _: SimpleNamespace(fit=fit))
+    _run_tune(tune.run)
+    assert list(deaths) == []
 
 
 def test_a_trial_whose_process_died_goes_on_with_the_share_that_it_had(tune: Tune) -> None:

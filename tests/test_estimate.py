@@ -1,14 +1,18 @@
 """How long a search takes: the arithmetic exactly, the measuring by loose facts."""
 
+import itertools
 import math
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import FEW, resolved
 from test_search import run, write_space
 
+from kptrain.coco import Split
 from kptrain.config import TrainConfig
 from kptrain.embedded import embedded_root
 from kptrain.pack import cache_dir
@@ -18,10 +22,11 @@ from search.arguments import begin, build_parser
 from search.asha import Asha
 from search.estimate import CLOSING, RAY, estimate, makespan
 from search.keypoint_pace import measure_pace, span_of, varied
-from search.keypoint_sample import read_data
+from search.keypoint_sample import Data, Packs, read_data
 from search.keypoints import KEYPOINTS
 from search.opening import Search
 from search.pace import MeasuringError, Pace, Seconds
+from search.run import main
 from search.space import Space
 from search.space_file import read_space
 
@@ -117,7 +122,9 @@ def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
     hour = 3600.0
     slow = Pace(Seconds(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
     told = estimate(space, base, slow, at_once=2, gpu=0.0).describe("/there")
-    assert told.startswith("Packs     12 GB in /there, not there yet\nTakes     some 2.6 months (")
+    assert told.startswith(
+        "Packs     12 GB in /there, not known to be there\nTakes     some 2.6 months ("
+    )
     assert " on this device: 20 min to prepare the data, 18 s for Ray and the report, " in told
     assert told.endswith("; an epoch of a trial 25 hours")
 
@@ -163,11 +170,34 @@ def test_a_search_begins_with_the_estimate_that_its_plan_tells(
     assert asked == [True, False]  # the plan takes more time for it
 
 
+def test_a_range_whose_ends_are_told_alike_is_left_out() -> None:
+    assert str(Seconds(3779.0, 3780.0, 3781.0)) == "63 min"
+    assert str(Seconds(0.2, 0.4, 90.0)) == "under 1 s (under 1 s to 1.5 min)"
+
+
 def test_what_nobody_reads_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(KEYPOINTS, "pace", None)
     search = begun(tmp_path, "--quiet")
     assert search is not None
     assert search.estimate is None
+
+
+def test_a_plan_that_measures_nothing_says_so_and_one_that_is_quiet_measures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def plan(*options: str) -> str:
+        assert main([*options, "--plan"]) == 0
+        return capsys.readouterr().out.splitlines()[-1]
+
+    monkeypatch.setattr(KEYPOINTS, "pace", lambda *_, **__: PACE)
+    monkeypatch.setattr("search.address.check_address", lambda _: None)
+    begun(tmp_path)
+    space, out = str(tmp_path / "space.yaml"), str(tmp_path / "out")
+    not_measured = "Takes     not measured: "
+    assert plan(space, "--address", "a:6379").startswith(f"{not_measured}trials run on a cluster")
+    assert plan("--resume", out).startswith(f"{not_measured}the search has begun")
+    assert plan(space, "--quiet") == plan(space)
+    assert plan(space).startswith("Takes     some ")
 
 
 def test_a_search_begins_also_where_nothing_can_be_measured(
@@ -228,6 +258,32 @@ def test_a_set_that_is_not_drawn_yet_is_measured_by_a_part_that_is_drawn_elsewhe
     assert (train, num_bytes) == (100, 100 * 96 * 96 * 3)
 
 
+@pytest.mark.parametrize(("num_images", "seconds"), [(4000, 0.001), (2, 0.021)])
+def test_how_long_packing_an_image_takes_is_told_from_as_many_as_outweigh_the_clocks_noise(
+    small_coco: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_images: int,
+    seconds: float,
+) -> None:
+    """Each pack takes 40 ms and 1 ms an image, and now 10 ms more, now less; of two images nothing
+    can be told but the whole."""
+    clock, noise = [0.0], itertools.cycle([0.01, -0.01])
+
+    def pack(split: Split, *_: object, **__: object) -> None:
+        clock[0] += 0.04 + 0.001 * len(split.images) + next(noise)
+
+    monkeypatch.setattr("search.keypoint_sample.build_pack", pack)
+    fake = SimpleNamespace(perf_counter=lambda: clock[0])
+    monkeypatch.setattr("search.keypoint_sample.time", fake)
+    base = resolve(FEW | {"data.root": str(small_coco)}, "test")
+    data = read_data(base, tmp_path)
+    train = data.splits["train"]
+    images = (train.images * num_images)[:num_images]
+    packs = Packs(Data({"train": replace(train, images=images)}, {}, 0.0), tmp_path)
+    assert packs.image_seconds(base.data) == pytest.approx(seconds, rel=0.1)
+
+
 @pytest.mark.slow  # a process imports torch
 def test_what_cannot_be_measured_is_said_with_its_cause(small_coco: Path, tmp_path: Path) -> None:
     base = resolve(FEW | {"data.root": str(small_coco), "train.device": "cuda:99"}, "test")
@@ -236,7 +292,7 @@ def test_what_cannot_be_measured_is_said_with_its_cause(small_coco: Path, tmp_pa
 
 
 def seconds_told(said: str) -> float:
-    found = re.search(r"^Takes +some ([\d.]+) (\S+) \(", said, re.M)
+    found = re.search(r"^Takes +some ([\d.]+) (\S+) ", said, re.M)
     assert found is not None, said
     return float(found[1]) * {unit: length for length, unit in UNITS}[found[2]]
 

@@ -1,14 +1,17 @@
 """A folder to work in that holds what trials would import instead of this package."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 from kptrain.errors import SettingsError
-from search.hidden import ROOT, check_not_hidden
+from search.hidden import NEEDED, ROOT, check_not_hidden
 
 COMMAND = Path(sys.executable).with_name("kptrain-search")
 
@@ -52,3 +55,47 @@ def test_the_installed_command_says_so_in_one_line_before_anything_starts(tmp_pa
     assert done.stderr.startswith(f"error: {tmp_path / 'search.py'}: must not have the name")
     assert done.stderr.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_every_package_that_this_one_requires_is_looked_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    required = {re.split(r"[^\w-]", line)[0].lower() for line in project["dependencies"]}
+    modules = packages_distributions()
+    found = {name.lower() for module in NEEDED for name in modules.get(module, [])}
+    assert required <= found
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("search.run", "kptrain.py"),
+        ("search.run", "yaml.py"),
+        ("search.report", "numpy/__init__.py"),
+        ("kptrain", "torch.py"),
+    ],
+)
+def test_a_module_run_by_python_names_what_hides_its_imports_in_one_line(
+    tmp_path: Path, module: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    done = subprocess.run(
+        [sys.executable, "-m", module, "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {path}: must not have the name of the installed package")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_training_alone_minds_no_file_that_only_a_search_would_import(tmp_path: Path) -> None:
+    for name in ("search.py", "ray.py"):
+        (tmp_path / name).write_text("raise RuntimeError\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "kptrain", "--help"]
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True)

@@ -118,7 +118,9 @@ def test_a_metric_that_is_maximised_is_judged_by_its_largest_values(
         return [1.0 * is_good - 1.0 * is_bad + 0.1 * float(rng.normal())] * 3
 
     record = searched(tmp_path, 100, curve, metric)
-    assert importance(record, AXES).shares[0].path == "optim.lr"
+    found = importance(record, AXES)
+    assert found.shares[0].path == "optim.lr"
+    assert f" ({record.metric.label} after epoch 3 of " in describe_importance(found)
     record = searched(tmp_path, 100, curve, "val_loss")
     assert importance(record, AXES).shares[0].path == "schedule.gamma"
 

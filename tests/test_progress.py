@@ -61,7 +61,9 @@ def test_a_terminal_has_a_bar_instead(
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0.0, "0 s"),
+        (0.0, "under 1 s"),
+        (0.99, "under 1 s"),
+        (1.0, "1 s"),
         (45.4, "45 s"),
         (89.0, "89 s"),
         (90.0, "1.5 min"),

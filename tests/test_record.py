@@ -226,6 +226,16 @@ def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) ->
     assert "failed: it broke" in describe_result(winner, record, NOTHING, Path("x"))
 
 
+def test_defaults_that_won_as_they_alone_completed_name_what_was_ahead_with_its_boxes(
+    tmp_path: Path,
+) -> None:
+    record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_ap"])
+    defaults = add(record, [0.5, 0.6, 0.7], "completed")
+    add(record, [0.9], "stopped", lr=0.1)
+    said = describe_result(defaults, record, NOTHING, Path("x"))
+    assert "trial 1 had val_ap (ground-truth boxes) 0.900000 (stopped after epoch 1)" in said
+
+
 def test_an_interrupted_winner_counts_up_to_the_epoch_that_its_checkpoint_has(
     tmp_path: Path,
 ) -> None:

@@ -36,14 +36,16 @@ class Still(Clock):
         """Nothing."""
 
 
-def three_trials(run_dir: Path, budget: Budget, rungs: Sequence[int] = ()) -> SearchState:
+def three_trials(
+    run_dir: Path, budget: Budget, rungs: Sequence[int] = (), metric: str = "val_loss"
+) -> SearchState:
     """A search whose trials have three epochs; it has run for 100 seconds, its first two trials
     for none, and the third waits for its process."""
     base = change(TrainConfig(), {"train.epochs": 3}, "test")
     clock = Still()
     clock.set(100.0)
     state = SearchState(
-        Record(run_dir, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
+        Record(run_dir, KEYPOINTS, KEYPOINTS.metrics[metric]),
         Listed([{"optim.lr": lr} for lr in (1e-3, 1e-2, 1e-4)]),
         Asha(rungs, 3),
         Spending(budget, 1, clock),
@@ -57,9 +59,11 @@ def three_trials(run_dir: Path, budget: Budget, rungs: Sequence[int] = ()) -> Se
     return state
 
 
-def show_a_search(run_dir: Path, budget: Budget, way: Way | None = None) -> None:
+def show_a_search(
+    run_dir: Path, budget: Budget, way: Way | None = None, metric: str = "val_loss"
+) -> None:
     """One trial fails early, the next has reported once, the third waits."""
-    state = three_trials(run_dir, budget)
+    state = three_trials(run_dir, budget, metric=metric)
     way = way or Way()
     with way.by_the_way(), Terminal(state, 3, way) as terminal:
         for number, loss in ((0, 0.5), (1, 0.25)):
@@ -79,6 +83,16 @@ def test_a_log_file_has_a_line_an_event_without_control_characters(
     assert "trial  1  lr=0.01  epoch  1/3  val_loss 0.250000" in lines[1]
     assert "0/4 trials ended, best val_loss 0.250000" in lines[1]
     assert "trial  0  lr=0.001  failed after epoch 1  best val_loss 0.500000  it broke" in lines[2]
+
+
+def test_the_boxes_of_an_average_precision_are_told_wherever_its_value_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_a_search(tmp_path, Budget(trials=4), metric="val_ap")
+    lines = capsys.readouterr().out.splitlines()
+    assert "epoch  1/3  val_ap (ground-truth boxes) 0." in lines[1]
+    assert "failed after epoch 1  best val_ap (ground-truth boxes) 0." in lines[2]
+    assert all("ended, best val_ap (ground-truth boxes) 0." in line for line in lines)
 
 
 def test_a_trial_that_waits_at_a_rung_or_goes_on_in_another_process_is_told_so(
@@ -195,7 +209,12 @@ def test_before_any_epoch_what_was_estimated_is_left_and_then_the_pace_of_real_e
     state = three_trials(tmp_path, Budget(trials=4))  # which has run for 100 seconds
     assert summary(state, 3) == "0/4 trials ended, no result yet, at most ? left"
     state.expected = Seconds(90.0, 160.0, 700.0)
-    assert summary(state, 3) == "0/4 trials ended, no result yet, some 60 s (0 s to 10 min) left"
+    assert (
+        summary(state, 3) == "0/4 trials ended, no result yet, some 60 s (under 1 s to 10 min) left"
+    )
+    state.clock.set(160.0)
+    assert summary(state, 3) == "0/4 trials ended, no result yet, at most ? left"
+    state.clock.set(100.0)
     state.report(1, epoch(1, 0.25), "host", "cpu")
     assert summary(state, 3).endswith("best val_loss 0.250000, at most 0:18:20 left")
 

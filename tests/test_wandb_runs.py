@@ -2,6 +2,7 @@
 
 import json
 import os
+import socketserver
 import subprocess
 import sys
 import threading
@@ -43,6 +44,21 @@ class Nothing(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+
+class NoHttp(socketserver.BaseRequestHandler):
+    """A server that speaks another protocol."""
+
+    def handle(self) -> None:
+        self.request.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+
+
+@pytest.fixture
+def no_http() -> Iterator[str]:
+    with socketserver.TCPServer(("127.0.0.1", 0), NoHttp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
 
 
 @pytest.fixture
@@ -89,6 +105,28 @@ def test_auto_is_offline_where_another_server_answers_and_where_the_key_is_none(
         said, runs, _ = started(tmp_path, ["aa"], WANDB_BASE_URL=other_server, WANDB_API_KEY=key)
         assert [run[3] for run in runs] == [True]
         assert [f"as {other_server} is of no use (" in line for line in said] == [True]
+
+
+def test_auto_is_offline_where_what_answers_speaks_no_http_which_is_the_reason(
+    tmp_path: Path, no_http: str
+) -> None:
+    said, runs, errors = started(tmp_path, ["aa"], WANDB_BASE_URL=no_http, WANDB_API_KEY=KEY)
+    assert [run[3] for run in runs] == [True]
+    (line,) = said
+    assert f"as {no_http} is of no use (no HTTP: BadStatusLine SSH-2.0" in line
+    assert errors == ""
+
+
+def test_auto_is_offline_without_variables_that_cannot_be_read_which_are_named(
+    tmp_path: Path,
+) -> None:
+    faulty = {"WANDB_BASE_URL": "localhost:8080", "WANDB_API_KEY": f" {KEY}"}
+    said, runs, errors = started(tmp_path, ["aa", "bb"], **faulty, WANDB_HTTP_TIMEOUT="soon")
+    assert [run[3] for run in runs] == [True, True]
+    (line,) = said
+    assert all(name in line for name in (*faulty, "WANDB_HTTP_TIMEOUT"))
+    assert KEY not in line
+    assert errors == ""
 
 
 def test_runs_of_trials_are_their_own_inside_a_sweep_and_a_training_alone_is_the_sweep_s(
