@@ -1,11 +1,16 @@
-"""Whether a Ray cluster answers at an address. Ray itself waits long for one that does not."""
+"""Which Ray cluster an address means, and whether it answers: Ray itself waits long for none."""
 
+import logging
 import os
 import socket
+from contextlib import suppress
 
 import grpc
 import ray
+from ray._private import services
+from ray._private.authentication import authentication_token_setup
 from ray._private.grpc_utils import init_grpc_channel
+from ray._private.utils import read_ray_address
 from ray.core.generated.gcs_service_pb2 import CheckAliveRequest
 from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 
@@ -15,12 +20,16 @@ PATIENCE = 5.0
 """Seconds for a connection, and for the answer."""
 
 
-def check_address(address: str) -> None:
-    """Raises: SettingsError if no cluster that lets us in answers there."""
+def find_cluster(given: str) -> str:
+    """The host:port that an address stands for; of 'auto' what RAY_ADDRESS says, else the cluster
+    of this machine.
+
+    Raises: SettingsError if no cluster that lets us in answers there.
+    """
+    address = os.environ.get("RAY_ADDRESS") or given if given == "auto" else given  # as Ray has it
     if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or address  # as Ray has it
-    if address == "auto":
-        return  # Ray finds none or one
+        address = _cluster_here()
+        _use_token()
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdecimal() or "/" in host:
         client = "a client's address" if address.startswith("ray://") else "no host:port"
@@ -29,11 +38,59 @@ def check_address(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
     except (OSError, OverflowError) as error:
         raise bad_address(address, str(error)) from None
-    if (reason := _why_no_cluster(address)) is not None:
+    if (reason := why_no_cluster(address)) is not None:
         raise bad_address(address, reason)
+    return address
 
 
-def _why_no_cluster(address: str) -> str | None:
+def check_address(given: str) -> None:
+    """Raises: SettingsError, likewise; 'auto' is the Ray that this process is connected to, if it
+    is."""
+    if not (given == "auto" and ray.is_initialized()):
+        find_cluster(given)
+
+
+def _cluster_here() -> str:
+    """The one that `ray start` began or joined on this machine, which wrote its address down. A Ray
+    that a program has for itself, such as another search's, ends with it; Ray itself takes both.
+
+    Raises: SettingsError if there is not one.
+    """
+    running = services._find_address_from_flag("--gcs-address")
+    folders = services._find_address_from_flag("--temp_dir")
+    started = running & {_written_in(folder) for folder in (*folders, None)}
+    latest = _written_in(None)
+    if latest in started or len(started) == 1:
+        return str(latest if latest in started else next(iter(started)))
+    if started:
+        raise bad_address("auto", f"several run on this machine ({', '.join(sorted(started))})")
+    others = f", but what programs have for themselves ({', '.join(sorted(running))})"
+    raise bad_address(
+        "auto", f"no cluster of `ray start` runs on this machine{others if running else ''}"
+    )
+
+
+def _written_in(folder: str | None) -> str | None:
+    """The address that `ray start` left in a Ray's folder, or in the usual one."""
+    with suppress(OSError):  # another user's
+        return str(read_ray_address(folder))
+    return None
+
+
+def _use_token() -> None:
+    """As Ray does for a cluster that it found: a token of ours is shown to it."""
+    logger = logging.getLogger("ray")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        authentication_token_setup.maybe_enable_token_auth_if_token_available(
+            warn_if_disabled=False
+        )
+    finally:
+        logger.setLevel(level)
+
+
+def why_no_cluster(address: str) -> str | None:
     """Why what listens at an address is not a cluster for us; None if it is."""
     channel = init_grpc_channel(address)
     try:
@@ -61,5 +118,5 @@ def _in_words(code: grpc.StatusCode) -> str:
 def bad_address(address: str, reason: str) -> SettingsError:
     return SettingsError(
         f"--address: must be 'auto' or the host:port of a running Ray (its GCS port, mostly 6379), "
-        f"but got {address!r}: {reason}; start Ray with `ray start`, or leave --address out"
+        f"but got {address!r}: {reason}; start one with `ray start --head`, or leave --address out"
     )

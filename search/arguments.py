@@ -213,23 +213,28 @@ def _planned(
     from search.plan import check_machine, describe_plan
 
     trainable, where = space.trainable, str(space.path)
+    if arguments.address is not None:
+        from search.address import check_address
+
+        check_address(arguments.address)
+    elif not arguments.resume:  # nothing may be left to do for a Ray
+        from search.ray_folder import check_start
+
+        check_start()
     print(trainable.describe(base, space.axes))
     num_gpus = torch.cuda.device_count()
     if space.resources.gpu == "auto" and num_gpus and trainable.uses_gpu(base):
         share, told = trainable.fit_gpu(space.axes, base, where)
         space = with_share(space, share)
         print(told)
-    print(describe_plan(space, base, num_gpus), flush=True)
-    if arguments.address is None:
+    here = arguments.address is None
+    print(describe_plan(space, base, num_gpus if here else None), flush=True)
+    if here:
         check_machine(space, base, num_gpus)
     unmeasured = _why_not_measured(arguments)
     if not unmeasured:
         return space, _estimated(space, base, num_gpus, thorough=arguments.plan)
     trainable.check_files(space.axes, base, where)
-    if arguments.address is not None:
-        from search.address import check_address
-
-        check_address(arguments.address)
     print(f"Takes     not measured: {unmeasured}", flush=True)
     return space, None
 

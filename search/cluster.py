@@ -14,7 +14,7 @@ from ray._private.node import Node
 
 from kptrain.cores import usable_cores
 from kptrain.errors import SettingsError
-from search.address import bad_address
+from search.address import bad_address, find_cluster
 from search.closing import program
 from search.gpus import claim_gpus, visible_gpus
 from search.plan import concurrent_trials
@@ -75,6 +75,7 @@ def ray_session(address: str | None) -> Iterator[Session]:
         print("RAY_ADDRESS is set, but is followed with --address auto alone", flush=True)
     with _settings(), nullcontext() if address else own_folder() as folder:
         before = "" if address else keep_token()
+        address = address and find_cluster(address)
         # Ray itself would count all cores of the machine.
         here = {"_temp_dir": str(folder), "num_cpus": usable_cores()}
         own = {} if folder is None else OWN | here

@@ -85,8 +85,9 @@ def at_once_here(space: Space, base: Settings, num_gpus: int) -> tuple[int, int,
     return at_once, min(running, math.floor(1 / gpu)) if gpu else running, gpu
 
 
-def describe_plan(space: Space, base: Settings, num_gpus: int) -> str:
-    """Trials, rungs, concurrency, and the most epochs and disk that the search can cost."""
+def describe_plan(space: Space, base: Settings, num_gpus: int | None) -> str:
+    """Trials, rungs, concurrency, and the most epochs and disk that the search can cost; num_gpus
+    of this machine, None where a cluster has the trials, which may grow."""
     epochs = max_epochs(space, base)
     stops, early = rungs(space.asha, epochs), early_rung(space.asha, epochs)
     sooner = f"; after epoch {early} too, once that is shown to tell as much" if early else ""
@@ -95,13 +96,10 @@ def describe_plan(space: Space, base: Settings, num_gpus: int) -> str:
         if stops
         else f"stops none: no trial is longer than grace_epochs ({space.asha.grace_epochs})"
     )
-    num_cpus = usable_cores()
-    cpu, gpu = space.resources.cpu, gpu_share(space, base, num_gpus > 0)
-    at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
-    hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
+    at_once, told = _on_cluster(space, base), ""
+    if num_gpus is not None:
+        at_once, told = _on_this_machine(space, base, num_gpus)
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
-    disk = disk_bound(space, base, most_at_once(space, at_once))
-    told = "" if disk is None else f", and {disk / 1e9:.2g} GB of checkpoints"
     return (
         f"Space     {space.path}\n{axes}\n"
         f"Trials    {space.trials or 'as many as the budget has room for'}, judged by "
@@ -109,9 +107,29 @@ def describe_plan(space: Space, base: Settings, num_gpus: int) -> str:
         f"{_describe_budget(space)}"
         f"ASHA      {asha}\n"
         f"{_describe_confirm(space, epochs)}"
-        f"At once   {at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}\n"
+        f"At once   {at_once}\n"
         f"At most   {most_epochs(space, epochs)}{told}"
     )
+
+
+def _on_this_machine(space: Space, base: Settings, num_gpus: int) -> tuple[str, str]:
+    """How many trials run at once, and what checkpoints take then, as far as that is known."""
+    num_cpus, cpu = usable_cores(), space.resources.cpu
+    gpu = gpu_share(space, base, num_gpus > 0)
+    at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
+    hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
+    disk = disk_bound(space, base, most_at_once(space, at_once))
+    return (
+        f"{at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}",
+        "" if disk is None else f", and {disk / 1e9:.2g} GB of checkpoints",
+    )
+
+
+def _on_cluster(space: Space, base: Settings) -> str:
+    share = space.resources.gpu
+    has_share = share != "auto" and share and space.trainable.uses_gpu(base)
+    gpu = f", and {share:g} GPU if it has any" if has_share else ""
+    return f"as many as the cluster has room for, each on {space.resources.cpu} CPU{gpu}"
 
 
 def _describe_budget(space: Space) -> str:

@@ -5,6 +5,7 @@ import re
 import resource
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -31,9 +32,8 @@ def own_folder() -> Iterator[Path]:
 
     Raises: SettingsError if Ray cannot have one.
     """
-    own = _place()
     remove_leftovers()
-    folder = own / f"{os.getpid()}-{uuid4().hex[:4]}"
+    folder = _new_folder()
     _check_room(folder)
     with held(_lock_of(folder)):
         folder.mkdir()
@@ -41,6 +41,18 @@ def own_folder() -> Iterator[Path]:
             yield folder
         finally:
             _remove(folder)
+
+
+def check_start() -> None:
+    """Raises: SettingsError if Ray cannot start; a process that is connected to one needs none."""
+    ray = sys.modules.get("ray")  # importing it takes seconds
+    if ray is None or not ray.is_initialized():
+        _check_room(_new_folder())
+
+
+def _new_folder() -> Path:
+    """Its name. Raises: SettingsError."""
+    return _place() / f"{os.getpid()}-{uuid4().hex[:4]}"
 
 
 def _place() -> Path:

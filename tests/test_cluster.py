@@ -100,6 +100,44 @@ def test_a_clients_address_and_one_in_the_environment_are_checked(
         check_address("auto")
 
 
+@contextmanager
+def ray_in(folder: Path, address: str) -> Iterator[None]:
+    """What looks like a node of a Ray in the list of processes."""
+    wait = ["-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(
+        ["raylet", *wait, f"--gcs-address={address}", f"--temp_dir={folder}"],
+        executable=sys.executable,
+    ) as node:
+        yield
+        node.kill()
+
+
+def test_auto_is_the_cluster_of_ray_start_and_never_the_ray_that_a_program_has_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    own, one, usual = tmp_path / f"kptrain-{os.getuid()}/1-a", tmp_path / "one", tmp_path / "ray"
+    for folder in (own, one, usual):
+        folder.mkdir(parents=True)
+    (one / "ray_current_cluster").write_text("127.0.0.1:2")
+    with ray_in(own, "127.0.0.1:1"):
+        with pytest.raises(SettingsError, match=r"no cluster of .*programs have.*127\.0\.0\.1:1"):
+            check_address("auto")
+        with ray_in(one, "127.0.0.1:2"):
+            with pytest.raises(SettingsError, match=r"got '127.0.0.1:2': .*Connection refused"):
+                check_address("auto")
+            (usual / "ray_current_cluster").write_text("127.0.0.1:3")  # its cluster has ended
+            with pytest.raises(SettingsError, match=r"got '127.0.0.1:2'"):
+                check_address("auto")
+            with ray_in(usual, "127.0.0.1:3"), pytest.raises(SettingsError, match=r"0.1:3': .*Con"):
+                check_address("auto")
+            with ray_in(usual, "127.0.0.1:4"):
+                (own / "ray_current_cluster").write_text("127.0.0.1:1")
+                with pytest.raises(SettingsError, match=r"several run .*0.1:1, 127.0.0.1:2"):
+                    check_address("auto")
+
+
 def no_more_addresses() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
 
@@ -127,6 +165,7 @@ def test_why_ray_does_not_start_is_one_line_and_the_same_command_may_be_given_ag
     [line] = done.stderr.splitlines()
     wanted = told.format(folder=re.escape(str(place)))
     assert re.match(rf"error: Ray must start on this machine, but does not: .*{wanted}", line)
+    assert "Space " not in done.stdout  # before any data are read
     assert not out.exists()
 
 

@@ -77,6 +77,14 @@ def test_the_plan_names_the_budget_and_the_least_bound_on_epochs(
     assert words in describe_plan(space, base, num_gpus=0)
 
 
+def test_the_plan_for_a_cluster_says_nothing_of_this_machine(tmp_path: Path) -> None:
+    space = read_space(written(tmp_path, GREEDY_SPACE.replace("auto", "0.5")), KEYPOINTS)
+    plan = describe_plan(space, resolved(space, {"data.root": "embedded"}), num_gpus=None)
+    assert "At once   as many as the cluster has room for, each on 1 CPU, and 0.5 GPU" in plan
+    assert "this machine" not in plan
+    assert "GB of checkpoints" not in plan
+
+
 def test_gpu_hours_are_refused_where_trials_hold_no_gpu(tmp_path: Path) -> None:
     space = read_space(
         written(tmp_path, GREEDY_SPACE.replace("trials: 5", "gpu_hours: 5")), KEYPOINTS
