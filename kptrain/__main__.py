@@ -15,10 +15,11 @@ from typing import Any, NoReturn
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
-from kptrain.errors import KptrainError, SettingsError
+from kptrain.errors import KptrainError, SettingsError, spelt_out
 from kptrain.keypoints import GIVEN_BOXES
 from kptrain.loggers import log_reports
 from kptrain.model import weights_file
+from kptrain.outputs import check_folder, writing
 from kptrain.pack import open_pack
 from kptrain.picture import draw_predictions
 from kptrain.resolve import (
@@ -120,8 +121,11 @@ def main(arguments: list[str]) -> int:
 def _exit_code(run: Callable[[], None], if_interrupted: Callable[[], str]) -> int:
     try:
         run()
-    except (KptrainError, OSError) as error:
+    except KptrainError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted{if_interrupted()}", file=sys.stderr)
@@ -138,21 +142,21 @@ def _train(arguments: argparse.Namespace) -> None:
     say(f"Device: {describe_device(config)}")
     # What is missing is said before anything long begins.
     out: Path | None = arguments.out
-    if out is not None and out.exists() and not out.is_dir():
-        raise SettingsError(f"--out: must be a folder, but {out} is a file; choose another")
+    check_folder(out or Path("runs"), "--out")
     if not (out is not None and arguments.resume and (out / RESUME).exists()):
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
         say(open_pack(config.data, name, progress=True, check_images=True).summary)
     out = arguments.out = out or _new_folder()
-    stream = fit(config, out, resume=arguments.resume, progress=True)
-    with closing(log_reports(stream, config, out)) as reports:
-        for report in reports:
-            say(line(report, config))
-            if report.is_best:
-                say(f"  new best {config.checkpoint.metric}, goes to {out / BEST}")
-    draw_predictions(config, out / BEST, out / PICTURE)
+    with writing(out):
+        stream = fit(config, out, resume=arguments.resume, progress=True)
+        with closing(log_reports(stream, config, out)) as reports:
+            for report in reports:
+                say(line(report, config))
+                if report.is_best:
+                    say(f"  new best {config.checkpoint.metric}, goes to {out / BEST}")
+        draw_predictions(config, out / BEST, out / PICTURE)
     say(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
 
 

@@ -18,6 +18,7 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.heatmaps import decode
 from kptrain.inference import heatmaps_of, load_model, normalised, placed
 from kptrain.keypoints import JOINTS
+from kptrain.outputs import check_folder, writing
 from kptrain.views import PEAK_MARGIN, PERSON_MARGIN, Box, Frame, box_frame
 
 PIXELS_AT_ONCE = 2**20
@@ -70,8 +71,8 @@ def predict(arguments: list[str]) -> None:
                 f"of them out, or name a folder with --out"
             )
     _check_files(parsed.images)
-    if parsed.out is not None and parsed.out.exists() and not parsed.out.is_dir():
-        raise SettingsError(f"--out: must be a folder, but {parsed.out} is a file; name another")
+    for folder in dict.fromkeys(drawn.parent for drawn in drawings):
+        check_folder(folder, "--out")
     device = named_device(parsed.device, "--device")
     model, config = load_model(parsed.checkpoint)
     with enough_memory(device):
@@ -84,8 +85,9 @@ def predict(arguments: list[str]) -> None:
         _check_boxes(boxes, path, image)
         with enough_memory(device):
             found = find_persons(model, config, image, boxes, flip=parsed.flip)
-        drawn.parent.mkdir(parents=True, exist_ok=True)
-        draw_persons(image, found).save(drawn)
+        with writing(drawn):
+            drawn.parent.mkdir(parents=True, exist_ok=True)
+            draw_persons(image, found).save(drawn)
         if parsed.json:
             print(json.dumps({"image": str(path), "persons": [_told(one) for one in found]}))
         else:

@@ -12,6 +12,7 @@ from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.draw import Example, draw_examples
 from kptrain.errors import SettingsError
 from kptrain.heatmaps import decode
+from kptrain.outputs import check_file, writing
 from kptrain.pack import open_pack
 from kptrain.resolve import check_names, flatten, parse_assignments, resolve
 from kptrain.strict_yaml import read_yaml
@@ -50,7 +51,10 @@ def show(arguments: list[str]) -> None:
     if parsed.data is not None:
         said["data.root"] = parsed.data
     config = resolve(said, str(parsed.config or "--set"))
-    draw_examples(taught(config, parsed.number), parsed.out, TITLES)
+    check_file(parsed.out, "--out")
+    examples = taught(config, parsed.number)
+    with writing(parsed.out):
+        draw_examples(examples, parsed.out, TITLES)
     print(f"{parsed.out}: sigma {config.heatmap.sigma_px:g} heatmap pixels")
 
 

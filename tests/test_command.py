@@ -283,7 +283,8 @@ def test_an_error_leaves_the_process_with_two_and_without_a_traceback(tmp_path: 
         (["--resume", "--out", "nowhere"], "nowhere/config.yaml: must be a readable text file"),
         (["--set", "model.weights=nowhere.pth"], "model.weights: must be imagenet, none or a file"),
         (["--data", "a", "--set", "data.root=b"], "--data: must not come with --set data.root"),
-        (["--out", "file"], "--out: must be a folder, but file is a file; choose another"),
+        (["--out", "file"], "--out: must be a folder that can be written, but file is a file; n"),
+        (["--out", "/proc/x"], "--out: must be a folder that can be written, but /proc cannot be"),
         (["--set", "train.device=cuda:99"], "train.device: must be a device of this machine, but"),
     ],
 )

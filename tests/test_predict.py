@@ -279,6 +279,31 @@ def test_pictures_of_odd_sizes_are_drawn(
         assert len(json.loads(out)["persons"]) == 1
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_spot(60, 80, 30, 40).save(tmp_path / "a.png")
+    for out, why in (("/proc/x", "/proc cannot be written ("), (tmp_path / "a.png", "is a file")):
+        code, _, errors = told(capsys, "none.pth", tmp_path / "a.png", "--out", out)
+        assert (code, errors.count("\n")) == (2, 1)
+        assert errors.startswith("error: --out: must be a folder that can be written, but ")
+        assert why in errors
+
+
+def test_a_full_disk_is_told_with_the_file(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_spot(60, 80, 30, 40).save(tmp_path / "a.png")
+    drawn = tmp_path / "a-keypoints.png"
+    drawn.symlink_to("/dev/full")
+    code, out, errors = told(capsys, checkpoint, tmp_path / "a.png")
+    assert (code, out) == (2, "")
+    assert errors == (
+        f"error: {drawn}: must be writable, but No space left on device; make room, or name "
+        f"another place\n"
+    )
+
+
 def test_of_an_animation_the_first_picture_is_read_with_a_note(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
