@@ -25,13 +25,12 @@ from kptrain.picture import draw_predictions
 from kptrain.resolve import (
     banner,
     check_names,
-    flatten,
     parse_assignments,
+    read_settings,
     resolve,
 )
 from kptrain.run_folder import CONFIG
 from kptrain.stream import fit
-from kptrain.strict_yaml import read_yaml
 
 say = partial(print, flush=True)  # a log file shows each line when it is said
 
@@ -76,15 +75,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_settings(arguments: argparse.Namespace) -> TrainConfig:
+def asked_settings(arguments: argparse.Namespace) -> TrainConfig:
     """Settings from the file, then --set, then --data."""
     said: dict[str, Any] = {}
     where = "--set"
     file = arguments.config or (arguments.out / CONFIG if arguments.resume else None)
     if file is not None:
         where = f"{file} or --set" if arguments.set else str(file)
-        said = flatten(read_yaml(file))
-        check_names(said, str(file))
+        said = read_settings(file)
     assigned = parse_assignments(arguments.set)
     check_names(assigned, "--set")
     if arguments.data is not None:
@@ -137,7 +135,7 @@ def _train(arguments: argparse.Namespace) -> None:
     """Train; where no folder is given, `arguments.out` is the new one from then on."""
     if arguments.resume and arguments.out is None:
         raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
-    config = read_settings(arguments)
+    config = asked_settings(arguments)
     say(banner(config))
     say(f"Device: {describe_device(config)}")
     # What is missing is said before anything long begins.

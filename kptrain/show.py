@@ -14,8 +14,7 @@ from kptrain.errors import SettingsError
 from kptrain.heatmaps import decode
 from kptrain.outputs import check_file, writing
 from kptrain.pack import open_pack
-from kptrain.resolve import check_names, flatten, parse_assignments, resolve
-from kptrain.strict_yaml import read_yaml
+from kptrain.resolve import parse_assignments, read_settings, resolve
 
 MASKED = 0.35
 """Brightness of what is masked."""
@@ -45,8 +44,7 @@ def show(arguments: list[str]) -> None:
     parsed = build_parser().parse_args(arguments)
     if parsed.number < 1:
         raise SettingsError(f"--number: must be 1 or more, but got {parsed.number}")
-    said = flatten(read_yaml(parsed.config)) if parsed.config else {}
-    check_names(said, str(parsed.config))
+    said = read_settings(parsed.config) if parsed.config else {}
     said |= parse_assignments(parsed.set)
     if parsed.data is not None:
         said["data.root"] = parsed.data

@@ -192,6 +192,17 @@ def test_what_is_wrong_is_said_in_one_line(
     assert said in error
 
 
+@pytest.mark.parametrize("command_name", [[], ["show"]])
+def test_a_space_file_is_told_with_the_command_that_searches_it(
+    capsys: pytest.CaptureFixture[str], command_name: list[str]
+) -> None:
+    file = "spaces/quick.yaml"
+    assert command.main([*command_name, str(Path(__file__).parents[1] / file)]) == 2
+    error = capsys.readouterr().err
+    assert "is a space file; search it with python -m search.run /" in error
+    assert error.endswith(f"{file}\n")
+
+
 def _share_found(example: Example) -> float:
     """Of the labelled joints of all persons, those that are decoded where they are."""
     far = np.abs(example.predicted - example.true)[..., :2].max(axis=2)
