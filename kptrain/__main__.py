@@ -29,7 +29,7 @@ from kptrain.resolve import (
     read_settings,
     resolve,
 )
-from kptrain.run_folder import CONFIG
+from kptrain.run_folder import CONFIG, only_user_of, saved_state
 from kptrain.stream import fit
 
 say = partial(print, flush=True)  # a log file shows each line when it is said
@@ -141,6 +141,9 @@ def _train(arguments: argparse.Namespace) -> None:
     # What is missing is said before anything long begins.
     out: Path | None = arguments.out
     check_folder(out or Path("runs"), "--out")
+    if out is not None and out.is_dir():
+        with only_user_of(out):
+            saved_state(config, out, arguments.resume)
     if not (out is not None and arguments.resume and (out / RESUME).exists()):
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")

@@ -48,5 +48,5 @@ def spelt_out(error: OSError) -> KptrainError:
     """The system's error, where no part of a command knew what it was about."""
     return KptrainError(
         f"{error.filename or 'a file or a pipe'}: must be there to be read or written, but "
-        f"{error.strerror or error}; make it so, make room, or name another"
+        f"{error.strerror or error}; make room, or name another"
     )
