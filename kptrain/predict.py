@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def predict(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
-    parsed = build_parser().parse_args(arguments)
+    parsed = build_parser().parse_args(_with_boxes(arguments))
     boxes = [_box(text) for text in parsed.box]
     drawings = [_drawing(path, parsed.out) for path in parsed.images]
     given = {path.absolute() for path in parsed.images}
@@ -105,6 +106,18 @@ def _check_files(paths: list[Path]) -> None:
 
 def _drawing(path: Path, out: Path | None) -> Path:
     return (out or path.parent) / f"{path.stem}-keypoints.png"
+
+
+def _with_boxes(arguments: list[str]) -> list[str]:
+    """The arguments with `--box -5,0,9,9` as `--box=-5,0,9,9`: for argparse what begins with a
+    minus is an option, unless it is a single number."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--box" and re.match(r"-[\d.]", argument):
+            joined[-1] = f"--box={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _box(text: str) -> Box:
