@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
+from kptrain.console import spell_out_unknown
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
 from kptrain.errors import KptrainError, SettingsError, spelt_out
@@ -191,6 +192,7 @@ def line(report: EpochReport, config: TrainConfig) -> str:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

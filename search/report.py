@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError
 from search.history import read_history
 from search.named import add_trainable, trainable_named
@@ -65,6 +66,7 @@ def main(arguments: list[str]) -> int:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError, TrainingError
 from search.arguments import begin, build_parser, resume
 from search.budget import count_of
@@ -258,6 +259,7 @@ def _why_none_succeeded(record: "Record", out: Path) -> str:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

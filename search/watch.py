@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.live import Live
 
+from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError
 from search.history import History, read_history
 from search.named import add_trainable, trainable_named
@@ -76,6 +77,7 @@ def main(arguments: list[str]) -> int:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

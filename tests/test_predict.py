@@ -1,6 +1,7 @@
 """The command predict: what the network sees of a picture, where it runs, and what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_a_box_outside_of_the_picture_is_refused(
 ) -> None:
     picture = tmp_path / "a.png"
     with_spot(60, 80, 30, 40).save(picture)
-    code, out, errors = told(capsys, checkpoint, picture, f"--box={box}", "--json")
+    code, out, errors = told(capsys, checkpoint, picture, "--box", box, "--json")
     assert (code, out) == (2, "")
     assert errors.startswith(f"error: --box: must lie in {picture}")
     assert "60 x 80" in errors
@@ -302,6 +303,24 @@ def test_a_full_disk_is_told_with_the_file(
         f"error: {drawn}: must be writable, but No space left on device; make room, or name "
         f"another place\n"
     )
+
+
+def test_a_name_that_the_encoding_of_the_output_lacks_is_spelt_out(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    with_spot(60, 80, 30, 40).save(tmp_path / "\u00fc.png")
+    arguments = ["predict", str(checkpoint), "\u00fc.png", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kptrain", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[1])},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(r"\xfc-keypoints.png: 1 persons")
 
 
 def test_of_an_animation_the_first_picture_is_read_with_a_note(
