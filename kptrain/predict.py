@@ -61,8 +61,11 @@ def predict(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
     parsed = build_parser().parse_args(_with_boxes(arguments))
     boxes = [_box(text) for text in parsed.box]
+    given = [path.absolute() for path in parsed.images]
+    for path in parsed.images:
+        if given.count(path.absolute()) > 1:
+            raise SettingsError(f"{path}: must be named once, but is named twice; leave one out")
     drawings = [_drawing(path, parsed.out) for path in parsed.images]
-    given = {path.absolute() for path in parsed.images}
     for path, drawn in zip(parsed.images, drawings, strict=True):
         if drawings.count(drawn) > 1:
             raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")

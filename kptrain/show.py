@@ -49,6 +49,8 @@ def show(arguments: list[str]) -> None:
     if parsed.data is not None:
         said["data.root"] = parsed.data
     config = resolve(said, str(parsed.config or "--set"))
+    if parsed.out.suffix.lower() != ".png":
+        raise SettingsError(f"--out: must end in .png, as a PNG is written, but got {parsed.out}")
     check_file(parsed.out, "--out")
     examples = taught(config, parsed.number)
     with writing(parsed.out):
