@@ -17,24 +17,25 @@ from kptrain.hidden import end_if_hidden
 end_if_hidden(__name__)  # before all that the working folder may hide
 
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
+from kptrain.console import spell_out_unknown
 from kptrain.curve import EpochReport
 from kptrain.device import describe_device
-from kptrain.errors import KptrainError, SettingsError
+from kptrain.errors import KptrainError, SettingsError, spelt_out
 from kptrain.keypoints import GIVEN_BOXES, metric_in_words
 from kptrain.loggers import log_reports
 from kptrain.model import weights_file
+from kptrain.outputs import check_folder, writing
 from kptrain.pack import open_pack
 from kptrain.picture import draw_predictions
 from kptrain.resolve import (
     banner,
     check_names,
-    flatten,
     parse_assignments,
+    read_settings,
     resolve,
 )
-from kptrain.run_folder import CONFIG
+from kptrain.run_folder import CONFIG, only_user_of, saved_state
 from kptrain.stream import fit
-from kptrain.strict_yaml import read_yaml
 
 say = partial(print, flush=True)  # a log file shows each line when it is said
 
@@ -79,15 +80,14 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def read_settings(arguments: argparse.Namespace) -> TrainConfig:
+def asked_settings(arguments: argparse.Namespace) -> TrainConfig:
     """Settings from the file, then --set, then --data."""
     said: dict[str, Any] = {}
     where = "--set"
     file = arguments.config or (arguments.out / CONFIG if arguments.resume else None)
     if file is not None:
         where = f"{file} or --set" if arguments.set else str(file)
-        said = flatten(read_yaml(file))
-        check_names(said, str(file))
+        said = read_settings(file)
     assigned = parse_assignments(arguments.set)
     check_names(assigned, "--set")
     if arguments.data is not None:
@@ -124,8 +124,11 @@ def main(arguments: list[str]) -> int:
 def _exit_code(run: Callable[[], None], if_interrupted: Callable[[], str]) -> int:
     try:
         run()
-    except (KptrainError, OSError) as error:
+    except KptrainError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"interrupted{if_interrupted()}", file=sys.stderr)
@@ -137,27 +140,30 @@ def _train(arguments: argparse.Namespace) -> None:
     """Train; where no folder is given, `arguments.out` is the new one from then on."""
     if arguments.resume and arguments.out is None:
         raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
-    config = read_settings(arguments)
+    config = asked_settings(arguments)
     say(banner(config))
     say(f"Device: {describe_device(config)}")
     # What is missing is said before anything long begins.
     out: Path | None = arguments.out
-    if out is not None and out.exists() and not out.is_dir():
-        raise SettingsError(f"--out: must be a folder, but {out} is a file; choose another")
+    check_folder(out or Path("runs"), "--out")
+    if out is not None and out.is_dir():
+        with only_user_of(out):
+            saved_state(config, out, arguments.resume)
     if not (out is not None and arguments.resume and (out / RESUME).exists()):
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
         say(open_pack(config.data, name, progress=True, check_images=True).summary)
     out = arguments.out = out or _new_folder()
-    stream = fit(config, out, resume=arguments.resume, progress=True)
-    with closing(log_reports(stream, config, out)) as reports:
-        for report in reports:
-            say(line(report, config))
-            if report.is_best:
-                best = metric_in_words(config.checkpoint.metric)
-                say(f"  new best {best}, goes to {out / BEST}")
-    draw_predictions(config, out / BEST, out / PICTURE)
+    with writing(out):
+        stream = fit(config, out, resume=arguments.resume, progress=True)
+        with closing(log_reports(stream, config, out)) as reports:
+            for report in reports:
+                say(line(report, config))
+                if report.is_best:
+                    best = metric_in_words(config.checkpoint.metric)
+                    say(f"  new best {best}, goes to {out / BEST}")
+        draw_predictions(config, out / BEST, out / PICTURE)
     say(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
 
 
@@ -191,6 +197,7 @@ def line(report: EpochReport, config: TrainConfig) -> str:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

@@ -15,10 +15,13 @@ from typing import Any, Literal
 
 import torch
 
+from kptrain.config import BEST
 from kptrain.disk import temporary_of
 from kptrain.errors import CheckpointError
 
 FORMAT = 1
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+"""How files of JPEG, PNG, GIF, WebP, BMP and TIFF begin, and no file of torch."""
 NO_KINDS: Mapping[str, type] = MappingProxyType({})
 
 
@@ -118,7 +121,20 @@ def _check_sums(path: Path) -> None:
                 raise ValueError(f"{damaged} does not have its checksum")
 
 
+def _is_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4).startswith(PICTURES)
+    except OSError:  # told by who reads it
+        return False
+
+
 def _load(path: Path) -> dict[str, Any]:
+    if _is_picture(path):
+        raise CheckpointError(
+            f"{path}: must be a checkpoint, but is a picture; name a checkpoint (predict: the "
+            f"checkpoint first, then the pictures)"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # guesses about what is damaged; it is refused anyway
@@ -126,6 +142,10 @@ def _load(path: Path) -> dict[str, Any]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: must be a checkpoint, but there is no such file") from None
+    except IsADirectoryError:
+        raise CheckpointError(
+            f"{path}: must be a checkpoint, but is a folder; name the file in it, such as {BEST}"
+        ) from None
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path}: must hold tensors and plain values only, but it is damaged or holds code, "

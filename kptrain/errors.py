@@ -42,3 +42,11 @@ class TrainingError(KptrainError):
 
 class OutOfMemoryError(TrainingError):
     """The training does not fit into the memory that it may use."""
+
+
+def spelt_out(error: OSError) -> KptrainError:
+    """The system's error, where no part of a command knew what it was about."""
+    return KptrainError(
+        f"{error.filename or 'a file or a pipe'}: must be there to be read or written, but "
+        f"{error.strerror or error}; make room, or name another"
+    )

@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,13 +17,13 @@ from kptrain.batches import batches
 from kptrain.coco import Ignored, read_annotations, read_json
 from kptrain.config import TrainConfig
 from kptrain.device import enough_memory, find_dtype, named_device, num_threads
-from kptrain.errors import SettingsError
 from kptrain.evaluate import find_peaks, in_original
 from kptrain.inference import heatmaps_of, load_model, placed
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES, NUM_JOINTS
 from kptrain.layout import SplitName, locate
 from kptrain.left_out import LeftOut
 from kptrain.model import KeypointNet
+from kptrain.outputs import check_file, writing
 from kptrain.pack import data_folder, open_pack
 from kptrain.pack_files import Pack
 from kptrain.progress import track
@@ -76,7 +75,7 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
     device = named_device(parsed.device, "--device")
     model, config = load_model(parsed.checkpoint)
     out = parsed.out or parsed.checkpoint.with_name("results.json")
-    _check_writable(out)
+    check_file(out, "--out")
     root = find_root(config.data.root if parsed.data is None else parsed.data)
     told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
     config = change(config, told, "--data")
@@ -86,7 +85,8 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
     with enough_memory(device):
         found = detections(model, config, pack, device, flip=parsed.flip)
     results = as_results(found, pack)
-    out.write_text(json.dumps(as_the_file_has_it(results, pack)))
+    with writing(out):
+        out.write_text(json.dumps(as_the_file_has_it(results, pack)))
     annotation_file, _ = locate(data_folder(config.data), name)
     numbers = ten_numbers(annotation_file, results, pack)
     print(f"COCO's average precision and recall ({GIVEN_BOXES}):")
@@ -95,20 +95,6 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
         print(f"{label:<10} {value:.4f}{none}")
     print(f"Results in {out}")
     return numbers
-
-
-def _check_writable(out: Path) -> None:
-    """Before anything long begins. Raises: SettingsError."""
-    folder = out.parent
-    if out.is_dir():
-        why = f"{out} is a folder"
-    elif not folder.is_dir():
-        why = f"there is no folder {folder}"
-    elif not os.access(out if out.exists() else folder, os.W_OK):
-        why = f"{out} may not be written"
-    else:
-        return
-    raise SettingsError(f"--out: must be a file that can be written, but {why}; name another")
 
 
 @torch.inference_mode()

@@ -20,6 +20,7 @@ from kptrain.batches import MEAN, STD
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.inference import load_model
 from kptrain.keypoints import JOINTS
+from kptrain.outputs import check_folder, writing
 from kptrain.resolve import settings_of
 
 OPSET = 18
@@ -59,8 +60,12 @@ def build_parser() -> argparse.ArgumentParser:
 def export(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, SettingsError."""
     parsed = build_parser().parse_args(arguments)
+    if parsed.out.is_dir():
+        raise SettingsError(f"{parsed.out}: must be a file, but is a folder; name a file in it")
+    check_folder(parsed.out.parent, str(parsed.out.parent))
     print(f"Writing {parsed.out}, then comparing it with torch", flush=True)
-    difference = export_model(parsed.checkpoint, parsed.out)
+    with writing(parsed.out):
+        difference = export_model(parsed.checkpoint, parsed.out)
     print(f"{parsed.out}: differs from torch by at most {difference:.1e}")
 
 

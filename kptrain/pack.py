@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock
@@ -54,7 +56,8 @@ def data_folder(settings: DataSettings, progress: bool = False) -> Path:
     if settings.root is None:
         raise DataError("data.root: must be resolved first, but got None; use kptrain.resolve")
     if settings.root == EMBEDDED:
-        return embedded_root(cache_dir(), progress)
+        with _in_cache(cache_dir()):
+            return embedded_root(cache_dir(), progress)
     return Path(settings.root)
 
 
@@ -70,21 +73,28 @@ def open_pack(
     source = _source(settings, name, progress)
     digest = _fingerprint(settings, source)
     folder = _folder_of(digest)
-    try:
+    with _in_cache(folder.parent):
         if not folder.is_dir() or damage_of(folder, check_images, progress):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
                 _build_where_needed(source, settings, folder, progress, check_images)
         pack, fault = read_pack(folder, digest)
+    check_strict(settings.strict, fault)
+    return pack
+
+
+@contextmanager
+def _in_cache(folder: Path) -> Iterator[None]:
+    """Raises: DataError, where the system does not let a folder of the cache be used."""
+    try:
+        yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise DataError(
-            f"{folder.parent}: must be a folder to read and write, with room for the decoded "
-            f"images, but {error.strerror or error}{where}; grant the right or make room, or name "
-            f"another folder with KPTRAIN_CACHE"
+            f"{folder}: must be a folder to read and write, with room for the decoded images, but "
+            f"{error.strerror or error}{where}; grant the right or make room, or name another "
+            f"folder with KPTRAIN_CACHE"
         ) from None
-    check_strict(settings.strict, fault)
-    return pack
 
 
 def is_packed(settings: DataSettings, name: SplitName) -> bool:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.heatmaps import decode
 from kptrain.inference import heatmaps_of, load_model, normalised, placed
 from kptrain.keypoints import JOINTS
+from kptrain.outputs import check_folder, writing
 from kptrain.views import PEAK_MARGIN, PERSON_MARGIN, Box, Frame, box_frame
 
 PIXELS_AT_ONCE = 2**20
@@ -57,10 +59,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 def predict(arguments: list[str]) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
-    parsed = build_parser().parse_args(arguments)
+    parsed = build_parser().parse_args(_with_boxes(arguments))
     boxes = [_box(text) for text in parsed.box]
+    given = [path.absolute() for path in parsed.images]
+    for path in parsed.images:
+        if given.count(path.absolute()) > 1:
+            raise SettingsError(f"{path}: must be named once, but is named twice; leave one out")
     drawings = [_drawing(path, parsed.out) for path in parsed.images]
-    given = {path.absolute() for path in parsed.images}
     for path, drawn in zip(parsed.images, drawings, strict=True):
         if drawings.count(drawn) > 1:
             raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
@@ -70,8 +75,8 @@ def predict(arguments: list[str]) -> None:
                 f"of them out, or name a folder with --out"
             )
     _check_files(parsed.images)
-    if parsed.out is not None and parsed.out.exists() and not parsed.out.is_dir():
-        raise SettingsError(f"--out: must be a folder, but {parsed.out} is a file; name another")
+    for folder in dict.fromkeys(drawn.parent for drawn in drawings):
+        check_folder(folder, "--out")
     device = named_device(parsed.device, "--device")
     model, config = load_model(parsed.checkpoint)
     with enough_memory(device):
@@ -84,8 +89,9 @@ def predict(arguments: list[str]) -> None:
         _check_boxes(boxes, path, image)
         with enough_memory(device):
             found = find_persons(model, config, image, boxes, flip=parsed.flip)
-        drawn.parent.mkdir(parents=True, exist_ok=True)
-        draw_persons(image, found).save(drawn)
+        with writing(drawn):
+            drawn.parent.mkdir(parents=True, exist_ok=True)
+            draw_persons(image, found).save(drawn)
         if parsed.json:
             print(json.dumps({"image": str(path), "persons": [_told(one) for one in found]}))
         else:
@@ -103,6 +109,18 @@ def _check_files(paths: list[Path]) -> None:
 
 def _drawing(path: Path, out: Path | None) -> Path:
     return (out or path.parent) / f"{path.stem}-keypoints.png"
+
+
+def _with_boxes(arguments: list[str]) -> list[str]:
+    """The arguments with `--box -5,0,9,9` as `--box=-5,0,9,9`: for argparse what begins with a
+    minus is an option, unless it is a single number."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--box" and re.match(r"-[\d.]", argument):
+            joined[-1] = f"--box={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _box(text: str) -> Box:

@@ -6,6 +6,7 @@ a tree of settings; so there is one set of rules and one error text, here and in
 
 import difflib
 import os
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -27,7 +28,7 @@ from pydantic.fields import FieldInfo
 
 from kptrain.config import Changes, Settings, TrainConfig
 from kptrain.errors import DataError, SettingsError
-from kptrain.strict_yaml import parse_yaml
+from kptrain.strict_yaml import parse_yaml, read_yaml
 
 Tree = TypeVar("Tree", bound=Settings)
 
@@ -117,6 +118,22 @@ def check_names(said: Mapping[str, Any], where: str, tree: type[Settings] = Trai
             near = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{where}: {path} is not a setting{hint}")
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """What a file of settings says, by dotted paths.
+
+    Raises: SettingsError if it cannot be read, or holds anything else, such as a space.
+    """
+    content = read_yaml(file)
+    if "space" in content:
+        raise SettingsError(
+            f"{file}: must hold settings, but is a space file; search it with "
+            f"python -m search.run {shlex.quote(str(file))}"
+        )
+    said = flatten(content)
+    check_names(said, str(file))
+    return said
 
 
 def change(config: Tree, said: Mapping[str, Any], where: str) -> Tree:

@@ -12,9 +12,9 @@ from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.draw import Example, draw_examples
 from kptrain.errors import SettingsError
 from kptrain.heatmaps import decode
+from kptrain.outputs import check_file, writing
 from kptrain.pack import open_pack
-from kptrain.resolve import check_names, flatten, parse_assignments, resolve
-from kptrain.strict_yaml import read_yaml
+from kptrain.resolve import parse_assignments, read_settings, resolve
 
 MASKED = 0.35
 """Brightness of what is masked."""
@@ -44,13 +44,17 @@ def show(arguments: list[str]) -> None:
     parsed = build_parser().parse_args(arguments)
     if parsed.number < 1:
         raise SettingsError(f"--number: must be 1 or more, but got {parsed.number}")
-    said = flatten(read_yaml(parsed.config)) if parsed.config else {}
-    check_names(said, str(parsed.config))
+    said = read_settings(parsed.config) if parsed.config else {}
     said |= parse_assignments(parsed.set)
     if parsed.data is not None:
         said["data.root"] = parsed.data
     config = resolve(said, str(parsed.config or "--set"))
-    draw_examples(taught(config, parsed.number), parsed.out, TITLES)
+    if parsed.out.suffix.lower() != ".png":
+        raise SettingsError(f"--out: must end in .png, as a PNG is written, but got {parsed.out}")
+    check_file(parsed.out, "--out")
+    examples = taught(config, parsed.number)
+    with writing(parsed.out):
+        draw_examples(examples, parsed.out, TITLES)
     print(f"{parsed.out}: sigma {config.heatmap.sigma_px:g} heatmap pixels")
 
 

@@ -12,6 +12,7 @@ from search.hidden import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
+from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError
 from search.history import read_history
 from search.named import add_trainable, trainable_named
@@ -69,6 +70,7 @@ def main(arguments: list[str]) -> int:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

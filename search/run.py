@@ -12,6 +12,7 @@ from search.hidden import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
+from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError, TrainingError
 from search.arguments import begin, build_parser, resume
 from search.budget import count_of
@@ -263,6 +264,7 @@ def _why_none_succeeded(record: "Record", out: Path) -> str:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

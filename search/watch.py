@@ -14,6 +14,7 @@ end_if_hidden(__name__)  # before all that the working folder may hide
 from rich.console import Console
 from rich.live import Live
 
+from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError
 from search.history import History, read_history
 from search.named import add_trainable, trainable_named
@@ -80,6 +81,7 @@ def main(arguments: list[str]) -> int:
 
 def script() -> NoReturn:
     """The command with its arguments, as it is installed."""
+    spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 
 

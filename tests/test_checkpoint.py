@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from kptrain.checkpoint import FORMAT, load_checkpoint, load_weights, save_checkpoint
+from kptrain.config import BEST
 from kptrain.errors import CheckpointError
 
 WEIGHTS = {"head.weight": torch.arange(12.0).reshape(3, 4), "head.bias": torch.tensor([1.5])}
@@ -202,7 +204,13 @@ def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    assert "Is a directory" in refused(tmp_path)
+    assert refused(tmp_path).endswith(f"is a folder; name the file in it, such as {BEST}")
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "gif", "webp", "bmp", "tif"])
+def test_a_picture_is_no_checkpoint(ending: str, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / f"a.{ending}")
+    assert "must be a checkpoint, but is a picture" in refused(tmp_path / f"a.{ending}")
 
 
 def test_a_list_is_no_checkpoint(tmp_path: Path) -> None:

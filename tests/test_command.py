@@ -1,5 +1,6 @@
 """The command `python -m kptrain`: what it prints, what it writes, how it says what is wrong."""
 
+import errno
 import os
 import re
 import shlex
@@ -284,7 +285,8 @@ def test_an_error_leaves_the_process_with_two_and_without_a_traceback(tmp_path: 
         (["--resume", "--out", "nowhere"], "nowhere/config.yaml: must be a readable text file"),
         (["--set", "model.weights=nowhere.pth"], "model.weights: must be imagenet, none or a file"),
         (["--data", "a", "--set", "data.root=b"], "--data: must not come with --set data.root"),
-        (["--out", "file"], "--out: must be a folder, but file is a file; choose another"),
+        (["--out", "file"], "--out: must be a folder that can be written, but file is a file; n"),
+        (["--out", "/proc/x"], "--out: must be a folder that can be written, but /proc cannot be"),
         (["--set", "train.device=cuda:99"], "train.device: must be a device of this machine, but"),
     ],
 )
@@ -311,20 +313,44 @@ def test_a_fault_that_may_be_the_files_or_the_command_lines_names_both(
     assert message.startswith(f"error: {file} or --set: optim.lr must be greater than 0, but got")
 
 
-def test_a_folder_with_a_run_is_refused(
-    trained: tuple[Path, str], small_coco: Path, capsys: pytest.CaptureFixture[str]
+def test_a_folder_with_a_run_is_refused_before_the_data_are_packed(
+    trained: tuple[Path, str],
+    small_coco: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, _ = trained
+    monkeypatch.setattr(command, "open_pack", None)
     before = (out / "metrics.csv").read_bytes()
     message = error_of(arguments_of(small_coco, out), capsys)
     assert message.startswith(f"error: {out}: must not hold a run yet, but does; go on with")
     assert (out / "metrics.csv").read_bytes() == before
 
 
-def test_resuming_with_another_setting_is_refused_by_its_name(
-    trained: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("step", "named"), [("fit", "run"), ("open_pack", "a file or a pipe")])
+def test_a_full_disk_is_told_with_what_to_do(
+    small_coco: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    step: str,
+    named: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(command, step, fail)
+    message = error_of(arguments_of(small_coco, Path("run")), capsys)
+    assert message.startswith(f"error: {named}: must be ")
+    assert "No space left on device; make" in message
+
+
+def test_resuming_with_another_setting_is_refused_by_its_name_before_the_data_are_packed(
+    trained: tuple[Path, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, _ = trained
+    monkeypatch.setattr(command, "open_pack", None)
     message = error_of(["--out", str(out), "--resume", "--set", "optim.lr=0.5"], capsys)
     assert "optim.lr must be 0.001 as in the run that is resumed, but got 0.5;" in message
 

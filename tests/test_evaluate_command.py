@@ -247,6 +247,15 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_evaluated(
     assert (out.partition("/")[0] in errors, errors.count("\n")) == (True, 1)
 
 
+def test_results_for_which_there_is_no_room_are_told_with_their_file(
+    people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(resolve(FEW | {"data.root": str(people), "train.epochs": 1}, "test"), tmp_path)
+    assert command.main(["evaluate", str(tmp_path / BEST), "--out", "/dev/full"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: /dev/full: must be writable, but No space left on device; ")
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError(OUT_OF_MEMORY[0])])
 def test_a_device_without_memory_is_told_with_what_to_do(
     people: Path,

@@ -595,3 +595,11 @@ def test_a_cache_that_is_a_file_is_named(
     monkeypatch.setenv("KPTRAIN_CACHE", os.fspath(tmp_path / "cache"))
     with pytest.raises(DataError, match="KPTRAIN_CACHE: must be a folder"):
         open_pack(settings(written(writer)), "train")
+
+
+def test_a_cache_that_cannot_be_made_is_told_for_the_drawn_set_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("KPTRAIN_CACHE", "/proc/none/kptrain")
+    with pytest.raises(DataError, match=r"^/proc/none/kptrain: must be .* with KPTRAIN_CACHE$"):
+        data_folder(settings("embedded"))

@@ -170,6 +170,11 @@ def test_predict_draws_beside_each_picture_and_tells_in_json(
         (["show", "/no/config.yaml"], "must be a readable text file"),
         (["show", "--set", "heatmap.sigma=2"], "heatmap.sigma is not a setting"),
         (["show", "--number", "0"], "--number: must be 1 or more"),
+        (["predict", "{checkpoint}", "a.jpg", "./a.jpg"], "a.jpg: must be named once, but is nam"),
+        (["show", "--out", "t.xyz"], "--out: must end in .png, as a PNG is written, but got t.xyz"),
+        (["show", "--out", "/proc/t.png"], "--out: must be a file that can be written, but /proc"),
+        (["export", "{checkpoint}", "/proc/a/m.onnx"], "/proc/a: must be a folder that can be wri"),
+        (["export", "{checkpoint}", "/proc"], "/proc: must be a file, but is a folder"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -187,6 +192,17 @@ def test_what_is_wrong_is_said_in_one_line(
     assert error.startswith("error: ")
     assert error.count("\n") == 1
     assert said in error
+
+
+@pytest.mark.parametrize("command_name", [[], ["show"]])
+def test_a_space_file_is_told_with_the_command_that_searches_it(
+    capsys: pytest.CaptureFixture[str], command_name: list[str]
+) -> None:
+    file = "spaces/quick.yaml"
+    assert command.main([*command_name, str(Path(__file__).parents[1] / file)]) == 2
+    error = capsys.readouterr().err
+    assert "is a space file; search it with python -m search.run /" in error
+    assert error.endswith(f"{file}\n")
 
 
 def _share_found(example: Example) -> float:

@@ -1,6 +1,7 @@
 """The command predict: what the network sees of a picture, where it runs, and what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -187,7 +188,7 @@ def test_a_box_outside_of_the_picture_is_refused(
 ) -> None:
     picture = tmp_path / "a.png"
     with_spot(60, 80, 30, 40).save(picture)
-    code, out, errors = told(capsys, checkpoint, picture, f"--box={box}", "--json")
+    code, out, errors = told(capsys, checkpoint, picture, "--box", box, "--json")
     assert (code, out) == (2, "")
     assert errors.startswith(f"error: --box: must lie in {picture}")
     assert "60 x 80" in errors
@@ -277,6 +278,49 @@ def test_pictures_of_odd_sizes_are_drawn(
         code, out, errors = told(capsys, checkpoint, tmp_path / "a.png", *box, "--json")
         assert (code, errors) == (0, "")
         assert len(json.loads(out)["persons"]) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_spot(60, 80, 30, 40).save(tmp_path / "a.png")
+    for out, why in (("/proc/x", "/proc cannot be written ("), (tmp_path / "a.png", "is a file")):
+        code, _, errors = told(capsys, "none.pth", tmp_path / "a.png", "--out", out)
+        assert (code, errors.count("\n")) == (2, 1)
+        assert errors.startswith("error: --out: must be a folder that can be written, but ")
+        assert why in errors
+
+
+def test_a_full_disk_is_told_with_the_file(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_spot(60, 80, 30, 40).save(tmp_path / "a.png")
+    drawn = tmp_path / "a-keypoints.png"
+    drawn.symlink_to("/dev/full")
+    code, out, errors = told(capsys, checkpoint, tmp_path / "a.png")
+    assert (code, out) == (2, "")
+    assert errors == (
+        f"error: {drawn}: must be writable, but No space left on device; make room, or name "
+        f"another place\n"
+    )
+
+
+def test_a_name_that_the_encoding_of_the_output_lacks_is_spelt_out(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    with_spot(60, 80, 30, 40).save(tmp_path / "\u00fc.png")
+    arguments = ["predict", str(checkpoint), "\u00fc.png", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "kptrain", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parents[1])},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(r"\xfc-keypoints.png: 1 persons")
 
 
 def test_of_an_animation_the_first_picture_is_read_with_a_note(
