@@ -28,7 +28,7 @@ PACKS = "packs"
 
 _log = logging.getLogger(__name__)
 
-PACK_VERSION = 3
+PACK_VERSION = 4
 """To be raised whenever a pack would come out differently."""
 
 

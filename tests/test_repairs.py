@@ -18,6 +18,7 @@ from kptrain.joints import read_joints
 NAN = math.nan
 AREA = "persons without an area (that of the box is taken)"
 BOX = "annotations without a sound box (that of the outline is taken)"
+BOX_OF_JOINTS = "annotations without a sound box (that of the labelled joints is taken)"
 CROWD = "annotations without iscrowd (taken as 0)"
 COUNT = "num_keypoints that differ from the keypoints (which count)"
 NO_ID = "annotations without a sound id (numbered)"
@@ -94,6 +95,44 @@ def test_a_box_that_is_missing_is_that_of_the_outline(
     found = split.images[0].ignored[0] if crowd else second(split)
     assert found.box_xywh == (20.0, 30.0, 40.0, 40.0)
     assert split.left_out.repairs == {BOX: 1}
+
+
+FOREIGN: list[Any] = [
+    *(GONE, None, "text", [1, 2, 3], [1, NAN, 3, 4], [20, 20, 0, 30], [20, 20, 30, 0]),
+    *([-60, -40, 10, 10], [130, 20, 20, 20], [20, 96, 50, 60], [0, 0, 3, 3]),
+    *([30, 30, 1e-9, 40], [30, 30, 40, 0.5], [90, 15, 9, 60]),
+]
+"""None of it holds a joint of the writer's persons, which lie in 20 to 60 and 20 to 70."""
+
+
+@pytest.mark.parametrize("box", FOREIGN)
+@pytest.mark.parametrize("outline", [[], [[90, 80, 95, 80, 95, 90]]], ids=["none", "foreign"])
+def test_a_box_without_the_persons_joints_is_that_of_the_joints(
+    writer: CocoWriter, box: object, outline: object
+) -> None:
+    split = read_split(two_persons(writer, bbox=box, segmentation=outline, area=None), "train")
+    assert second(split).box_xywh == (20.0, 20.0, 41.0, 51.0)
+    assert second(split).area == 41.0 * 51.0
+    assert split.left_out.repairs == {BOX_OF_JOINTS: 1, AREA: 1}
+
+
+def test_a_box_that_is_near_the_persons_joints_is_kept(writer: CocoWriter) -> None:
+    """Of COCO's val2017, person 2159429 has its only joint 8 px below its box."""
+    joint = [80, 44, 1] + [0] * 48
+    split = read_split(two_persons(writer, bbox=[2, 0, 102, 35], keypoints=joint), "train")
+    assert second(split).box_xywh == (2.0, 0.0, 102.0, 35.0)
+    assert BOX_OF_JOINTS not in split.left_out.repairs
+
+
+@pytest.mark.parametrize("box", [[20, 20, 0, 30], [90, 80, 9, 9]])
+def test_a_person_of_one_joint_and_a_box_without_it_is_masked(
+    writer: CocoWriter, box: object
+) -> None:
+    split = read_split(two_persons(writer, bbox=box, keypoints=[30, 30, 2] + [0] * 48), "train")
+    assert ids(split.images) == {1: [11]}
+    assert split.left_out.counts == {
+        "persons with an empty box, or one far from their joints (masked)": 1
+    }
 
 
 @pytest.mark.parametrize("value", [GONE, None, -1, 2**63, 1.5, True, "", [1]])
