@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kptrain.errors import DataError
-from kptrain.reasons import NO_PERSON
+from kptrain.reasons import NO_PERSON, shown
 
 
 @dataclass
@@ -64,6 +64,7 @@ class LeftOut:
         return "".join(f"; {name}: {listed}" for name, listed in parts.items() if listed)
 
     def _note(self, reason: str, which: str, file: Path, unsound: bool) -> None:
+        which = shown(which)
         self.first.setdefault(reason, which)
         if not unsound:
             return

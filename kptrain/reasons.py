@@ -4,6 +4,14 @@ BORDER_PX = 1.0
 """A joint so far outside of its image is taken for one at the border: scaled coordinates and
 hands err by as much."""
 
+
+def shown(text: str, most: int = 200) -> str:
+    """A name or text of a file as it can stand in a line: signs that are none spelt out, the middle
+    of a long one left out."""
+    line = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text)
+    return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"
+
+
 NO_RECORD = "images without an id or a file name"
 NO_SIZE = "images without a sound width and height"
 TOO_LARGE = "images too large to be real"

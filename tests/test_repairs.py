@@ -356,3 +356,16 @@ def test_json_lists_are_named(writer: CocoWriter) -> None:
     path.write_text(json.dumps([1]))
     with pytest.raises(DataError, match="has no list 'images'"):
         read_split(writer.root, "train")
+
+
+@pytest.mark.parametrize("name", ["a\nb\x1b[31m.jpg", "long" * 1250 + ".jpg"])
+def test_a_name_is_said_in_one_line_and_shortened(writer: CocoWriter, name: str) -> None:
+    for number in (1, 2):
+        writer.image("train", number)
+        writer.person("train", number, number)
+    root = writer.write()
+    edit(root, lambda content: content["images"][1].update(file_name=name))
+    (said,) = read_split(root, "train").left_out.first.values()
+    assert said.isprintable()
+    assert said.endswith(".jpg")
+    assert len(said) < 250
