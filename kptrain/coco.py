@@ -5,7 +5,6 @@ is the index of a pixel, a box is x, y, width, height of edges. Training and eva
 of a file what is read here, and nothing else.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from kptrain.categories import Order, find_persons
 from kptrain.errors import DataError
+from kptrain.json_file import read_json
 from kptrain.layout import SplitName, locate
 from kptrain.left_out import LeftOut
 from kptrain.people import Ignored, People, Person, read_people
@@ -100,24 +100,6 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
         )
     _check_pixels(images, file)
     return Split(name, tuple(images), left_out, next(iter(read.orders)))
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
-
-    Raises: DataError if it is not COCO's.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: must be JSON in UTF-8, but {error}; save it as UTF-8") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: must be readable JSON, but {error}; fetch it again") from None
-    for key in ("images", "annotations"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f"{path}: must be COCO annotations, but has no list {key!r}")
-    sound: dict[str, Any] = content
-    return sound
 
 
 def _image(record: Record, path: Path, people: People) -> CocoImage:

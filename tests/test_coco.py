@@ -153,16 +153,27 @@ def test_annotations_without_their_image_folder_are_not_a_layout(writer: CocoWri
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "must be readable JSON"),
-        (b"<html>not found</html>", "must be readable JSON"),
+        (b"", "must be readable JSON, but is empty; fetch it again"),
+        (b"\n<html>not found</html>", "must be readable JSON, but is a web page"),
         (b"\xff\xfe\x00\x80", "must be readable JSON"),
         (b"[1, 2]", "has no list 'images'"),
         (b'{"images": []}', "has no list 'annotations'"),
         (b'{"images": [], "annotations": {"1": 2}}', "has no list 'annotations'"),
         (b'{"images": null, "annotations": []}', "has no list 'images'"),
-        (b"[" * 100_000, "must be readable JSON"),
+        (b"[" * 100_000, "must be readable JSON, but is nested too deeply"),
+        (b"null", "it is null; convert it"),
+        (b'[{"image_id": 1, "score": 1}]', "first is a mapping with image_id (a number), score"),
+        (b'{"coco": {"images": [], "annotations": []}}', "keep what 'coco' holds alone"),
+        (b"\x1f\x8b\x08\x00", "is compressed (gzip); unpack it"),
+        (b"PK\x03\x04\x14", "is compressed (zip); unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b'<?xml version="1.0"?><annotations/>', "is XML; export it as COCO keypoints"),
+        (b"\0" * 9, "is empty; fetch it again"),
+        (b'{"images": [],\n "annotations": [1,]}', "line 2 column 20: "),
+        (b'{"images": [], // none\n "annotations": []}', "line 1 column 16: "),
+        (b"{'images': []}", "line 1 column 2: "),
+        (b'{"images": [1' + b"0" * 5000 + b"]}", "has a number of more digits than any id"),
     ],
-    ids=["empty", "html", "bytes", "a list", "no annotations", "a mapping", "no images", "deep"],
 )
 def test_a_file_that_is_not_cocos_json_is_named(
     writer: CocoWriter, text: bytes, message: str
@@ -174,13 +185,17 @@ def test_a_file_that_is_not_cocos_json_is_named(
     assert message in str(error.value)
     assert str(error.value).startswith(f"{path}: must be")
     assert "\n" not in str(error.value)
+    assert ("correct it there" in str(error.value)) == ("line" in message)
+    assert "set_int_max_str_digits" not in str(error.value)
 
 
 def test_half_a_file_is_named(writer: CocoWriter) -> None:
     path = two_persons(writer) / ANNOTATIONS
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"must be readable JSON, but .*; fetch it again"):
-        read_split(writer.root, "train")
+    whole = path.read_bytes()
+    for size in range(1, len(whole), len(whole) // 20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"must be readable JSON, but ends .*; fetch it again"):
+            read_split(writer.root, "train")
 
 
 def test_without_any_labelled_person_the_error_counts_what_was_there(writer: CocoWriter) -> None:
