@@ -61,7 +61,7 @@ def annotations_of_persons(
         if ids.is_repeated(given, annotation):
             left_out.add(TWICE, which, file)
             continue
-        image_id = id_of(annotation.get("image_id"))
+        image_id = records.named(annotation.get("image_id"))
         image = None if image_id is None else records.sound.get(image_id)
         if image_id in records.unsound:
             left_out.count(OF_LEFT_OUT)

@@ -25,6 +25,12 @@ def id_of(value: Any) -> Id | None:
     return value if type(value) is int and 0 <= value < 2**63 else None
 
 
+def spelt_id_of(value: Any) -> Id | None:
+    """Likewise, but a text with leading zeros as it is: "01" may be another image than "1"."""
+    text = value.strip() if isinstance(value, str) else ""
+    return text if text[:1] == "0" and text != "0" else id_of(value)
+
+
 def number_of(value: Any) -> float | None:
     """The finite number that a value stands for, also written as text; None if it is none."""
     if not isinstance(value, int | float | str):

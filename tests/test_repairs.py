@@ -201,6 +201,41 @@ def test_ids_begin_at_0_and_are_numbers_however_they_are_written(
     assert ids(read_split(root, "train", strict=True).images) == {0: [0]}
 
 
+@pytest.mark.parametrize("others", [("01", "001"), ("1", "01"), (1, "000000000001")])
+def test_ids_that_differ_in_leading_zeros_alone_are_of_two_images(
+    writer: CocoWriter, others: tuple[object, object]
+) -> None:
+    def rename(content: dict[str, Any]) -> None:
+        pairs = zip(content["images"], content["annotations"], others, strict=True)
+        for image, annotation, number in pairs:
+            image["id"] = annotation["image_id"] = number
+
+    for number in (1, 2):
+        writer.image("train", number)
+        writer.person("train", number, number, area=float(number))
+    root = writer.write()
+    edit(root, rename)
+    images = read_split(root, "train", strict=True).images
+    files = {image.path.name: image.persons[0].area for image in images}
+    assert files == {f"{number:012d}.jpg": number for number in (1, 2)}
+
+
+@pytest.mark.parametrize(("own", "named"), [("000000000009", 9), (9, "000000000009"), ("09", "9")])
+def test_leading_zeros_are_nothing_where_no_other_image_has_the_number(
+    writer: CocoWriter, own: object, named: object
+) -> None:
+    def rename(content: dict[str, Any]) -> None:
+        content["images"][0]["id"] = own
+        for annotation in content["annotations"]:
+            annotation["image_id"] = named
+
+    root = two_persons(writer)
+    edit(root, rename)
+    split = read_split(root, "train", strict=True)
+    assert ids(split.images) == {9: [11, 12]}
+    assert split.left_out.repairs == {}
+
+
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8, "utf-16", "utf-16-le", "utf-32"])
 def test_a_file_in_another_encoding_is_read_to_the_same(
     writer: CocoWriter, mark: bytes | str
