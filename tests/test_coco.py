@@ -18,6 +18,7 @@ from kptrain.coco import CocoImage, describe, read_split
 from kptrain.errors import DataError
 from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
+from kptrain.resolve import find_root
 
 ANNOTATIONS = "annotations/person_keypoints_train2017.json"
 NAN = math.nan
@@ -134,6 +135,36 @@ def test_where_neither_layout_is_there_the_error_names_both(tmp_path: Path) -> N
         "raw/person_keypoints_val2017.json and validation/data",
     ):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["train/_annotations.coco.json"], "found train/_annotations.coco.json: move"),
+        (["annotations/person_keypoints_default.json"], "person_keypoints_default.json: move"),
+        (["valid/a.json", "train/b.json"], "found train/b.json: move"),
+        (["coco/annotations/person_keypoints_train2017.json"], "it lies in {root}/coco: name"),
+        (["raw/person_keypoints_train2017.json"], "but no folder train/data: move"),
+        ([], "there is no .json file below"),
+    ],
+)
+def test_what_could_be_the_annotations_is_named_with_where_they_belong(
+    tmp_path: Path, files: list[str], said: str
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).touch()
+        (tmp_path / file).parents[1].joinpath("train2017").mkdir(exist_ok=True)
+    with pytest.raises(DataError) as error:
+        read_split(tmp_path, "train")
+    assert said.format(root=tmp_path) in str(error.value)
+    assert (f"to {ANNOTATIONS}, and" in str(error.value)) == ("found" in said or "default" in said)
+
+
+def test_an_annotation_file_is_no_folder_and_the_one_to_name_is_said(writer: CocoWriter) -> None:
+    path = two_persons(writer) / ANNOTATIONS
+    with pytest.raises(DataError, match=r"train2017\.json' is a file; name the folder that holds"):
+        find_root(str(path))
 
 
 def test_a_missing_split_is_named(writer: CocoWriter) -> None:
