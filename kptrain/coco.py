@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kptrain.categories import Order, find_persons
+from kptrain.categories import Order, find_persons, only_category, other_with_joints
 from kptrain.errors import DataError
 from kptrain.json_file import read_json
 from kptrain.layout import SplitName, locate
@@ -72,7 +72,8 @@ def read_annotations(content: Mapping[str, Any], file: Path, left_out: LeftOut) 
     """
     orders = find_persons(content, file, left_out)
     records = read_records(content["images"], file, left_out)
-    people = read_people(content["annotations"], orders, records, file, left_out)
+    only = only_category(content, orders)
+    people = read_people(content["annotations"], orders, records, file, left_out, only)
     listed = sorted(records.sound.values(), key=lambda record: record.id)
     return Annotations(listed, people, orders)
 
@@ -96,7 +97,7 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
         raise DataError(
             f"{file}: must hold a person with a labelled keypoint whose image lies in {folder}, "
             f"but of {len(content['images'])} images none has one"
-            f"{_why_none(left_out, read.orders)}"
+            f"{_why_none(left_out, read.orders)}{other_with_joints(content, read.orders)}"
         )
     _check_pixels(images, file)
     return Split(name, tuple(images), left_out, next(iter(read.orders)))

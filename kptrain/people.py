@@ -96,13 +96,15 @@ def read_people(
     records: Records,
     file: Path,
     left_out: LeftOut,
+    only: Id | None = None,
 ) -> People:
-    """Read annotations; `orders`: the categories of persons, with the order of their joints.
+    """Read annotations; `orders`: the categories of persons, with the order of their joints;
+    `only`: the one category of the file.
 
     Raises: DataError where `left_out` is strict, at the first fault.
     """
     people = People()
-    for annotation in annotations_of_persons(annotations, orders, records, file, left_out):
+    for annotation in annotations_of_persons(annotations, orders, records, file, left_out, only):
         box = _box(annotation, file, left_out)
         if box is None:
             continue
@@ -209,8 +211,12 @@ def _keypoints(annotation: Annotation) -> tuple[np.ndarray, Counter[str]]:
 def _is_crowd(annotation: Annotation) -> bool | None:
     """None if it cannot be told."""
     given = annotation.content.get("iscrowd")
-    number = 0.0 if given in (None, "") else number_of(given)
-    return None if number is None else bool(number)
+    if given in (None, ""):
+        return False
+    words = {"true": 1.0, "false": 0.0}
+    number = words.get(given.strip().casefold()) if isinstance(given, str) else None
+    number = number_of(given) if number is None else number
+    return bool(number) if number in (0, 1) else None
 
 
 def _ignored(annotation: Annotation, box: Box, file: Path, left_out: LeftOut) -> Ignored:

@@ -49,7 +49,14 @@ def test_an_area_that_is_missing_is_that_of_the_box(writer: CocoWriter, area: ob
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("area", "1500.0"), ("bbox", ["15", "15.0", 50, "60"]), ("iscrowd", "0"), ("iscrowd", False)],
+    [
+        ("area", "1500.0"),
+        ("bbox", ["15", "15.0", 50, "60"]),
+        ("iscrowd", "0"),
+        ("iscrowd", False),
+        ("iscrowd", "false"),
+        ("iscrowd", "False"),
+    ],
 )
 def test_numbers_written_as_text_are_numbers(writer: CocoWriter, key: str, value: object) -> None:
     split = read_split(two_persons(writer, **{key: value}), "train", strict=True)
@@ -58,7 +65,7 @@ def test_numbers_written_as_text_are_numbers(writer: CocoWriter, key: str, value
     assert split.left_out.repairs == {}
 
 
-@pytest.mark.parametrize("iscrowd", ["1", True, 1.0])
+@pytest.mark.parametrize("iscrowd", ["1", True, 1.0, "true", " TRUE"])
 def test_a_crowd_is_one_however_its_flag_is_written(writer: CocoWriter, iscrowd: object) -> None:
     split = read_split(two_persons(writer, iscrowd=iscrowd), "train", strict=True)
     assert split.left_out.counts == {"crowds (masked)": 1}
