@@ -18,14 +18,42 @@ PERSON = 1
 
 
 def read_box(values: Any, size: tuple[int, int]) -> Box | None:
-    """x, y, width, height in an image of (height, width) or not far from it; None if it is not."""
+    """x, y, width, height of some of an image of (height, width), and of little beside it; None if
+    it is not. An empty one may lie anywhere."""
     box = numbers_of(values, 4)
     if box is None or not _are_near(box[0::2], box[1::2], size):
         return None
     x, y, width, height = box
     if min(width, height) < 0 or not _are_near([x + width], [y + height], size):
         return None
+    if _is_beside(x, width, size[1]) or _is_beside(y, height, size[0]):
+        return None
     return x, y, width, height
+
+
+def _is_beside(start: float, length: float, end: int) -> bool:
+    """Whether nothing of it lies between 0 and the end."""
+    return length > 0 and min(start + length, end) <= max(start, 0)
+
+
+def box_of_joints(keypoints: np.ndarray) -> Box | None:
+    """The box around what is labelled of (K, 3) x, y, v; None if that is not two places or more."""
+    labelled = keypoints[keypoints[:, 2] > 0, :2]
+    if not len(labelled) or (labelled == labelled[0]).all():
+        return None
+    left, top = labelled.min(axis=0).tolist()
+    width, height = (np.ptp(labelled, axis=0) + 1).tolist()
+    return left, top, width, height
+
+
+def is_of_joints(box: Box, keypoints: np.ndarray) -> bool:
+    """Whether it is a pixel wide and high, and three of it side by side hold a labelled joint.
+
+    Of COCO's persons a few have their only joint a little beside their box.
+    """
+    labelled, (x, y, width, height) = keypoints[keypoints[:, 2] > 0, :2], box
+    near = np.abs(labelled - (x + width / 2, y + height / 2)) <= (1.5 * width, 1.5 * height)
+    return min(width, height) >= 1 and bool(near.all(axis=1).any())
 
 
 def box_of_outline(outline: Any, size: tuple[int, int]) -> Box | None:

@@ -80,6 +80,26 @@ def _used(categories: list[Category], annotations: list[Any]) -> list[Category]:
     return [category for category in categories if category.id in ids] or categories
 
 
+def only_category(content: Mapping[str, Any], orders: Mapping[Id, Order]) -> Id | None:
+    """The one of which annotations are that name none; None where they could be of several."""
+    listed = content.get("categories")
+    are_several = isinstance(listed, list | dict) and len(listed) > 1
+    return None if are_several else next(iter(orders))
+
+
+def other_with_joints(content: Mapping[str, Any], orders: Mapping[Id, Order]) -> str:
+    """What to do where no person has joints, but annotations of another category do; else ''."""
+    numbers = _with_joints(content["annotations"])
+    named = {category.id: str(category) for category in _read(content.get("categories"))}
+    found = [named.get(one, f"id {one}") for one in numbers if one not in orders]
+    if not found:
+        return ""
+    return (
+        f"; annotations of category {_shortened(found)} have 17 keypoints: if these are persons, "
+        f"name it {NAME!r} and no other"
+    )
+
+
 def _read(categories: Any) -> list[Category]:
     """What has an id and a name."""
     found = []

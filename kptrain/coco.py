@@ -5,14 +5,20 @@ is the index of a pixel, a box is x, y, width, height of edges. Training and eva
 of a file what is read here, and nothing else.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kptrain.categories import Order, find_persons, id_as_written
+from kptrain.categories import (
+    Order,
+    find_persons,
+    id_as_written,
+    only_category,
+    other_with_joints,
+)
 from kptrain.errors import DataError
+from kptrain.json_file import read_json
 from kptrain.layout import SplitName, locate
 from kptrain.left_out import LeftOut
 from kptrain.people import Ignored, People, Person, read_people
@@ -78,7 +84,8 @@ def read_annotations(content: Mapping[str, Any], file: Path, left_out: LeftOut) 
     """
     orders = find_persons(content, file, left_out)
     records = read_records(content["images"], file, left_out)
-    people = read_people(content["annotations"], orders, records, file, left_out)
+    only = only_category(content, orders)
+    people = read_people(content["annotations"], orders, records, file, left_out, only)
     listed = sorted(records.sound.values(), key=lambda record: record.id)
     return Annotations(listed, people, orders)
 
@@ -102,30 +109,12 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
         raise DataError(
             f"{file}: must hold a person with a labelled keypoint whose image lies in {folder}, "
             f"but of {len(content['images'])} images none has one"
-            f"{_why_none(left_out, read.orders)}"
+            f"{_why_none(left_out, read.orders)}{other_with_joints(content, read.orders)}"
         )
     _check_pixels(images, file)
     category_id, order = next(iter(read.orders.items()))
     written = id_as_written(category_id, content)
     return Split(name, tuple(images), left_out, category_id, written, order)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a file in UTF-8, UTF-16 or UTF-32, with a byte order mark or without.
-
-    Raises: DataError if it is not COCO's.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: must be JSON in UTF-8, but {error}; save it as UTF-8") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: must be readable JSON, but {error}; fetch it again") from None
-    for key in ("images", "annotations"):
-        if not isinstance(content, dict) or not isinstance(content.get(key), list):
-            raise DataError(f"{path}: must be COCO annotations, but has no list {key!r}")
-    sound: dict[str, Any] = content
-    return sound
 
 
 def _image(record: Record, path: Path, people: People) -> CocoImage:

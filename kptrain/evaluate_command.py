@@ -14,11 +14,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kptrain.batches import batches
-from kptrain.coco import Ignored, read_annotations, read_json
+from kptrain.coco import Ignored, read_annotations
 from kptrain.config import TrainConfig
 from kptrain.device import enough_memory, find_dtype, named_device, num_threads
 from kptrain.evaluate import find_peaks, in_original
 from kptrain.inference import heatmaps_of, load_model, placed
+from kptrain.json_file import read_json
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES, NUM_JOINTS
 from kptrain.layout import SplitName, locate
 from kptrain.left_out import LeftOut

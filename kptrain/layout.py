@@ -8,6 +8,7 @@ from typing import Literal
 
 from kptrain.errors import DataError
 from kptrain.file_names import files_below
+from kptrain.values import shown
 
 SplitName = Literal["train", "val"]
 
@@ -36,8 +37,26 @@ def locate(root: Path, name: SplitName) -> tuple[Path, Path]:
     looked = "; or ".join(" and ".join(files[name]) for files in LAYOUTS.values())
     raise DataError(
         f"{root}: must hold the {name} split of COCO's person keypoints, but neither layout is "
-        f"there; looked for {looked}"
+        f"there; looked for {looked}; {_found_instead(root, name)}"
     )
+
+
+def _found_instead(root: Path, name: SplitName) -> str:
+    """What could be the split's annotations, and what to do with it."""
+    listed = sorted(file for file, _ in files_below(root) if file.endswith(".json"))
+    if not listed:
+        return "there is no .json file below: name the folder that holds both"
+    for path, images in (files[name] for files in LAYOUTS.values()):
+        for file in listed:
+            above = root / file.removesuffix(path)
+            if file.endswith("/" + path) and (above / images).is_dir():
+                return f"it lies in {above}: name that folder"
+        if path in listed:
+            return f"there is {path}, but no folder {images}: move its images there"
+    path, images = LAYOUTS["COCO's"][name]
+    found = [file for file in listed if name in file.casefold()] or listed
+    shortened = ", ".join(map(shown, found[:3])) + (", …" if len(found) > 3 else "")
+    return f"found {shortened}: move the {name} split's to {path}, and its images to {images}"
 
 
 def stamp(root: Path, name: SplitName) -> str:

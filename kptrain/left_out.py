@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kptrain.errors import DataError
 from kptrain.reasons import NO_IMAGE_ID, NO_PERSON, NOT_LISTED
-from kptrain.values import printable
+from kptrain.values import printable, shown
 
 
 @dataclass
@@ -79,7 +79,7 @@ class LeftOut:
         return "".join(f"; {name}: {listed}" for name, listed in told.items() if listed)
 
     def _note(self, reason: str, which: str, file: Path, unsound: bool) -> None:
-        which = printable(which)
+        which = shown(which)
         self.first.setdefault(reason, which)
         if not unsound:
             return

@@ -10,6 +10,7 @@ from kptrain.categories import Order
 from kptrain.left_out import LeftOut
 from kptrain.reasons import (
     ID_TWICE,
+    NO_CATEGORY,
     NO_ID,
     NOT_A_MAPPING,
     NOT_LISTED,
@@ -41,8 +42,10 @@ def annotations_of_persons(
     records: Records,
     file: Path,
     left_out: LeftOut,
+    only: Id | None,
 ) -> Iterator[Annotation]:
-    """Find them; `orders`: the categories of persons, with the order of their joints.
+    """Find them; `orders`: the categories of persons, with the order of their joints; `only`: the
+    category of those that name none.
 
     Raises: DataError where `left_out` is strict, at the first fault.
     """
@@ -52,7 +55,8 @@ def annotations_of_persons(
         if not isinstance(annotation, dict):
             left_out.add(NOT_A_MAPPING, which, file)
             continue
-        category = id_of(annotation.get("category_id"))
+        names_none = annotation.get("category_id") in (None, "")
+        category = only if names_none else id_of(annotation.get("category_id"))
         if category is None or category not in orders:
             left_out.count(OTHER_CATEGORY)
             continue
@@ -61,7 +65,7 @@ def annotations_of_persons(
         if ids.is_repeated(given, annotation):
             left_out.add(TWICE, which, file)
             continue
-        image_id = id_of(annotation.get("image_id"))
+        image_id = records.named(annotation.get("image_id"))
         image = None if image_id is None else records.sound.get(image_id)
         if image_id in records.unsound:
             left_out.count(OF_LEFT_OUT)
@@ -71,6 +75,8 @@ def annotations_of_persons(
             number, repair = ids.number(given, annotation)
             if repair:
                 left_out.repair(repair, which, file, unsound=repair != TEXT_ID)
+            if names_none:
+                left_out.repair(NO_CATEGORY, which, file, unsound=False)
             yield Annotation(annotation, place, which, number, image, orders[category])
 
 

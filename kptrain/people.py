@@ -12,13 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from kptrain.annotations import Box, box_of_outline, is_outline, read_box
+from kptrain.annotations import (
+    Box,
+    box_of_joints,
+    box_of_outline,
+    is_of_joints,
+    is_outline,
+    read_box,
+)
 from kptrain.categories import Order
 from kptrain.joints import are_joints, in_one_list, read_joints
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.left_out import LeftOut
 from kptrain.listed import Annotation, annotations_of_persons
 from kptrain.reasons import (
+    BOX_OF_JOINTS,
     BOX_OF_OUTLINE,
     CLIPPED,
     CROWD,
@@ -96,13 +104,15 @@ def read_people(
     records: Records,
     file: Path,
     left_out: LeftOut,
+    only: Id | None = None,
 ) -> People:
-    """Read annotations; `orders`: the categories of persons, with the order of their joints.
+    """Read annotations; `orders`: the categories of persons, with the order of their joints;
+    `only`: the one category of the file.
 
     Raises: DataError where `left_out` is strict, at the first fault.
     """
     people = People()
-    for annotation in annotations_of_persons(annotations, orders, records, file, left_out):
+    for annotation in annotations_of_persons(annotations, orders, records, file, left_out, only):
         box = _box(annotation, file, left_out)
         if box is None:
             continue
@@ -116,29 +126,38 @@ def read_people(
 
 
 def _box(annotation: Annotation, file: Path, left_out: LeftOut) -> Box | None:
-    """Its box, or that of its outline; None if nothing is known of where it stands."""
+    """Its box, or one around it; None if nothing is known of where it stands."""
     given = annotation.content.get("bbox")
     box = read_box(given, annotation.image.size)
     if box is None:
-        box = _box_of_outline(annotation, file, left_out)
+        box = _box_around(annotation, file, left_out)
     if box is None:
         left_out.add(MALFORMED_BOX if given else NO_BOX, annotation.which, file)
     return box
 
 
-def _box_of_outline(annotation: Annotation, file: Path, left_out: LeftOut) -> Box | None:
+def _box_around(annotation: Annotation, file: Path, left_out: LeftOut) -> Box | None:
+    """The box of its outline, or that of its labelled joints, where the outline is not near them.
+
+    None if neither is there.
+    """
+    keypoints, _ = _keypoints(annotation)
     box = box_of_outline(annotation.content.get("segmentation"), annotation.image.size)
-    if box is not None:
+    if box is not None and (not keypoints[:, 2].any() or is_of_joints(box, keypoints)):
         left_out.repair(BOX_OF_OUTLINE, annotation.which, file)
-    return box
+        return box
+    around = box_of_joints(keypoints)
+    if around is not None:
+        left_out.repair(BOX_OF_JOINTS, annotation.which, file)
+    return around
 
 
 def _person_or_ignored(
     annotation: Annotation, box: Box, file: Path, left_out: LeftOut
 ) -> Person | Ignored:
     keypoints = _labelled(annotation, file, left_out)
-    if keypoints is not None and min(box[2:]) <= 0:
-        around = _box_of_outline(annotation, file, left_out)
+    if keypoints is not None and not is_of_joints(box, keypoints):
+        around = _box_around(annotation, file, left_out)
         if around is None:
             left_out.add(EMPTY_BOX, annotation.which, file)
             keypoints = None
@@ -214,8 +233,12 @@ def _keypoints(annotation: Annotation) -> tuple[np.ndarray, Counter[str]]:
 def _is_crowd(annotation: Annotation) -> bool | None:
     """None if it cannot be told."""
     given = annotation.content.get("iscrowd")
-    number = 0.0 if given in (None, "") else number_of(given)
-    return None if number is None else bool(number)
+    if given in (None, ""):
+        return False
+    words = {"true": 1.0, "false": 0.0}
+    number = words.get(given.strip().casefold()) if isinstance(given, str) else None
+    number = number_of(given) if number is None else number
+    return bool(number) if number in (0, 1) else None
 
 
 def _ignored(annotation: Annotation, box: Box, file: Path, left_out: LeftOut) -> Ignored:

@@ -23,7 +23,7 @@ from kptrain.reasons import (
     TEXT_ID,
     TOO_LARGE,
 )
-from kptrain.values import Id, id_of, length_of
+from kptrain.values import Id, id_of, length_of, spelt_id_of
 
 MOST_PIXELS = 178_956_970
 """Of an image: Pillow decodes no larger one."""
@@ -51,13 +51,21 @@ class Records:
     unsound: set[Id] = field(default_factory=set)
     """Ids of which it is counted already that their images are left out."""
 
+    def named(self, value: Any) -> Id | None:
+        """The id that an annotation names; None if it can be none."""
+        spelt = spelt_id_of(value)
+        return spelt if spelt in self.sound or spelt in self.unsound else id_of(value)
+
 
 def read_records(listed: list[Any], file: Path, left_out: LeftOut) -> Records:
     """Read the list of images. Raises: DataError where `left_out` is strict, at the first fault."""
     records = Records()
     by_id: dict[Id, list[dict[str, Any]]] = {}
+    several = _spelt_in_several_ways(listed)
     for index, record in enumerate(listed):
         number = id_of(record.get("id")) if isinstance(record, dict) else None
+        if number in several:
+            number = spelt_id_of(record["id"])
         if number is None:
             left_out.add(NO_IMAGE_ID, f"images[{index}]", file)
         elif not isinstance(record.get("file_name"), str):
@@ -78,6 +86,14 @@ def read_records(listed: list[Any], file: Path, left_out: LeftOut) -> Records:
             own = next(free) if isinstance(number, str) else number
             records.sound[number] = Record(own, those[0]["file_name"], size, those[0]["id"])
     return records
+
+
+def _spelt_in_several_ways(listed: list[Any]) -> set[Id]:
+    """The numbers that stand for several images: as "1" and "01"."""
+    given = [record.get("id") for record in listed if isinstance(record, dict)]
+    spelt = {(id_of(value), spelt_id_of(value)) for value in given}
+    times = Counter(number for number, _ in spelt if number is not None)
+    return {number for number, ways in times.items() if ways > 1}
 
 
 def free_ids(taken: Any) -> Iterator[int]:

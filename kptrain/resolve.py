@@ -199,6 +199,11 @@ def find_root(said: str | None) -> str:
         if given == EMBEDDED:
             return EMBEDDED
         root = Path(given).expanduser().absolute()
+        if root.is_file():
+            raise DataError(
+                f"{where}: must be a folder that holds COCO, but {given!r} is a file; name the "
+                f"folder that holds annotations/ and the images"
+            )
         if not root.is_dir():
             raise DataError(
                 f"{where}: must be a folder that holds COCO, but {given!r} is none; "

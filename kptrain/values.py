@@ -36,6 +36,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shown(text: str, most: int = 200) -> str:
+    """The same for a message: of a long text the middle is left out."""
+    line = printable(text)
+    return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"
+
+
+def spelt_id_of(value: Any) -> Id | None:
+    """Likewise, but a text with leading zeros as it is: "01" may be another image than "1"."""
+    text = value.strip() if isinstance(value, str) else ""
+    return text if text[:1] == "0" and text != "0" else id_of(value)
+
+
 def number_of(value: Any) -> float | None:
     """The finite number that a value stands for, also written as text; None if it is none."""
     if not isinstance(value, int | float | str):

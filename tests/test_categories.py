@@ -193,6 +193,29 @@ def test_joints_without_names_are_taken_in_cocos_order(writer: CocoWriter) -> No
     assert len(split.left_out.repairs) == 1
 
 
+@pytest.mark.parametrize("given", [None, ""])
+def test_an_annotation_without_a_category_is_of_the_only_one(
+    writer: CocoWriter, given: object
+) -> None:
+    root = written(writer, [category(4, "person")], of=(4, given))
+    split = read_split(root, "train", strict=True)
+    assert persons(split) == [11, 12]
+    assert split.left_out.repairs == {"annotations without category_id (of the only category)": 1}
+    of_two = written(writer, [category(4, "person"), category(1, "dog", None)], of=())
+    assert persons(read_split(of_two, "train")) == [11]
+
+
+def test_where_persons_have_boxes_alone_the_category_with_the_joints_is_named(
+    writer: CocoWriter,
+) -> None:
+    writer.image("train", 1)
+    writer.person("train", 1, 11, keypoints=[])
+    writer.person("train", 1, 12, category_id=2)
+    root = written(writer, [category(1, "person", None), category(2, "skeleton")], of=())
+    with pytest.raises(DataError, match=r"of category 'skeleton' \(id 2\) have 17 keypoints"):
+        read_split(root, "train")
+
+
 @pytest.mark.parametrize("entry", [None, 7, "person", {"id": 1}, {"name": "person"}, [1]])
 def test_a_malformed_entry_of_the_categories_is_none(writer: CocoWriter, entry: Any) -> None:
     split = read_split(written(writer, [entry, category(2, "person")]), "train")

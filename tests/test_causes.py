@@ -11,6 +11,9 @@ from kptrain import reasons
 from kptrain.coco import read_split
 from kptrain.errors import DataError
 
+ONE_JOINT = [30, 30, 2] + [0] * 48
+"""No box can be taken from it."""
+
 
 def written(writer: CocoWriter, **changes: object) -> Path:
     """Three images with a person each, all changed alike, and one without a person."""
@@ -51,9 +54,9 @@ def refused(root: Path) -> str:
         (reasons.MALFORMED_KEYPOINTS, {"keypoints": [[30.0] * 17] * 3}, "annotation 10"),
         (reasons.MALFORMED_KEYPOINTS, {"keypoints": {"nose": [1, 2, 2]}}, "annotation 10"),
         (reasons.OTHER_CATEGORY, {"category_id": 0}, None),
-        (reasons.NO_BOX, {"bbox": GONE}, "annotation 10"),
-        (reasons.MALFORMED_BOX, {"bbox": [1, 2, 3]}, "annotation 10"),
-        (reasons.EMPTY_BOX, {"bbox": [1, 2, 0, 0]}, "annotation 10"),
+        (reasons.NO_BOX, {"bbox": GONE, "keypoints": ONE_JOINT}, "annotation 10"),
+        (reasons.MALFORMED_BOX, {"bbox": [1, 2, 3], "keypoints": ONE_JOINT}, "annotation 10"),
+        (reasons.EMPTY_BOX, {"bbox": [1, 2, 0, 0], "keypoints": ONE_JOINT}, "annotation 10"),
         (reasons.NOT_LISTED, {"image_id": "one"}, "annotation 10"),
         (reasons.UNLABELLED, {"keypoints": [0] * 51}, None),
         (reasons.UNKNOWN_FLAG, {"keypoints": [30, 30, 3] * 17}, "annotation 10"),

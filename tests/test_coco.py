@@ -18,6 +18,7 @@ from kptrain.coco import CocoImage, describe, read_split
 from kptrain.errors import DataError
 from kptrain.layout import SplitName
 from kptrain.left_out import LeftOut
+from kptrain.resolve import find_root
 
 ANNOTATIONS = "annotations/person_keypoints_train2017.json"
 NAN = math.nan
@@ -120,6 +121,7 @@ def test_the_sample_of_coco_is_counted_as_it_is(
     found = read_split(coco_sample, split)
     assert (len(found.images), found.num_persons) == (images, persons)
     assert found.left_out.counts == {"crowds (masked)": crowds, UNLABELLED: unlabelled}
+    assert found.left_out.repairs == {}
     assert sum(len(image.ignored) for image in found.images) == crowds + unlabelled
 
 
@@ -133,6 +135,36 @@ def test_where_neither_layout_is_there_the_error_names_both(tmp_path: Path) -> N
         "raw/person_keypoints_val2017.json and validation/data",
     ):
         assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["train/_annotations.coco.json"], "found train/_annotations.coco.json: move"),
+        (["annotations/person_keypoints_default.json"], "person_keypoints_default.json: move"),
+        (["valid/a.json", "train/b.json"], "found train/b.json: move"),
+        (["coco/annotations/person_keypoints_train2017.json"], "it lies in {root}/coco: name"),
+        (["raw/person_keypoints_train2017.json"], "but no folder train/data: move"),
+        ([], "there is no .json file below"),
+    ],
+)
+def test_what_could_be_the_annotations_is_named_with_where_they_belong(
+    tmp_path: Path, files: list[str], said: str
+) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(parents=True)
+        (tmp_path / file).touch()
+        (tmp_path / file).parents[1].joinpath("train2017").mkdir(exist_ok=True)
+    with pytest.raises(DataError) as error:
+        read_split(tmp_path, "train")
+    assert said.format(root=tmp_path) in str(error.value)
+    assert (f"to {ANNOTATIONS}, and" in str(error.value)) == ("found" in said or "default" in said)
+
+
+def test_an_annotation_file_is_no_folder_and_the_one_to_name_is_said(writer: CocoWriter) -> None:
+    path = two_persons(writer) / ANNOTATIONS
+    with pytest.raises(DataError, match=r"train2017\.json' is a file; name the folder that holds"):
+        find_root(str(path))
 
 
 def test_a_missing_split_is_named(writer: CocoWriter) -> None:
@@ -152,16 +184,27 @@ def test_annotations_without_their_image_folder_are_not_a_layout(writer: CocoWri
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "must be readable JSON"),
-        (b"<html>not found</html>", "must be readable JSON"),
+        (b"", "must be readable JSON, but is empty; fetch it again"),
+        (b"\n<html>not found</html>", "must be readable JSON, but is a web page"),
         (b"\xff\xfe\x00\x80", "must be readable JSON"),
         (b"[1, 2]", "has no list 'images'"),
         (b'{"images": []}', "has no list 'annotations'"),
         (b'{"images": [], "annotations": {"1": 2}}', "has no list 'annotations'"),
         (b'{"images": null, "annotations": []}', "has no list 'images'"),
-        (b"[" * 100_000, "must be readable JSON"),
+        (b"[" * 100_000, "must be readable JSON, but is nested too deeply"),
+        (b"null", "it is null; convert it"),
+        (b'[{"image_id": 1, "score": 1}]', "first is a mapping with image_id (a number), score"),
+        (b'{"coco": {"images": [], "annotations": []}}', "keep what 'coco' holds alone"),
+        (b"\x1f\x8b\x08\x00", "is compressed (gzip); unpack it"),
+        (b"PK\x03\x04\x14", "is compressed (zip); unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
+        (b'<?xml version="1.0"?><annotations/>', "is XML; export it as COCO keypoints"),
+        (b"\0" * 9, "is empty; fetch it again"),
+        (b'{"images": [],\n "annotations": [1,]}', "line 2 column 20: "),
+        (b'{"images": [], // none\n "annotations": []}', "line 1 column 16: "),
+        (b"{'images': []}", "line 1 column 2: "),
+        (b'{"images": [1' + b"0" * 5000 + b"]}", "has a number of more digits than any id"),
     ],
-    ids=["empty", "html", "bytes", "a list", "no annotations", "a mapping", "no images", "deep"],
 )
 def test_a_file_that_is_not_cocos_json_is_named(
     writer: CocoWriter, text: bytes, message: str
@@ -173,13 +216,17 @@ def test_a_file_that_is_not_cocos_json_is_named(
     assert message in str(error.value)
     assert str(error.value).startswith(f"{path}: must be")
     assert "\n" not in str(error.value)
+    assert ("correct it there" in str(error.value)) == ("line" in message)
+    assert "set_int_max_str_digits" not in str(error.value)
 
 
 def test_half_a_file_is_named(writer: CocoWriter) -> None:
     path = two_persons(writer) / ANNOTATIONS
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(DataError, match=r"must be readable JSON, but .*; fetch it again"):
-        read_split(writer.root, "train")
+    whole = path.read_bytes()
+    for size in range(1, len(whole), len(whole) // 20):
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"must be readable JSON, but ends .*; fetch it again"):
+            read_split(writer.root, "train")
 
 
 def test_without_any_labelled_person_the_error_counts_what_was_there(writer: CocoWriter) -> None:
@@ -225,14 +272,19 @@ UNREAD: list[tuple[str, str, list[object]]] = [
     ("annotations with a malformed box", "bbox", [[ENDLESS, 2, 3, 4], [1, 2, -3, 4]]),
     ("annotations with a malformed box", "bbox", [[1, 2, 50_000, 9], [1, 2, 9, 50_000]]),
     ("annotations with a malformed box", "bbox", [[-50_000, 2, 9, 9], [1, -50_000, 9, 9]]),
+    ("annotations with a malformed box", "bbox", [[-60, -40, 10, 10], [-9, 9, 9, 9]]),
+    ("annotations with a malformed box", "bbox", [[128, 9, 9, 9], [9, 96, 9, 9]]),
 ]
 """Of these not even the place is known."""
 OTHER_NUMBER = "annotations with another number of keypoints than 17"
 MASKED: list[tuple[str, str, list[object]]] = [
     (OTHER_NUMBER, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 16]),
     ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7, "a" * 51]),
-    ("annotations with a malformed iscrowd", "iscrowd", ["no", [1], {"a": 1}, NAN]),
-    ("persons with an empty box", "bbox", [[20, 20, 0, 30], [20, 20, 30, 0]]),
+    (
+        "annotations with a malformed iscrowd",
+        "iscrowd",
+        ["no", [1], {"a": 1}, NAN, -1, 0.5, 2, "2"],
+    ),
 ]
 
 
@@ -246,7 +298,8 @@ def each(
 def test_an_annotation_that_cannot_be_read_is_left_out_and_counted(
     writer: CocoWriter, reason: str, key: str, value: object
 ) -> None:
-    split = read_split(two_persons(writer, **{key: value}), "train")
+    one_joint = [30, 30, 2] + [0] * 48  # which is no place
+    split = read_split(two_persons(writer, keypoints=one_joint, **{key: value}), "train")
     assert split.left_out.counts == {reason: 1}
     assert split.left_out.first[reason] == "annotation 12"
     assert ids(split.images) == {1: [11]}
@@ -286,7 +339,7 @@ def test_strict_takes_what_coco_has_crowds_other_categories_and_unlabelled_perso
     assert split.left_out.fault is None
 
 
-@pytest.mark.parametrize("category", [GONE, None, 2, "person"])
+@pytest.mark.parametrize("category", [2, "person", [1]])
 def test_an_annotation_of_another_category_is_left_out_and_counted(
     writer: CocoWriter, category: object
 ) -> None:

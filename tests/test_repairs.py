@@ -18,6 +18,7 @@ from kptrain.joints import read_joints
 NAN = math.nan
 AREA = "persons without an area (that of the box is taken)"
 BOX = "annotations without a sound box (that of the outline is taken)"
+BOX_OF_JOINTS = "annotations without a sound box (that of the labelled joints is taken)"
 CROWD = "annotations without iscrowd (taken as 0)"
 COUNT = "num_keypoints that differ from the keypoints (which count)"
 NO_ID = "annotations without a sound id (numbered)"
@@ -60,7 +61,14 @@ def test_a_masked_area_that_is_missing_or_negative_is_that_of_the_box(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("area", "1500.0"), ("bbox", ["15", "15.0", 50, "60"]), ("iscrowd", "0"), ("iscrowd", False)],
+    [
+        ("area", "1500.0"),
+        ("bbox", ["15", "15.0", 50, "60"]),
+        ("iscrowd", "0"),
+        ("iscrowd", False),
+        ("iscrowd", "false"),
+        ("iscrowd", "False"),
+    ],
 )
 def test_numbers_written_as_text_are_numbers(writer: CocoWriter, key: str, value: object) -> None:
     split = read_split(two_persons(writer, **{key: value}), "train", strict=True)
@@ -69,7 +77,7 @@ def test_numbers_written_as_text_are_numbers(writer: CocoWriter, key: str, value
     assert split.left_out.repairs == {}
 
 
-@pytest.mark.parametrize("iscrowd", ["1", True, 1.0])
+@pytest.mark.parametrize("iscrowd", ["1", True, 1.0, "true", " TRUE"])
 def test_a_crowd_is_one_however_its_flag_is_written(writer: CocoWriter, iscrowd: object) -> None:
     split = read_split(two_persons(writer, iscrowd=iscrowd), "train", strict=True)
     assert split.left_out.counts == {"crowds (masked)": 1}
@@ -106,6 +114,44 @@ def test_a_box_that_is_missing_is_that_of_the_outline(
     found = split.images[0].ignored[0] if crowd else second(split)
     assert found.box_xywh == (20.0, 30.0, 40.0, 40.0)
     assert split.left_out.repairs == {BOX: 1}
+
+
+FOREIGN: list[Any] = [
+    *(GONE, None, "text", [1, 2, 3], [1, NAN, 3, 4], [20, 20, 0, 30], [20, 20, 30, 0]),
+    *([-60, -40, 10, 10], [130, 20, 20, 20], [20, 96, 50, 60], [0, 0, 3, 3]),
+    *([30, 30, 1e-9, 40], [30, 30, 40, 0.5], [90, 15, 9, 60]),
+]
+"""None of it holds a joint of the writer's persons, which lie in 20 to 60 and 20 to 70."""
+
+
+@pytest.mark.parametrize("box", FOREIGN)
+@pytest.mark.parametrize("outline", [[], [[90, 80, 95, 80, 95, 90]]], ids=["none", "foreign"])
+def test_a_box_without_the_persons_joints_is_that_of_the_joints(
+    writer: CocoWriter, box: object, outline: object
+) -> None:
+    split = read_split(two_persons(writer, bbox=box, segmentation=outline, area=None), "train")
+    assert second(split).box_xywh == (20.0, 20.0, 41.0, 51.0)
+    assert second(split).area == 41.0 * 51.0
+    assert split.left_out.repairs == {BOX_OF_JOINTS: 1, AREA: 1}
+
+
+def test_a_box_that_is_near_the_persons_joints_is_kept(writer: CocoWriter) -> None:
+    """Of COCO's val2017, person 2159429 has its only joint 8 px below its box."""
+    joint = [80, 44, 1] + [0] * 48
+    split = read_split(two_persons(writer, bbox=[2, 0, 102, 35], keypoints=joint), "train")
+    assert second(split).box_xywh == (2.0, 0.0, 102.0, 35.0)
+    assert BOX_OF_JOINTS not in split.left_out.repairs
+
+
+@pytest.mark.parametrize("box", [[20, 20, 0, 30], [90, 80, 9, 9]])
+def test_a_person_of_one_joint_and_a_box_without_it_is_masked(
+    writer: CocoWriter, box: object
+) -> None:
+    split = read_split(two_persons(writer, bbox=box, keypoints=[30, 30, 2] + [0] * 48), "train")
+    assert ids(split.images) == {1: [11]}
+    assert split.left_out.counts == {
+        "persons with an empty box, or one far from their joints (masked)": 1
+    }
 
 
 @pytest.mark.parametrize("value", [GONE, None, 1.5, True, "", [1]])
@@ -175,6 +221,41 @@ def test_ids_begin_at_0_and_are_numbers_however_they_are_written(
     root = two_persons(writer)
     edit(root, renumber)
     assert ids(read_split(root, "train", strict=True).images) == {0: [0]}
+
+
+@pytest.mark.parametrize("others", [("01", "001"), ("1", "01"), (1, "000000000001")])
+def test_ids_that_differ_in_leading_zeros_alone_are_of_two_images(
+    writer: CocoWriter, others: tuple[object, object]
+) -> None:
+    def rename(content: dict[str, Any]) -> None:
+        pairs = zip(content["images"], content["annotations"], others, strict=True)
+        for image, annotation, number in pairs:
+            image["id"] = annotation["image_id"] = number
+
+    for number in (1, 2):
+        writer.image("train", number)
+        writer.person("train", number, number, area=float(number))
+    root = writer.write()
+    edit(root, rename)
+    images = read_split(root, "train", strict=True).images
+    files = {image.path.name: image.persons[0].area for image in images}
+    assert files == {f"{number:012d}.jpg": number for number in (1, 2)}
+
+
+@pytest.mark.parametrize(("own", "named"), [("000000000009", 9), (9, "000000000009"), ("09", "9")])
+def test_leading_zeros_are_nothing_where_no_other_image_has_the_number(
+    writer: CocoWriter, own: object, named: object
+) -> None:
+    def rename(content: dict[str, Any]) -> None:
+        content["images"][0]["id"] = own
+        for annotation in content["annotations"]:
+            annotation["image_id"] = named
+
+    root = two_persons(writer)
+    edit(root, rename)
+    split = read_split(root, "train", strict=True)
+    assert ids(split.images) == {9: [11, 12]}
+    assert split.left_out.repairs == {}
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8, "utf-16", "utf-16-le", "utf-32"])
@@ -358,3 +439,16 @@ def test_json_lists_are_named(writer: CocoWriter) -> None:
     path.write_text(json.dumps([1]))
     with pytest.raises(DataError, match="has no list 'images'"):
         read_split(writer.root, "train")
+
+
+@pytest.mark.parametrize("name", ["a\nb\x1b[31m.jpg", "long" * 1250 + ".jpg"])
+def test_a_name_is_said_in_one_line_and_shortened(writer: CocoWriter, name: str) -> None:
+    for number in (1, 2):
+        writer.image("train", number)
+        writer.person("train", number, number)
+    root = writer.write()
+    edit(root, lambda content: content["images"][1].update(file_name=name))
+    (said,) = read_split(root, "train").left_out.first.values()
+    assert said.isprintable()
+    assert said.endswith(".jpg")
+    assert len(said) < 250
