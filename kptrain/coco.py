@@ -129,19 +129,13 @@ def _image(record: Record, path: Path, people: People) -> CocoImage:
 
 
 def _check_pixels(images: list[CocoImage], file: Path) -> None:
-    """Raises: DataError if all keypoints or all boxes lie in the first pixel: as shares of the
-    image."""
+    """Raises: DataError if all keypoints lie in the first pixel: as shares of the image."""
     persons = [person for image in images for person in image.persons]
-    ends = {
-        "keypoints": (one.keypoints[one.keypoints[:, 2] > 0, :2].max() for one in persons),
-        "bbox": (max(one.box_xywh) for one in persons),
-    }
-    for name, largest in ends.items():
-        if all(end <= 1 for end in largest):
-            raise DataError(
-                f"{file}: must have {name} in pixels of the image, but all x, y of {name} lie "
-                f"between 0 and 1; multiply them by its width and height"
-            )
+    if all(one.keypoints[one.keypoints[:, 2] > 0, :2].max() <= 1 for one in persons):
+        raise DataError(
+            f"{file}: must have keypoints in pixels of the image, but all their x, y lie between "
+            f"0 and 1; multiply them by its width and height"
+        )
 
 
 def _why_none(left_out: LeftOut, orders: Mapping[Id, Any]) -> str:

@@ -299,8 +299,8 @@ def seconds_told(said: str) -> float:
 
 @pytest.mark.slow
 def test_a_search_takes_about_what_its_plan_says(tmp_path: Path) -> None:
-    """Within a factor of 2 of what is measured before it or after it, as a machine has other work,
-    too; on one that has none it is within 1.5."""
+    """Within a factor of 3 of what is measured before it or after it, as a machine that tests has
+    other work, too; `bench.plan` holds the two together on one that has none."""
     space = write_space(tmp_path, trials=6, space={"train.batch_size": [4, 8]})
     named = ("search.run", space, "--data", "embedded")
     embedded_root(cache_dir())  # drawn
@@ -308,4 +308,4 @@ def test_a_search_takes_about_what_its_plan_says(tmp_path: Path) -> None:
     done = run(*named, "--out", "out", cwd=tmp_path)
     took = time.monotonic() - began
     told = [seconds_told(done.stdout), seconds_told(run(*named, "--plan", cwd=tmp_path).stdout)]
-    assert min(told) / 2 < took < max(told) * 2, (told, took)
+    assert min(told) / 3 < took < max(told) * 3, (told, took)

@@ -143,7 +143,7 @@ def test_whatever_the_names_and_ids_of_images_are_what_is_said_is_one_line_that_
         split = read_split(four, "train")
     finally:
         path.write_text(original)
-    assert len(split.images) == 3
+    assert len(split.images) in (2, 3)  # its id may be another's
     said = split.left_out.said() + str(split.left_out.fault)
     assert len(said.encode().splitlines()) == 1
 
