@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kptrain.errors import KptrainError
+from search import plot_cache  # noqa: F401  (before matplotlib)
 from search.history import read_history
 from search.named import add_trainable, trainable_named
 from search.page import page_of, won, won_with

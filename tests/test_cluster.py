@@ -191,6 +191,8 @@ def test_a_home_that_cannot_be_written_is_not_needed_and_the_command_for_the_tok
         env=os.environ | {"HOME": str(home)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""  # nor does matplotlib look for it
+    assert (tmp_path / "out" / "report.html").exists()
     told = re.search(r"\(its token: (.*)\)", done.stdout)
     assert told is not None
     setting, _, call = told[1].partition(" ")
