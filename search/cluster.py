@@ -20,6 +20,7 @@ from search.gpus import claim_gpus, visible_gpus
 from search.plan import concurrent_trials
 from search.ray_folder import keep_token, no_start, own_folder, remove_leftovers, why_not
 from search.signals import kept
+from search.vanished import ends_with_cluster
 
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
@@ -52,6 +53,8 @@ class Session:
     """The command that says the dashboard's token."""
     logs: Path | None
     """What is written there, the dashboard shows; None if that is not ours."""
+    cluster: str | None = None
+    """Its host:port, if this process has joined it for the search."""
 
 
 @contextmanager
@@ -88,7 +91,7 @@ def ray_session(address: str | None) -> Iterator[Session]:
         logging.getLogger("ray").setLevel(logging.ERROR)  # the start's are told by the error
         try:
             logs = folder and folder / "session_latest" / "logs"
-            yield Session(context.dashboard_url or "", before + _token_command(), logs)
+            yield Session(context.dashboard_url or "", before + _token_command(), logs, address)
         finally:
             ray.shutdown()
 
@@ -150,11 +153,12 @@ def _token_command() -> str:
 class RayOnDemand(ExitStack):
     """A session that starts when it is first needed, and is shut down at the end."""
 
-    def __init__(self, address: str | None, *, uses_gpus: bool) -> None:
+    def __init__(self, address: str | None, *, uses_gpus: bool, how_to_go_on: str = "") -> None:
         super().__init__()
         if address is None:  # also what processes of a killed search wrote while they ended
             self.callback(remove_leftovers)
         self._address = address
+        self._how_to_go_on = how_to_go_on
         self._claimed = visible_gpus() if uses_gpus and address is None else []
         self._is_started = False
         self.logs: Path | None = None
@@ -167,6 +171,8 @@ class RayOnDemand(ExitStack):
         self.enter_context(claim_gpus(self._claimed))
         print("Starting Ray ...", flush=True)
         session = self.enter_context(ray_session(self._address))
+        if session.cluster is not None:
+            self.enter_context(ends_with_cluster(session.cluster, self._how_to_go_on))
         self.logs = session.logs
         self._is_started = True
         if session.dashboard:

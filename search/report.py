@@ -14,6 +14,7 @@ end_if_hidden(__name__)  # before all that the working folder may hide
 
 from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError
+from search import plot_cache  # noqa: F401  (before matplotlib)
 from search.history import read_history
 from search.named import add_trainable, trainable_named
 from search.page import page_of, won, won_with

@@ -118,7 +118,8 @@ def _run_all(
     space, base = search.space, search.base
     url = "" if search.storage is None else f", and at {search.storage.url}"
     print(f"Results   {_as_given(search.folder) / 'trials.csv'}{url}", flush=True)
-    with RayOnDemand(address, uses_gpus=space.trainable.uses_gpu(base)) as ray:
+    uses_gpus, how = space.trainable.uses_gpu(base), how_to_go_on(search)
+    with RayOnDemand(address, uses_gpus=uses_gpus, how_to_go_on=how) as ray:
         if not state.has_work() and space.confirm is None:
             print("Nothing is left of its budget; more is given by --trials and its like.")
         if state.has_work():

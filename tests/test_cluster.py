@@ -191,6 +191,8 @@ def test_a_home_that_cannot_be_written_is_not_needed_and_the_command_for_the_tok
         env=os.environ | {"HOME": str(home)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""  # nor does matplotlib look for it
+    assert (tmp_path / "out" / "report.html").exists()
     told = re.search(r"\(its token: (.*)\)", done.stdout)
     assert told is not None
     setting, _, call = told[1].partition(" ")
@@ -274,3 +276,46 @@ def test_a_search_uses_the_ray_that_its_caller_has_started_also_in_a_thread_and_
     assert "Ray is on in this process" in done.stdout
     assert "whole" in done.stdout
     assert (tmp_path / "out" / "best").is_dir()
+
+
+VANISHING = """
+import sys
+import search.vanished
+from search.run import main
+
+search.vanished.PAUSE, search.vanished.MOST_SILENT = 0.5, 4  # the rest is Ray's patience
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_search_on_a_cluster_that_vanishes_ends_in_a_line_that_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # a short name
+        monkeypatch.setenv("RAY_TMPDIR", place)
+        start = ["start", "--head", "--block", "--port=0", "--num-cpus=1", "--include-dashboard=no"]
+        with subprocess.Popen(
+            [Path(sys.executable).with_name("ray"), *start],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as cluster:  # fmt: skip
+            written = Path(place) / "ray" / "ray_current_cluster"
+            while not written.exists():
+                assert cluster.poll() is None
+                time.sleep(0.2)
+            with subprocess.Popen(
+                [sys.executable, "-c", VANISHING, *RIDGE[1:], "--address", "auto", "--trials", "1",
+                 "--set", "epochs=100000000", "--out", out],
+                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            ) as search:  # fmt: skip
+                assert search.stdout is not None
+                assert search.stderr is not None
+                journal = out / "journal.jsonl"
+                while not (journal.exists() and '"report"' in journal.read_text()):
+                    assert search.poll() is None, search.stderr.read()
+                    time.sleep(0.2)
+                cluster.terminate()
+                told = search.stderr.read().splitlines()
+                assert search.wait() == 2
+    assert [line for line in told if line.startswith("error: ")] == told[-1:]
+    assert re.search(rf"cluster .* has vanished; .*--resume {out}", told[-1])
