@@ -58,7 +58,7 @@ BY_END = "files found by the end of their name alone"
 
 ADVICE = {
     NO_RECORD: "give each image an id and a file_name",
-    NO_SIZE: "give each image its width and height in pixels",
+    NO_SIZE: "give each image its width and height in pixels: PIL.Image.open(file).size says both",
     TOO_LARGE: "reduce them, or correct width and height",
     UNDECODED: "fetch them again",
     OTHER_SIZE: "correct width and height if the keypoints fit the files, else give the images "
