@@ -51,9 +51,11 @@ def is_of_joints(box: Box, keypoints: np.ndarray) -> bool:
 
     Of COCO's persons a few have their only joint a little beside their box.
     """
-    labelled, (x, y, width, height) = keypoints[keypoints[:, 2] > 0, :2], box
-    near = np.abs(labelled - (x + width / 2, y + height / 2)) <= (1.5 * width, 1.5 * height)
-    return min(width, height) >= 1 and bool(near.all(axis=1).any())
+    left, top, width, height = box
+    return min(width, height) >= 1 and any(
+        v > 0 and -width <= x - left <= 2 * width and -height <= y - top <= 2 * height
+        for x, y, v in keypoints.tolist()
+    )
 
 
 def box_of_outline(outline: Any, size: tuple[int, int]) -> Box | None:

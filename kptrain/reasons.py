@@ -60,7 +60,7 @@ ADVICE = {
     NO_IMAGE_ID: "give each image an id, a whole number or text, and its annotations the same as "
     "image_id",
     NO_NAME: "give each image a file_name, the path of its file below the image folder",
-    NO_SIZE: "give each image its width and height in pixels",
+    NO_SIZE: "give each image its width and height in pixels: PIL.Image.open(file).size says both",
     TOO_LARGE: "reduce them, or correct width and height",
     UNDECODED: "fetch them again",
     OTHER_SIZE: "correct width and height if the keypoints fit the files, else give the images "
