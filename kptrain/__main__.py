@@ -124,10 +124,7 @@ def main(arguments: list[str]) -> int:
 def _exit_code(run: Callable[[], None], if_interrupted: Callable[[], str]) -> int:
     try:
         run()
-    except KptrainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
+    except (KptrainError, OSError) as error:
         print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -44,8 +44,10 @@ class OutOfMemoryError(TrainingError):
     """The training does not fit into the memory that it may use."""
 
 
-def spelt_out(error: OSError) -> KptrainError:
-    """The system's error, where no part of a command knew what it was about."""
+def spelt_out(error: KptrainError | OSError) -> KptrainError:
+    """An error as a command says it: of the system's, which no part of it foresaw, what to do."""
+    if isinstance(error, KptrainError):
+        return error
     return KptrainError(
         f"{error.filename or 'a file or a pipe'}: must be there to be read or written, but "
         f"{error.strerror or error}; make room, or name another"

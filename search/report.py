@@ -13,7 +13,7 @@ from search.hidden import end_if_hidden
 end_if_hidden(__name__)  # before all that the working folder may hide
 
 from kptrain.console import spell_out_unknown
-from kptrain.errors import KptrainError
+from kptrain.errors import KptrainError, spelt_out
 from search import plot_cache  # noqa: F401  (before matplotlib)
 from search.history import read_history
 from search.named import add_trainable, trainable_named
@@ -64,7 +64,7 @@ def main(arguments: list[str]) -> int:
     try:
         print(write_report(parsed.folder, trainable_named(parsed.trainable)))
     except (KptrainError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
     return 0
 

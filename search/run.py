@@ -13,7 +13,7 @@ from search.hidden import end_if_hidden
 end_if_hidden(__name__)  # before all that the working folder may hide
 
 from kptrain.console import spell_out_unknown
-from kptrain.errors import KptrainError, TrainingError
+from kptrain.errors import KptrainError, TrainingError, spelt_out
 from search.arguments import begin, build_parser, resume
 from search.budget import count_of
 from search.signals import end_at_once
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
             return 0
         return run(search, parsed.address, way, is_new=not parsed.resume)
     except (KptrainError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

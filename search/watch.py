@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.live import Live
 
 from kptrain.console import spell_out_unknown
-from kptrain.errors import KptrainError
+from kptrain.errors import KptrainError, spelt_out
 from search.history import History, read_history
 from search.named import add_trainable, trainable_named
 from search.space import max_epochs
@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
     except BrokenPipeError:  # whoever read it has seen enough, such as `head`
         outlive_reader(sys.stdout)
     except (KptrainError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 0  # the search goes on

@@ -1,11 +1,14 @@
 """The search command's answers to a slip, each one line and exit code 2, before Ray starts."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from search import report, run
 from search.journal import JOURNAL
 from search.run import main
 
@@ -170,3 +173,18 @@ def test_a_slip_is_answered_before_torch_ray_and_optuna_are_imported(
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_error_of_the_system_says_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path))
+
+    monkeypatch.setattr("search.run.begin", full)
+    monkeypatch.setattr("search.report.read_history", full)
+    for command, argument in ((run.main, "space.yaml"), (report.main, str(tmp_path))):
+        assert command([argument]) == 2
+        errors = capsys.readouterr().err
+        assert errors.startswith(f"error: {tmp_path}: must be there to be read or written, but No ")
+        assert errors.endswith("; make room, or name another\n")
