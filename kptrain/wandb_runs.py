@@ -37,7 +37,7 @@ def start_wandb_run(
 
     Raises: SettingsError.
     """
-    import wandb  # noqa: PLC0415  (see above)
+    import wandb  # noqa: PLC0415  (a second of start-up)
 
     def start(mode: str) -> Any:
         return wandb.init(
@@ -76,7 +76,7 @@ def find_mode(config: TrainConfig) -> str:
     """
     if config.wandb.mode != "auto":
         return config.wandb.mode
-    import wandb  # noqa: PLC0415  (see above)
+    import wandb  # noqa: PLC0415  (a second of start-up)
 
     url = _readable_server()
     try:
@@ -103,7 +103,7 @@ def outside_of_a_sweep() -> Iterator[None]:
 
 
 def _server() -> str:
-    import wandb  # noqa: PLC0415  (see above)
+    import wandb  # noqa: PLC0415  (a second of start-up)
 
     url: str = wandb.setup(wandb.Settings(silent=True)).settings.base_url
     return url
@@ -115,7 +115,7 @@ def _readable_server() -> str:
 
     Raises: SettingsError if what it cannot read stands elsewhere.
     """
-    import wandb  # noqa: PLC0415  (see above)
+    import wandb  # noqa: PLC0415  (a second of start-up)
 
     try:
         return _server()
@@ -135,7 +135,7 @@ def _readable_server() -> str:
 
 def _leave_out_unreadable() -> dict[str, str]:
     """Drop them; why, by their names."""
-    import wandb  # noqa: PLC0415  (see above)
+    import wandb  # noqa: PLC0415  (a second of start-up)
 
     reasons = {}
     for name, value in os.environ.copy().items():

@@ -107,7 +107,7 @@ def _end_processes(error: Exception) -> None:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """What Ray is told by the environment; a caller's own is as before when the block has ended."""
+    """Set Ray's environment variables; restore the caller's own at the end of the block."""
     constants = ray._private.ray_constants  # where Ray has what it read when it was imported
     before = {name: os.environ.get(name) for name in RAY_SETTINGS}
     sends_folder = constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV

@@ -83,7 +83,7 @@ def _tuner(run: "_Run") -> tune.Tuner:
     return tune.Tuner(
         TrialActor,
         tune_config=tune.TuneConfig(
-            num_samples=-1,  # until the proposals end: a trial may be taken up again
+            num_samples=-1,  # until the proposals end: a trial may resume
             search_alg=_Proposals(run),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["title"],
@@ -208,8 +208,9 @@ class _Run:
         return sum(len(trial.curve) for trial in self.state.record.trials)
 
     def begin_again(self, error: Exception, deaths: int) -> bool:
-        """Let all that ran wait to be taken up after its last safe epoch; False if nothing more is
-        to be run. Raises: TrainingError if Tune has died so often already."""
+        """Pause all running trials at their last safe epoch; False if nothing is left to run.
+
+        Raises: TrainingError if Tune has died too often."""
         why = in_one_line(error.__cause__ or error)
         if deaths > MOST_DEATHS:
             raise TrainingError(

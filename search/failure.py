@@ -23,7 +23,7 @@ UNABLE = (ray.exceptions.RayError, StorageError)
 
 
 class LostError(ray.exceptions.RayActorError):
-    """What Tune is told instead of a `cause` that it does not know."""
+    """The error to give Tune in place of a `cause` that it does not know."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(error_msg=str(cause))

@@ -7,7 +7,7 @@ ROOT = Path(__file__).parents[1]
 """The folder that this package was imported from, and `kptrain` with it."""
 
 sys.path.insert(0, str(ROOT))  # not the `kptrain` of the working folder
-from kptrain import hidden  # noqa: E402
+from kptrain import hidden  # noqa: E402  (found by the path set above)
 
 sys.path.remove(str(ROOT))
 

@@ -259,7 +259,7 @@ def gone_if_nothing_ran(search: Search) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        with suppress(HeldError, KptrainError, OSError):  # the first error is what is told
+        with suppress(HeldError, KptrainError, OSError):  # the first error is the one to report
             _remove_if_nothing_ran(search, is_in_reach=not isinstance(error, StorageError))
         raise
 

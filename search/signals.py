@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 def end_at_once() -> None:
     """From now on either signal raises KeyboardInterrupt; outside of the main thread, which alone
-    is told of them, what was so stays."""
+    receives them, nothing changes."""
     if _may_answer():
         for number in SIGNALS:
             signal.signal(number, _end)
@@ -69,7 +69,7 @@ def held_back() -> Iterator[None]:
 
 
 def _may_answer() -> bool:
-    """Whether this is the main thread: it alone is told of signals."""
+    """Whether this is the main thread: it alone receives signals."""
     return threading.current_thread() is threading.main_thread()
 
 
