@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import changed, run
 
-from kptrain.checkpoint import save_checkpoint
+from kptrain.checkpoint import on_host, save_checkpoint
 from kptrain.config import RESUME, TrainConfig
 from kptrain.saving import MOST_TIME, Schedule
 
@@ -47,3 +48,15 @@ def test_a_training_whose_states_take_long_saves_the_first_and_the_last(
     run(changed(config, "checkpoint.resume_epochs", None), tmp_path)
     assert epochs == [1, 3]
     assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
+
+
+@pytest.mark.gpu
+def test_a_state_on_a_gpu_is_copied_though_training_goes_on_at_once() -> None:
+    state = {"a": [torch.full((2**20,), float(n), device="cuda") for n in range(8)], "b": 3}
+    copied = on_host(state)
+    for tensor in state["a"]:
+        tensor.zero_()
+    assert copied["b"] == 3
+    for number, tensor in enumerate(copied["a"]):
+        assert tensor.device.type == "cpu"
+        assert bool((tensor == number).all())

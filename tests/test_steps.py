@@ -154,3 +154,32 @@ def test_only_full_batches_are_compiled_once_for_all_networks_of_a_kind_which_ar
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "compiled 3\n"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("augment", [0.0, 0.5])
+def test_on_a_gpu_a_replayed_training_is_nearly_the_eager_one(
+    config: TrainConfig, tmp_path: Path, augment: float
+) -> None:
+    said = UNEVEN | {"train.device": "cuda", "train.precision": "float32", "augment.flip": augment}
+    replayed, eager = (
+        run(change(config, said | {"train.cuda_graph": graph}, "test"), tmp_path / str(graph))
+        for graph in (True, False)
+    )
+    for one, other in zip(replayed, eager, strict=True):
+        assert one.train_loss == pytest.approx(other.train_loss, rel=1e-3)
+        assert one.val_loss == pytest.approx(other.val_loss, rel=1e-2)
+        assert one.lr == other.lr
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_replayed_training_goes_on_from_its_state(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    said = UNEVEN | {"train.device": "cuda", "train.precision": "float32", "train.cuda_graph": True}
+    replayed = change(config, said, "test")
+    whole = run(replayed, tmp_path / "whole")
+    run(replayed, tmp_path / "parts", until=1)
+    (second, third) = run(replayed, tmp_path / "parts", resume=True)
+    assert second.train_loss == pytest.approx(whole[1].train_loss, rel=1e-3)
+    assert third.train_loss == pytest.approx(whole[2].train_loss, rel=1e-3)
