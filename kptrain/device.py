@@ -188,9 +188,13 @@ def enough_memory(device: torch.device) -> Iterator[None]:
         ) from None
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    is_told = any(words in str(error) for words in OUT_OF_MEMORY)
-    return is_told or isinstance(error, torch.OutOfMemoryError)
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Also where a graph's recording, which ends with an error of its own then, met that first."""
+    if error is None:
+        return False
+    is_told = isinstance(error, RuntimeError) and any(w in str(error) for w in OUT_OF_MEMORY)
+    is_one = is_told or isinstance(error, torch.OutOfMemoryError)
+    return is_one or _is_out_of_memory(error.__context__)
 
 
 def _first_line(error: RuntimeError) -> str:

@@ -48,6 +48,19 @@ def test_a_full_gpu_is_known_by_what_its_libraries_say(config: TrainConfig, told
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
+def test_a_full_gpu_is_known_though_the_end_of_a_recording_fails_after_it(
+    config: TrainConfig,
+) -> None:
+    def record() -> None:
+        try:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        finally:
+            raise RuntimeError("CUDA error: operation failed due to a previous error in capture")
+
+    with pytest.raises(OutOfMemoryError, match="must fit into memory"), explained(config):
+        record()
+
+
 @pytest.mark.parametrize(
     ("device", "num_devices"),
     [("cuda", 0), ("cuda:0", 0), ("cuda:1", 1), ("cuda:128", 2), ("cuda:99999999999", 2)],

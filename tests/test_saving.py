@@ -52,9 +52,9 @@ def test_a_training_whose_states_take_long_saves_the_first_and_the_last(
 
 @pytest.mark.gpu
 def test_a_state_on_a_gpu_is_copied_though_training_goes_on_at_once() -> None:
-    state = {"a": [torch.full((2**20,), float(n), device="cuda") for n in range(8)], "b": 3}
-    copied = on_host(state)
-    for tensor in state["a"]:
+    tensors = [torch.full((2**20,), float(n), device="cuda") for n in range(8)]
+    copied = on_host({"a": tensors, "b": 3})
+    for tensor in tensors:
         tensor.zero_()
     assert copied["b"] == 3
     for number, tensor in enumerate(copied["a"]):
