@@ -48,6 +48,12 @@ def test_all_parts_together_take_at_most_ten_minutes() -> None:
     assert len({part.name for part in PARTS}) == len(PARTS)
 
 
+@pytest.mark.parametrize("part", PARTS, ids=lambda part: part.name)
+def test_a_part_is_documented_with_its_time(part: Part) -> None:
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
+    assert f"| `{part.name}` | {part.seconds:g} s |" in page
+
+
 def measures(run: Run) -> None:
     run.row("a thing", "3 things/s", rate=3)
 

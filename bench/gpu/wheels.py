@@ -151,8 +151,9 @@ def slim(wheel: Path) -> None:
                 continue
             content = old.read(info)
             if info.filename.endswith(".dist-info/RECORD"):
-                lines = content.splitlines(keepends=True)
-                content = b"".join(line for line in lines if not UNUSED.match(line.decode()))
+                lines = content.decode().splitlines(keepends=True)
+                used = (line for line in lines if not UNUSED.match(line.partition(",")[0]))
+                content = "".join(used).encode()
             kept = zipfile.ZipInfo(info.filename, info.date_time)
             kept.external_attr = info.external_attr
             new.writestr(kept, content, zipfile.ZIP_DEFLATED, 9)
