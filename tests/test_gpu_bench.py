@@ -94,7 +94,7 @@ def test_a_part_that_fails_hangs_or_dies_says_so_and_the_next_one_runs(
     ]
     assert told["dies"][:2] == ["3 things/s", "FAILED: ended by SIGKILL"]
     assert told["hangs"][0] == "3 things/s"
-    assert told["hangs"][1].startswith("ended after its ")
+    assert told["hangs"][1].startswith("ended when its ")
     assert told["measures"][0] == "3 things/s"
     assert all(found[-1].startswith("took ") for found in told.values())
     with pytest.raises(ProcessLookupError):

@@ -5,6 +5,7 @@ see that it works.
 """
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -47,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--minutes",
-        type=float,
+        type=_minutes,
         default=MINUTES,
         help="bound of all parts together, by which each one's time is scaled (default: 10)",
     )
@@ -59,6 +60,16 @@ def _known(name: str) -> str:
     if name not in names:
         raise argparse.ArgumentTypeError(f"must be one of {', '.join(names)}, but got {name!r}")
     return name
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, but got {text}")
+    return minutes
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from functools import partial
 
 from torch._C._autograd import DeviceType
+from torch.autograd.profiler_util import FunctionEventAvg
 from torch.profiler import ProfilerActivity, profile
 
 from bench.gpu.run import Run
@@ -52,7 +53,7 @@ def write(run: Run, size: int, found: profile) -> None:
     averages = found.key_averages()
     table = averages.table(sort_by=key, row_limit=-1, max_name_column_width=160)
     (run.out / f"kernels_{size}.txt").write_text(table, encoding="utf-8")
-    kernels = [e for e in averages if not is_cuda or e.device_type == DeviceType.CUDA]
+    kernels = [e for e in averages if not is_cuda or _is_kernel(e)]
     micros = {str(kernel.key): float(getattr(kernel, key)) / STEPS for kernel in kernels}
     number = sum(kernel.count for kernel in kernels) // STEPS
     told = f"{number} of them, {sum(micros.values()) / 1e3:.2f} ms"
@@ -61,6 +62,11 @@ def write(run: Run, size: int, found: profile) -> None:
     longest = sorted(micros, key=lambda name: -micros[name])[:SHOWN]
     told = "; ".join(f"{micros[n]:,.0f} us in {counts[n]} of {n[:70]}" for n in longest)
     run.row(f"batch {size}, longest kernels", told, counts=counts)
+
+
+def _is_kernel(event: FunctionEventAvg) -> bool:
+    """A kernel or a copy, not the span of time in which the optimizer has its own."""
+    return event.device_type == DeviceType.CUDA and not event.is_user_annotation
 
 
 def by_kind(micros: dict[str, float]) -> str:

@@ -6,6 +6,7 @@ So a hang or a crash of CUDA costs the part in which it happens, and a GPU is fr
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -57,7 +58,7 @@ def run_part(part: Part, run: Run, seconds: float) -> None:
             _end(process, signal.SIGKILL)
     took = time.monotonic() - started
     if is_late:
-        run.row("whole part", f"ended after its {seconds:.0f} s; rows above are whole", failed=True)
+        run.row("whole part", f"ended when its {seconds:.0f} s were over", failed=True)
     elif process.exitcode:
         run.row("whole part", f"FAILED: {_ending(process.exitcode)}", failed=True)
     run.note("whole part", f"took {took:.0f} of at most {seconds:.0f} s", took=took)
@@ -65,6 +66,7 @@ def run_part(part: Part, run: Run, seconds: float) -> None:
 
 def _measure(measure: Callable[[Run], None], run: Run) -> None:
     os.setsid()  # so that all that it starts can be ended with it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was begun is ended in order
     if not torch.cuda.is_available():
         torch.set_num_threads(1)  # as trials on a CPU have
     try:
