@@ -71,6 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="path=value",
         help="change one setting, e.g. optim.lr=3e-4; may be given several times",
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read the decoded images whole, to compare their checksums",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one)")
     parser.add_argument(
         "--resume",
@@ -150,7 +155,7 @@ def _train(arguments: argparse.Namespace) -> None:
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
-        say(open_pack(config.data, name, progress=True, check_images=True).summary)
+        say(open_pack(config.data, name, progress=True, verify=arguments.verify).summary)
     out = arguments.out = out or _new_folder()
     with writing(out):
         stream = fit(config, out, resume=arguments.resume, progress=True)

@@ -82,6 +82,11 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder to make (default: in runs), or a URL such as s3://bucket/name, to which all "
         "is written as well",
     )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read the decoded images whole, to compare their checksums",
+    )
     parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
         "--plan", action="store_true", help="check everything, say what it can cost, and stop"

@@ -99,7 +99,7 @@ class Keypoints(Trainable[TrainConfig]):
 
         return measure_pace(axes, base, where, processes, thorough=thorough)
 
-    def prepare(self, config: TrainConfig) -> dict[str, str]:
+    def prepare(self, config: TrainConfig, *, verify: bool = False) -> dict[str, str]:
         """Build the packs of both splits, or check them."""
         from kptrain.metrics import check_metric
         from kptrain.pack import open_pack
@@ -108,7 +108,7 @@ class Keypoints(Trainable[TrainConfig]):
         with outside_of_a_sweep():
             find_mode(config)  # said here, where a trial would say it into its log
         packs = {
-            name: open_pack(config.data, name, progress=True, check_images=True) for name in SPLITS
+            name: open_pack(config.data, name, progress=True, verify=verify) for name in SPLITS
         }
         for pack in packs.values():
             print(pack.summary)

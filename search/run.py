@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
             search = resume(parsed) if parsed.resume else begin(parsed)
         if search is None:
             return 0
-        return run(search, parsed.address, way, is_new=not parsed.resume)
+        return run(search, parsed.address, way, is_new=not parsed.resume, verify=parsed.verify)
     except (KptrainError, OSError) as error:
         print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
@@ -53,26 +53,29 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
 
 
-def run(search: "Search", address: str | None, way: Way, *, is_new: bool) -> int:
+def run(
+    search: "Search", address: str | None, way: Way, *, is_new: bool, verify: bool = False
+) -> int:
     """Run what is left of a search, and promote its best; returns the exit code.
 
-    is_new: whether this command has begun it, so that its folder goes if nothing runs in it.
+    is_new: whether this command has begun it, so that its folder goes if nothing runs in it;
+    verify: whether to read the data whole that was made ready before.
     Raises: KptrainError.
     """
     from search.opening import gone_if_nothing_ran
 
     with gone_if_nothing_ran(search) if is_new else nullcontext():
-        return _run(search, address, way)
+        return _run(search, address, way, verify)
 
 
-def _run(search: "Search", address: str | None, way: Way) -> int:
+def _run(search: "Search", address: str | None, way: Way, verify: bool) -> int:
     from search.opening import journal_of
     from search.rebuild import search_state, searcher_of
     from search.record import Record
 
     space, base = search.space, search.base
     with way.by_the_way():
-        fingerprints = space.trainable.prepare(base)  # once, before the first trial
+        fingerprints = space.trainable.prepare(base, verify=verify)  # once, before the first trial
     with journal_of(search, fingerprints) as journal:
         record = Record(search.folder, space.trainable, space.metric, space.keep, search.storage)
         state = search_state(search, record, searcher_of(search), journal)

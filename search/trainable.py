@@ -170,9 +170,10 @@ class Trainable(ABC, Generic[Tree]):
 
     # Its data.
 
-    def prepare(self, config: Tree) -> Mapping[str, str]:
+    def prepare(self, config: Tree, *, verify: bool = False) -> Mapping[str, str]:
         """Make once what all trials read; returns what `fingerprints` does.
 
+        verify: whether to read whole what was made before, as it may be damaged.
         Raises: KptrainError.
         """
         return self.fingerprints(config)
