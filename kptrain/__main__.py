@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +15,7 @@ from kptrain.hidden import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
+from kptrain import __version__
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.console import spell_out_unknown
 from kptrain.curve import EpochReport
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
+    parser.add_argument("--version", action="version", version=f"kptrain {__version__}")
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="settings in yaml")
     parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
     parser.add_argument(

@@ -4,10 +4,10 @@ import argparse
 import shlex
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kptrain import __version__
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
+    parser.add_argument("--version", action="version", version=f"kptrain {__version__}")
     parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")
     parser.add_argument(
         "--resume",

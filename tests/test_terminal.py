@@ -114,7 +114,7 @@ def on_a_terminal(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> list[str]:
     """The last picture, line by line."""
-    shown = {"TTY_COMPATIBLE": "1", "TERM": "xterm", "COLUMNS": str(columns)}
+    shown = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}
     for name, value in shown.items():
         monkeypatch.setenv(name, value)
     show_a_search(folder, Budget(trials=4))
