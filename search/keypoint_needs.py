@@ -15,6 +15,7 @@ from kptrain.model import weights_file
 from kptrain.pack import data_folder
 from kptrain.resolve import EMBEDDED, change, settings_of
 from search.domains import Choice
+from search.gpus import CONTEXT
 from search.searcher import axis_values
 from search.trainable import Axes
 
@@ -85,7 +86,7 @@ def share_that_fits(need: MemoryNeed, where: str) -> float:
             f"{need.total / 1e9:.1f} GB {need.context / 1e9:.1f} GB are taken; wait, or give "
             f"a share"
         )
-    each = need.peak + need.context
+    each = need.peak + max(need.context, CONTEXT)  # as trials are capped by CONTEXT
     trials = min(int(USABLE * need.total // each), MOST_TRIALS)
     if trials == 0:
         raise SettingsError(

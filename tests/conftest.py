@@ -119,7 +119,7 @@ def threads() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def gpu(request: pytest.FixtureRequest) -> Iterator[None]:
+def gpu_as_found(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test on a GPU leaves it as it found it: what the next one measures is its own."""
     yield
     if request.node.get_closest_marker("gpu") and torch.cuda.is_available():

@@ -57,6 +57,8 @@ def test_a_process_that_is_gone_is_said_to_be_so() -> None:
     [
         (FULL, "memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors"), "memory"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), "own"),
         (ActorDiedError(), "lost"),
         (NodeDiedError("the node is gone"), "lost"),
         (NodeIsFullError("the node is full"), "node_memory"),

@@ -13,6 +13,7 @@ from kptrain.config import BEST, RESUME
 from kptrain.errors import SettingsError
 from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.resolve import change, resolve, settings_of
+from search.gpus import CONTEXT, usable_bytes
 from search.keypoint_needs import NAMES, fit_gpu, greediest, share_that_fits
 from search.keypoints import KEYPOINTS
 from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound
@@ -155,6 +156,17 @@ def test_a_gpu_that_others_use_is_refused_with_what_they_hold() -> None:
 def test_no_more_trials_share_a_gpu_than_it_can_serve() -> None:
     share = share_that_fits(MemoryNeed(10**6, 10**6, 80 * 10**9), "x.yaml")
     assert concurrent_trials(1, share, 500, 1) == 48
+
+
+@pytest.mark.parametrize("total_gb", [8, 16, 24, 40, 80, 141])
+@pytest.mark.parametrize("context", [0, 2 * 10**8, CONTEXT, 7 * 10**8, 19 * 10**8])
+def test_what_a_trial_may_take_of_a_planned_share_is_what_it_took_alone_or_more(
+    total_gb: int, context: int
+) -> None:
+    total = total_gb * 10**9
+    for peak in range(10**6, int(0.9 * total) - max(context, CONTEXT), 37 * 10**6):
+        share = share_that_fits(MemoryNeed(peak, context, total), "x.yaml")
+        assert share == 1 or usable_bytes(share, total) >= peak
 
 
 def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from kptrain.checkpoint import load_checkpoint
 from kptrain.config import BEST, TrainConfig, save_config
 from kptrain.cores import usable_cores
 from kptrain.resolve import flatten, resolve
+from search.gpus import CONTEXT
 from search.journal import JOURNAL, read_events
 
 pytestmark = pytest.mark.slow
@@ -399,7 +400,7 @@ def test_trials_share_one_gpu_within_their_fractions(tmp_path: Path) -> None:
     epochs = [e for e in read_events(tmp_path / "out" / JOURNAL) if e["event"] == "epoch"]
     assert {e["device"].partition(",")[0] for e in epochs} == {torch.cuda.get_device_name()}
     used = [float(row["peak_memory_bytes"]) for row in rows(tmp_path / "out")]
-    assert max(used) < 0.25 * torch.cuda.get_device_properties(0).total_memory
+    assert max(used) < 0.25 * torch.cuda.get_device_properties(0).total_memory - CONTEXT
 
 
 def test_a_saved_config_of_a_search_is_a_config_of_kptrain(tmp_path: Path) -> None:
