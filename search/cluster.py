@@ -58,9 +58,9 @@ class Session:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Session]:
+def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
     """The Ray that this process is connected to, which stays; else a running cluster, or a Ray of
-    our own on this machine.
+    our own on this machine, with so many of its GPUs.
 
     Ray's own output is off: what matters of it reaches the user through the record.
     Raises: SettingsError if it does not start.
@@ -79,8 +79,8 @@ def ray_session(address: str | None) -> Iterator[Session]:
     with _settings(), nullcontext() if address else own_folder() as folder:
         before = "" if address else keep_token()
         address = address and find_cluster(address)
-        # Ray itself would count all cores of the machine.
-        here = {"_temp_dir": str(folder), "num_cpus": usable_cores()}
+        # Ray itself would count all cores of the machine, and GPUs that torch cannot use.
+        here = {"_temp_dir": str(folder), "num_cpus": usable_cores(), "num_gpus": num_gpus}
         own = {} if folder is None else OWN | here
         try:
             with kept():  # Ray has an answer of its own to SIGTERM
@@ -170,7 +170,7 @@ class RayOnDemand(ExitStack):
             return
         self.enter_context(claim_gpus(self._claimed))
         print("Starting Ray ...", flush=True)
-        session = self.enter_context(ray_session(self._address))
+        session = self.enter_context(ray_session(self._address, len(self._claimed)))
         if session.cluster is not None:
             self.enter_context(ends_with_cluster(session.cluster, self._how_to_go_on))
         self.logs = session.logs

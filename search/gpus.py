@@ -21,8 +21,9 @@ CONTEXT = 5 * 10**8
 
 
 def visible_gpus() -> list[str]:
-    """The names that the GPUs have whatever CUDA_VISIBLE_DEVICES says."""
-    count = torch.cuda.device_count()
+    """The names, whatever CUDA_VISIBLE_DEVICES calls them, of the GPUs that it shows and torch can
+    use: the driver may be too old for it."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [str(torch.cuda.get_device_properties(n).uuid) for n in range(count)]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kptrain.errors import OutOfMemoryError, SettingsError
-from search.gpus import CONTEXT, claim_gpus, usable_bytes
+from search.gpus import CONTEXT, claim_gpus, usable_bytes, visible_gpus
 
 HOLD = """
 import sys, time
@@ -107,6 +107,11 @@ def test_a_gpu_is_claimed_after_other_users_and_the_one_who_holds_it_is_named(
         ):
             pass
         assert killed.exists()
+
+
+def test_a_gpu_whose_driver_is_too_old_for_torch_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)  # of the driver's own library
+    assert visible_gpus() == []
 
 
 @pytest.mark.parametrize(
