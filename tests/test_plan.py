@@ -1,6 +1,7 @@
 """What a search can cost, said before it starts."""
 
-from concurrent.futures import ProcessPoolExecutor
+import re
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,7 +15,7 @@ from kptrain.errors import SettingsError
 from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.resolve import change, resolve, settings_of
 from search.gpus import CONTEXT, usable_bytes
-from search.keypoint_needs import NAMES, fit_gpu, greediest, share_that_fits
+from search.keypoint_needs import NAMES, fit_gpu, greediest, share_of_each, trials_that_fit
 from search.keypoints import KEYPOINTS
 from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound
 from search.space import rungs
@@ -135,27 +136,72 @@ def test_as_many_trials_share_a_gpu_as_fit_with_their_contexts_and_a_tenth_to_sp
     peak_gb: float, context_gb: float, trials: int
 ) -> None:
     gb = 10**9
-    need = MemoryNeed(int(peak_gb * gb), int(context_gb * gb), 80 * gb)
-    share = share_that_fits(need, "x.yaml")
+    need = MemoryNeed(int(peak_gb * gb), int(context_gb * gb), 80 * gb, 0.01)
+    share = share_of_each(need, trials_that_fit(need, "x.yaml"))
     assert concurrent_trials(1, share, 64, 1) == trials
     assert share * trials <= 1
 
 
 def test_a_trial_too_large_for_a_gpu_is_refused_with_the_figures() -> None:
-    need = MemoryNeed(72 * 10**9, 10**9, 80 * 10**9)
+    need = MemoryNeed(72 * 10**9, 10**9, 80 * 10**9, 0.5)
     with pytest.raises(SettingsError, match=r"90% of a GPU's 80\.0 GB, but .* takes 73\.0 GB"):
-        share_that_fits(need, "x.yaml")
+        trials_that_fit(need, "x.yaml")
 
 
 def test_a_gpu_that_others_use_is_refused_with_what_they_hold() -> None:
-    need = MemoryNeed(9 * 10**9, 20 * 10**9, 80 * 10**9)
+    need = MemoryNeed(9 * 10**9, 20 * 10**9, 80 * 10**9, 0.5)
     with pytest.raises(SettingsError, match=r"of its 80\.0 GB 20\.0 GB are taken; wait, or give"):
-        share_that_fits(need, "x.yaml")
+        trials_that_fit(need, "x.yaml")
 
 
 def test_no_more_trials_share_a_gpu_than_it_can_serve() -> None:
-    share = share_that_fits(MemoryNeed(10**6, 10**6, 80 * 10**9), "x.yaml")
+    need = MemoryNeed(10**6, 10**6, 80 * 10**9, 0.001)
+    share = share_of_each(need, trials_that_fit(need, "x.yaml"))
     assert concurrent_trials(1, share, 500, 1) == 48
+
+
+@pytest.mark.parametrize("held", [1, 2, 3, 7, 9, 48])
+def test_no_more_trials_share_a_gpu_than_keep_it_busy(held: int) -> None:
+    for permille in range(1, 1001):
+        need = MemoryNeed(10**9, 10**9, 80 * 10**9, permille / 1000)
+        share = share_of_each(need, held)
+        trials = concurrent_trials(1, share, 500, 1)
+        assert trials == held or (trials < held and trials * permille >= 1000)
+        assert trials == 1 or (trials - 1) * permille < 1000  # each of them finds work
+        assert share * trials <= 1
+
+
+@pytest.mark.parametrize(
+    ("peak_gb", "busy", "told"),
+    [
+        (7.5, 0.31, "0.25 for each trial: one keeps the GPU busy for 31% of the time, so 4 share "
+         "it; memory would admit 9 (batch_size=64 "),
+        (7.5, 0.996, "0.5 for each trial: one keeps the GPU busy for 100% of the time, so 2 share"),
+        (7.5, 1.0, "1 for each trial: one keeps the GPU busy for 100% of the time, so none shares "
+         "it; memory would admit 9 ("),
+        (30.0, 0.31, "0.5 for each trial: memory admits 2; one keeps the GPU busy for 31% of the "),
+        (0.01, 0.01, "0.0208 for each trial: memory admits 48, the most that it serves; one keeps"),
+    ],
+)  # fmt: skip
+def test_the_plan_says_why_so_many_trials_share_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peak_gb: float, busy: float, told: str
+) -> None:
+    need = MemoryNeed(int(peak_gb * 10**9), 5 * 10**8, 80 * 10**9, busy)
+
+    class Measured(ThreadPoolExecutor):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__(1)
+
+    monkeypatch.setattr("search.keypoint_needs.ProcessPoolExecutor", Measured)
+    monkeypatch.setattr("search.keypoint_needs.measure_memory", lambda _: need)
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
+    share, line = fit_gpu(space.axes, base, str(space.path))
+    assert line.startswith(f"GPU       {told}")
+    assert line.startswith(f"GPU       {share:g} ")
+    assert line.endswith(
+        f"alone took {peak_gb:.2f} GB and 0.50 GB of context; of 80.0 GB, 10% stay free)"
+    )
 
 
 @pytest.mark.parametrize("total_gb", [8, 16, 24, 40, 80, 141])
@@ -165,7 +211,8 @@ def test_what_a_trial_may_take_of_a_planned_share_is_what_it_took_alone_or_more(
 ) -> None:
     total = total_gb * 10**9
     for peak in range(10**6, int(0.9 * total) - max(context, CONTEXT), 37 * 10**6):
-        share = share_that_fits(MemoryNeed(peak, context, total), "x.yaml")
+        need = MemoryNeed(peak, context, total, 0.01)
+        share = share_of_each(need, trials_that_fit(need, "x.yaml"))
         assert share == 1 or usable_bytes(share, total) >= peak
 
 
@@ -243,7 +290,8 @@ def test_gpu_auto_measures_and_puts_several_small_trials_on_one_gpu(tmp_path: Pa
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded"})
     share, told = fit_gpu(space.axes, base, str(space.path))
-    assert 0 < share < 0.5
+    assert 0 < share <= 0.5
+    assert re.search(r"one keeps the GPU busy for [1-9]\d*% of the time, so \d+ share it; ", told)
     assert "GB of context" in told
     assert f"{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB" in told
 
