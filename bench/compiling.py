@@ -14,7 +14,8 @@ from kptrain.batches import batches
 from kptrain.device import find_device
 from kptrain.pack import open_pack
 from kptrain.resolve import change, resolve
-from kptrain.training import start_training, take_step
+from kptrain.steps import Steps
+from kptrain.training import start_training
 
 STEPS = 20
 
@@ -33,22 +34,25 @@ def measure(arguments: argparse.Namespace) -> None:
     pack = open_pack(plain.data, "train")
     batch = next(batches(pack, np.arange(len(pack)), plain.train.batch_size, device))
     ways = {"plain": plain, "compiled": change(plain, {"train.compile": True}, "bench")}
-    trainings = {way: start_training(config, device, afresh=True) for way, config in ways.items()}
+    steps: dict[str, Steps] = {}
+    for way, config in ways.items():
+        training = start_training(config, device, afresh=True)
+        training.model.train()
+        steps[way] = Steps(training, config, num_persons=pack.most_persons)
     first: dict[str, float] = {}
     losses: dict[str, float] = {}
-    for way, training in trainings.items():
-        training.model.train()
+    for way, step in steps.items():
         started = time.perf_counter()
-        losses[way] = float(take_step(training, batch, ways[way]))
+        losses[way] = float(step(batch))
         first[way] = time.perf_counter() - started
 
-    def steps(way: str) -> None:
+    def take(way: str) -> None:
         for _ in range(STEPS):
-            loss = take_step(trainings[way], batch, ways[way])
+            loss = steps[way](batch)
         float(loss)
 
     seconds = in_turns(
-        {way: partial(steps, way) for way in ways},
+        {way: partial(take, way) for way in ways},
         arguments.repetitions,
         STEPS,
     )

@@ -7,6 +7,7 @@ ones), K joints, H x W input pixels, h x w heatmap pixels.
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import torch
@@ -94,7 +95,8 @@ class Slot:
         is_cuda = device.type == "cuda"
         shape = (batch_size, *pack.images.shape[1:])
         self._buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=is_cuda)
-        self._sent = torch.cuda.Event() if is_cuda else None  # type: ignore[no-untyped-call]  # torch
+        # Blocking: else who waits for it keeps a core busy.
+        self._sent = torch.cuda.Event(blocking=True) if is_cuda else None  # type: ignore[no-untyped-call]  # torch
 
     def gather(self, samples: np.ndarray) -> Gathered:
         if self._sent is not None:
@@ -152,8 +154,14 @@ def targets(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K h w"]:
 
 def joint_weights(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K"]:
     """Weight of each joint's error; in the person view 0 for a joint that is not labelled."""
-    told = np.array(config.loss.joint_weights, dtype=np.float32)
-    weights = send(told, batch.joints.device).expand(len(batch.samples), -1)
+    sent = _sent_once(config.loss.joint_weights, batch.joints.device)
+    weights = sent.expand(len(batch.samples), -1)
     if config.data.view == "person":
         return weights * batch.labelled[:, 0]
     return weights
+
+
+@cache  # a CUDA graph would read an array that is sent in each step where it no longer is
+def _sent_once(values: tuple[float, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # training needs it, though validation may ask first
+        return send(np.array(values, dtype=np.float32), device)

@@ -51,12 +51,21 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 
 
 def on_host(state: Any) -> Any:
-    """A copy of nested dicts and lists with all tensors in the host's memory."""
+    """A copy of nested dicts and lists with all tensors in the host's memory; a GPU is waited for
+    once."""
+    copied = _copied(state)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch
+        torch.cuda.synchronize()
+    return copied
+
+
+def _copied(state: Any) -> Any:
     if isinstance(state, torch.Tensor):
-        return state.detach().to("cpu", copy=True)
+        place = torch.empty_like(state, device="cpu", pin_memory=state.is_cuda)
+        return place.copy_(state.detach(), non_blocking=True)
     if isinstance(state, dict):
-        return {key: on_host(value) for key, value in state.items()}
-    return [on_host(value) for value in state] if isinstance(state, list) else state
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
 
 
 def with_dtype(

@@ -172,14 +172,19 @@ class TrainSettings(Settings):
     """Of the network's activations: `float32`, or `bfloat16` by autocast, the weights and the loss
     being float32 all the same. `auto`: bfloat16 on a GPU that has it, else float32."""
     compile: bool = setting(False, changes="place")
-    """Compile the network with torch.compile: minutes once, then faster steps."""
+    """Compile the network with torch.compile for the full batches of training: minutes once, then
+    faster steps."""
+    cuda_graph: Literal["auto"] | bool = setting(False, changes="place")
+    """Record a step of a full batch once as one CUDA graph and replay it: for small batches, where
+    launching kernels takes longer than they do. `auto`: on a GPU."""
 
 
 class CheckpointSettings(Settings):
     metric: Metric = setting("val_loss", changes="place")
     """The metric by which an epoch is the best so far."""
-    resume_epochs: int = setting(1, changes="place", ge=1)
-    """Epochs between two saved states to resume from; the last epoch's is always saved."""
+    resume_epochs: PositiveInt | None = setting(None, changes="place")
+    """Epochs between two saved states to resume from; the last epoch's is always saved. None: as
+    often as it takes at most 5 % of the time."""
     best_dtype: Literal["float32", "bfloat16"] = setting("float32", changes="place")
     """Of the best epoch's weights on disk; normalisation statistics stay float32."""
 

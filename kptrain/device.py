@@ -19,9 +19,14 @@ OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "unable to find an engine",
 )
-"""Torch has an exception of its own for a full GPU mostly; else only these words tell."""
+"""Torch has an exception of its own for a full GPU mostly; else only these words tell: a library
+that has no room for its handle is not initialised, and cuDNN finds no engine whose workspace fits.
+"""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Source: malloc.h of glibc."""
@@ -30,9 +35,16 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def find_device(config: TrainConfig) -> torch.device:
     """The device that `train.device` names.
 
-    Raises: SettingsError if it is a CUDA device that is not there.
+    Raises: SettingsError if it is a CUDA device that is not there, or a CPU that shall replay CUDA
+    graphs.
     """
-    return named_device(config.train.device, "train.device")
+    device = named_device(config.train.device, "train.device")
+    if config.train.cuda_graph is True and device.type != "cuda":
+        raise SettingsError(
+            f"train.cuda_graph: must be auto or false where training is not on a GPU, but got true "
+            f"with {device}; set it to auto"
+        )
+    return device
 
 
 def named_device(name: str, where: str) -> torch.device:
@@ -54,6 +66,13 @@ def named_device(name: str, where: str) -> torch.device:
             f"({torch.cuda.device_count()} CUDA devices found); use auto or cpu"
         )
     return torch.device("cuda", index)
+
+
+def use(device: torch.device) -> None:
+    """Have a GPU be the one that is meant where none is named, in this thread. Else what is pinned
+    or waited for would take memory of the first one."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def find_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
@@ -87,9 +106,14 @@ def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of a GPU since its statistics were reset, or of the process so far on a CPU."""
+    """Bytes: what torch held of a GPU since its statistics were reset, or on a CPU the process so
+    far.
+
+    What it held, not what lay in it: that is what a trial's share of a GPU bounds, and it counts
+    what a CUDA graph keeps for itself.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(device))
+        return int(torch.cuda.max_memory_reserved(device))
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what the parent held when it started us
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -111,9 +135,10 @@ def keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give back what a training that has ended held, so that the next one finds it free."""
-    if "torch._dynamo" in sys.modules:  # what was compiled holds its network, and few are held
-        torch.compiler.reset()
+    """Give back what a training that has ended held, so that the next one finds it free.
+
+    What was compiled stays, for the next network of its kind.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -135,6 +160,11 @@ def explained(config: TrainConfig) -> Iterator[None]:
                 f"the training must fit into memory, but with train.batch_size "
                 f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
                 f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
+            ) from None
+        if "captur" in str(error):  # as CUDA and torch call the recording of a graph
+            raise TrainingError(
+                f"train.cuda_graph: a step must be recordable here, but is not "
+                f"({_first_line(error)}); set train.cuda_graph to false"
             ) from None
         if config.train.compile and type(error).__module__.startswith("torch._"):
             raise TrainingError(
@@ -158,9 +188,13 @@ def enough_memory(device: torch.device) -> Iterator[None]:
         ) from None
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    is_told = any(words in str(error) for words in OUT_OF_MEMORY)
-    return is_told or isinstance(error, torch.OutOfMemoryError)
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Also where a graph's recording, which ends with an error of its own then, met that first."""
+    if error is None:
+        return False
+    is_told = isinstance(error, RuntimeError) and any(w in str(error) for w in OUT_OF_MEMORY)
+    is_one = is_told or isinstance(error, torch.OutOfMemoryError)
+    return is_one or _is_out_of_memory(error.__context__)
 
 
 def _first_line(error: RuntimeError) -> str:

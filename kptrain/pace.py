@@ -23,8 +23,9 @@ from kptrain.batches import batches, epoch_order
 from kptrain.config import TrainConfig
 from kptrain.device import explained, find_device, num_threads, release_memory
 from kptrain.pack_files import Pack, read_pack
+from kptrain.steps import WARM_UP, Steps, uses_graph
 from kptrain.stream import validate
-from kptrain.training import Training, start_training, take_step
+from kptrain.training import Training, start_training
 
 SECONDS = 0.3
 """For which steps are taken, one at least."""
@@ -41,7 +42,8 @@ class Measured:
     """Seconds on this device."""
 
     start: float
-    """Until the first step is done: weights are loaded, and kernels found."""
+    """Until steps take what they always do: weights are loaded, kernels found, what is to be
+    compiled or recorded is."""
     step: float
     """Of a later one, with its whole batch."""
     sample: float
@@ -61,15 +63,17 @@ def measure(config: TrainConfig, train: Pack, val: Pack) -> Measured:
             began = time.perf_counter()
             training = start_training(config, device, afresh=True)
             training.model.train()
-            first = _time_of(1, training, config, train, device)
+            steps = Steps(training, config, num_persons=train.most_persons)
+            first = _time_of(1, steps, config, train, device)
             start = time.perf_counter() - began
             # What finds kernels is much of a short step, and little of a long one.
-            is_long = first > LONG
-            one = first if is_long else _time_of(1, training, config, train, device)
+            is_long = first > LONG and device.type == "cpu"
+            one = first if is_long else _time_of(1, steps, config, train, device)
             size = min(config.train.batch_size, max(int(LONGEST / one), 1))
-            if not is_long:
-                _time_of(size, training, config, train, device)
-            step = _time_of(size, training, config, train, device, SECONDS)
+            num_slow = 0 if is_long else WARM_UP + 1 if uses_graph(config, device) else 1
+            slow = [_time_of(size, steps, config, train, device) for _ in range(num_slow)]
+            step = _time_of(size, steps, config, train, device, SECONDS)
+            start += max(sum(slow) - num_slow * step, 0.0)
             sample = _validation_time(training, config, val, device) / len(val)
     finally:
         release_memory()
@@ -78,25 +82,25 @@ def measure(config: TrainConfig, train: Pack, val: Pack) -> Measured:
 
 def _time_of(
     size: int,
-    training: Training,
+    steps: Steps,
     config: TrainConfig,
     pack: Pack,
     device: torch.device,
     seconds: float = 0.0,
 ) -> float:
     """Of a step with so many samples: the mean over steps of so many seconds, one at least."""
-    steps = _steps(size, training, config, pack, device)
+    taken = _taken(size, steps, config, pack, device)
     _wait_for(device)
     number, began = 0, time.perf_counter()
     while number == 0 or time.perf_counter() - began < seconds:
-        next(steps)
+        next(taken)
         number += 1
     _wait_for(device)
     return (time.perf_counter() - began) / number
 
 
-def _steps(
-    size: int, training: Training, config: TrainConfig, pack: Pack, device: torch.device
+def _taken(
+    size: int, steps: Steps, config: TrainConfig, pack: Pack, device: torch.device
 ) -> Iterator[None]:
     """As an epoch takes them, without end."""
     for epoch in count(1):
@@ -106,7 +110,7 @@ def _steps(
             config.augment, table.scale, table.inside, shape, seed, epoch
         )
         for batch in batches(pack, order, size, device, augmentation):
-            take_step(training, batch, config)
+            steps(batch)
             yield
 
 

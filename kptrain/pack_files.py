@@ -86,6 +86,11 @@ class Pack:
     def __len__(self) -> int:
         return len(self.table.row)
 
+    @property
+    def most_persons(self) -> int:
+        """In one sample."""
+        return int(np.diff(self.table.first).max())
+
 
 class Written(BaseModel):
     """How the annotation file has what it says in other words than we: for what is written to be

@@ -1,5 +1,7 @@
 """What an epoch leaves on disk, copied at its end and written while the next one runs."""
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,6 +16,31 @@ from kptrain.errors import CheckpointError
 from kptrain.resolve import settings_of
 from kptrain.training import Training
 
+MOST_TIME = 0.05
+"""Share of the time that states to resume from may take, where nobody says how often."""
+
+
+class Schedule:
+    """Which epochs save a state to resume from, besides the last one."""
+
+    def __init__(self, every: int | None) -> None:
+        """every: so many epochs; None: as often as `MOST_TIME` allows, the first epoch included."""
+        self._every = every
+        self._next = 0.0
+
+    def is_due(self, epoch: int) -> bool:
+        """None is while another is still written, of which it is not known yet what it takes."""
+        if self._every is not None:
+            return epoch % self._every == 0
+        is_due = time.perf_counter() >= self._next
+        if is_due:
+            self._next = math.inf
+        return is_due
+
+    def took(self, seconds: float) -> None:
+        """What the latest state took to copy and to write, which has just ended."""
+        self._next = time.perf_counter() + seconds * (1 / MOST_TIME - 1)
+
 
 @dataclass(frozen=True)
 class Files:
@@ -22,13 +49,15 @@ class Files:
     best: dict[str, Any] | None
     curve: list[EpochReport]
     resume: dict[str, Any] | None
+    seconds: float
+    """For which copying took."""
 
 
-def copy_files(training: Training, config: TrainConfig, data: str, *, is_last: bool) -> Files:
+def copy_files(training: Training, config: TrainConfig, data: str, *, is_due: bool) -> Files:
     """Copy what the latest epoch of the curve leaves: the best weights if it is the best so far,
-    the state to resume from if one is due, as it always is after the last epoch."""
+    the state to resume from if one is due."""
+    began = time.perf_counter()
     report = training.curve[-1]
-    is_due = is_last or report.epoch % config.checkpoint.resume_epochs == 0
     weights = on_host(training.model.state_dict()) if report.is_best or is_due else {}
     best = resume = None
     if report.is_best:
@@ -46,18 +75,21 @@ def copy_files(training: Training, config: TrainConfig, data: str, *, is_last: b
             "settings": settings_of(config),
             "data": data,
         }
-    return Files(best, list(training.curve), resume)
+    return Files(best, list(training.curve), resume, time.perf_counter() - began)
 
 
-def write_files(files: Files, run_dir: Path, saved: Callable[[], None]) -> None:
+def write_files(files: Files, run_dir: Path, schedule: Schedule, saved: Callable[[], None]) -> None:
     """The best checkpoint first and the resume state last: a kill in between repeats the epoch.
     Then `saved` is called."""
+    began = time.perf_counter()
     if files.best is not None:
         save_checkpoint(files.best, run_dir / BEST)
     save_curve(files.curve, run_dir)
     if files.resume is not None:
         save_checkpoint(files.resume, run_dir / RESUME)
     saved()
+    if files.resume is not None:
+        schedule.took(files.seconds + time.perf_counter() - began)
 
 
 @contextmanager

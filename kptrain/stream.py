@@ -33,8 +33,9 @@ from kptrain.pack import open_pack
 from kptrain.pack_files import Pack
 from kptrain.progress import track
 from kptrain.run_folder import CONFIG, only_user_of, saved_state
-from kptrain.saving import copy_files, in_background, restore, write_files
-from kptrain.training import Training, predict, sample_losses, start_training, take_step
+from kptrain.saving import Schedule, copy_files, in_background, restore, write_files
+from kptrain.steps import Steps
+from kptrain.training import Training, predict, sample_losses, start_training
 
 
 def fit(
@@ -97,13 +98,24 @@ def _fit(
         restore(training, state, config, data, run_dir)
     save_config(config, run_dir / CONFIG)
     yield from () if known is None else list(training.curve)
+    size = config.train.batch_size
+    steps = Steps(
+        training,
+        config,
+        num_persons=train_pack.most_persons,
+        num_steps=config.train.epochs * (len(train_pack) // size),
+    )
+    states = Schedule(config.checkpoint.resume_epochs)
     with in_background() as write:
         for epoch in range(len(training.curve) + 1, last + 1):
             with explained(config):
-                report = _run_epoch(training, config, train_pack, val_pack, device, epoch, progress)
+                report = _run_epoch(
+                    training, steps, config, train_pack, val_pack, device, epoch, progress
+                )
                 training.curve.append(report)
-                files = copy_files(training, config, data, is_last=epoch == last)
-            write(partial(write_files, files, run_dir, saved))
+                is_due = epoch == last or states.is_due(epoch)
+                files = copy_files(training, config, data, is_due=is_due)
+            write(partial(write_files, files, run_dir, states, saved))
             if epoch == last:
                 write(lambda: None)  # which waits for the files
             yield report
@@ -111,6 +123,7 @@ def _fit(
 
 def _run_epoch(
     training: Training,
+    steps: Steps,
     config: TrainConfig,
     train_pack: Pack,
     val_pack: Pack,
@@ -122,7 +135,7 @@ def _run_epoch(
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     lr = training.optimizer.param_groups[0]["lr"]
-    train_loss = _train(training, config, train_pack, device, epoch, progress)
+    train_loss = _train(training, steps, config, train_pack, device, epoch, progress)
     train_seconds = time.perf_counter() - started
     values = validate(training.model, config, val_pack, device, progress)
     if not math.isfinite(values["val_loss"]):
@@ -145,6 +158,7 @@ def _run_epoch(
 
 def _train(
     training: Training,
+    steps: Steps,
     config: TrainConfig,
     pack: Pack,
     device: torch.device,
@@ -158,11 +172,10 @@ def _train(
     augmentation = draw_augmentation(
         config.augment, table.scale, table.inside, size, config.train.seed, epoch
     )
-    steps = batches(pack, order, config.train.batch_size, device, augmentation)
+    parts = batches(pack, order, config.train.batch_size, device, augmentation)
     title = f"Epoch {epoch}/{config.train.epochs}"
-    sums = []
-    for batch in track(steps, title, _num_batches(pack, config), shown=progress):
-        sums.append(take_step(training, batch, config))
+    tracked = track(parts, title, _num_batches(pack, config), shown=progress)
+    sums = [steps(batch) for batch in tracked]
     return _mean(sums, len(pack), config, epoch)
 
 

@@ -1,5 +1,6 @@
 """The state of a training, and the step that moves it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from kptrain.batches import Batch, joint_weights, targets
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
-from kptrain.device import find_dtype, keep_freed_memory
+from kptrain.device import find_dtype, keep_freed_memory, use
 from kptrain.loss import heatmap_loss
 from kptrain.model import build_model
 
@@ -26,8 +27,8 @@ class Training:
 def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
     """Everything as it is before the first epoch; not `afresh`, with random weights.
 
-    Tells, for the whole process, cuDNN to search for the fastest kernels and how exact to be, and
-    on a CPU the C library to keep freed memory.
+    Sets for the whole process the GPU that is meant where none is named and how exact cuDNN is, and
+    on a CPU has the C library keep freed memory.
     Raises: WeightsError.
     """
     # A saved state holds all weights: those that the run began from need not be there any more.
@@ -36,10 +37,8 @@ def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> T
     if device.type == "cpu":
         keep_freed_memory()
     model = build_model(settings, config.train.seed)
+    use(device)
     model = model.to(device).to(memory_format=torch.channels_last)  # as batches come
-    if config.train.compile:
-        model.compile(dynamic=False)
-    torch.backends.cudnn.benchmark = device.type == "cuda"  # the shapes of a training stay
     # What is called float32 must not be TF32.
     torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
     optimizer = torch.optim.Adam(
@@ -54,21 +53,32 @@ def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> T
     return Training(model, optimizer, schedule, [])
 
 
-def take_step(training: Training, batch: Batch, config: TrainConfig) -> torch.Tensor:
-    """Forward, backward and Adam; returns the sum of the samples' losses, on the device."""
-    losses = sample_losses(predict(training.model, batch, config), batch, config)
+def take_step(
+    training: Training,
+    batch: Batch,
+    config: TrainConfig,
+    network: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Forward, backward and Adam; returns the sum of the samples' losses, on the device.
+
+    network: what was compiled of the training's; None: that itself.
+    """
+    network = training.model if network is None else network  # a compiled one has no truth
+    losses = sample_losses(predict(network, batch, config), batch, config)
     training.optimizer.zero_grad()
     losses.mean().backward()  # type: ignore[no-untyped-call]  # torch
     training.optimizer.step()
     return losses.detach().sum()
 
 
-def predict(model: nn.Module, batch: Batch, config: TrainConfig) -> torch.Tensor:
+def predict(
+    network: Callable[[torch.Tensor], torch.Tensor], batch: Batch, config: TrainConfig
+) -> torch.Tensor:
     """(B, K, h, w) float32 heatmaps."""
     device = batch.images.device
     dtype = find_dtype(config, device)
     with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-        heatmaps: torch.Tensor = model(batch.images)
+        heatmaps = network(batch.images)
     return heatmaps.float()
 
 

@@ -38,6 +38,7 @@ FEW: dict[str, Any] = {
     "train.epochs": 3,
     "train.threads": 1,
     "train.device": "cpu",
+    "checkpoint.resume_epochs": 1,
 }
 """Settings of a training of a second."""
 

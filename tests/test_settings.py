@@ -53,6 +53,7 @@ OTHER_VALUES: dict[str, Any] = {
     "train.threads": 2,
     "train.precision": "bfloat16",
     "train.compile": True,
+    "train.cuda_graph": "auto",
     "checkpoint.metric": "val_ap",
     "checkpoint.resume_epochs": 3,
     "checkpoint.best_dtype": "bfloat16",
