@@ -1,9 +1,10 @@
 """The Ray that trials run on: one of our own, a running cluster, or the one of our caller."""
 
 import logging
+import math
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from kptrain.errors import SettingsError
 from search.address import bad_address, find_cluster
 from search.closing import program
 from search.gpus import claim_gpus, visible_gpus
-from search.plan import concurrent_trials
+from search.plan import concurrent_trials, slots
 from search.ray_folder import keep_token, no_start, own_folder, remove_leftovers, why_not
 from search.signals import kept
 from search.vanished import ends_with_cluster
@@ -188,10 +189,17 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU"))
 
 
-def capacity(cpu: int, gpu: float) -> int:
-    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(concurrent_trials(cpu, gpu, *_size(node)) for node in nodes)
+def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
+    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow.
+
+    larger: the shares of those of them that hold more of a GPU than `gpu`.
+    """
+    nodes = [_size(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    most = sum(concurrent_trials(cpu, gpu, *node) for node in nodes)
+    if not gpu:
+        return most
+    on_gpus = sum(num_gpus for _, num_gpus in nodes) * math.floor(1 / gpu)
+    return min(most, on_gpus - sum(slots(share, gpu) - 1 for share in larger))
 
 
 def _size(node: dict[str, float]) -> tuple[int, int]:

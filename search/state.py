@@ -211,7 +211,7 @@ class SearchState:
 
     def share(self, number: int, gpu: float) -> float:
         """What a trial holds of a GPU where each other one holds `gpu`."""
-        return self._shares.get(number, gpu)
+        return max(self._shares.get(number, gpu), gpu)
 
     def room(self, number: int) -> int:
         """How many times what another one holds of a node a trial does, as the node was full."""
