@@ -1,6 +1,9 @@
 """What a training takes of a device's memory and time, and of the disk, found before it runs."""
 
-from dataclasses import dataclass
+import json
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 
 import torch
 
@@ -10,11 +13,10 @@ from kptrain.config import ModelSettings, TrainConfig
 from kptrain.device import explained, find_device, peak_memory
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.model import KeypointNet
-from kptrain.training import start_training, take_step
+from kptrain.steps import WARM_UP, Steps
+from kptrain.training import start_training
 
 NUM_PERSONS = 20
-WARM_UP = 5
-"""Steps until all is found that a later one uses."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +44,30 @@ def measure_memory(config: TrainConfig) -> MemoryNeed:
     with explained(config):
         training = start_training(config, device, afresh=False)
         training.model.train()
+        steps = Steps(training, config, num_persons=NUM_PERSONS)
         batch = random_batch(config, device)
-
-        def step() -> None:
-            take_step(training, batch, config)
-
-        step()
+        for _ in range(2):
+            steps(batch)
         if device.type != "cuda":
-            step()
             return MemoryNeed(peak_memory(device), 0, 0, 1.0)
-        torch.cuda.empty_cache()  # cuDNN's search for kernels took more than any later step
-        torch.cuda.reset_peak_memory_stats(device)
-        for _ in range(WARM_UP - 1):
-            step()
-        busy = busy_share(step, device)
+        for _ in range(WARM_UP):  # after which all is recorded, and has been replayed
+            steps(batch)
+        busy = busy_share(lambda: steps(batch), device)
     torch.cuda.synchronize(device)
     free, total = torch.cuda.mem_get_info(device)
     context = total - free - torch.cuda.memory_reserved(device)
     return MemoryNeed(torch.cuda.max_memory_reserved(device), context, total, busy)
+
+
+def answer() -> None:
+    """The whole of a process that measures: the settings are read from standard input as JSON, and
+    what they need, or `error` and its `kind`, is written to standard output."""
+    with redirect_stdout(sys.stderr):
+        try:
+            told = asdict(measure_memory(TrainConfig.model_validate_json(sys.stdin.read())))
+        except Exception as error:  # whatever it is, it is said by who asked
+            told = {"error": str(error), "kind": type(error).__name__}
+    print(json.dumps(told), flush=True)
 
 
 def random_batch(config: TrainConfig, device: torch.device) -> Batch:

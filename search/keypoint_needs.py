@@ -1,19 +1,21 @@
 """What trials of the training that comes with this package need: files, memory and disk."""
 
 import itertools
+import json
 import math
-import multiprocessing
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, get_args
 
+from kptrain import errors
 from kptrain.coco import read_split
 from kptrain.config import ModelSettings, TrainConfig
 from kptrain.errors import SettingsError
-from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
+from kptrain.memory import MemoryNeed, checkpoint_bytes
 from kptrain.model import weights_file
 from kptrain.pack import data_folder
 from kptrain.resolve import EMBEDDED, change, settings_of
+from search import python
 from search.domains import Choice
 from search.gpus import CONTEXT
 from search.searcher import axis_values
@@ -36,6 +38,7 @@ MOST_CONTEXT = 2 * 10**9
 """Bytes; CUDA holds less than this for a process, so that more belongs to others."""
 USABLE = 0.9
 """Of a GPU's memory, what trials are planned to fill."""
+CODE = "from kptrain.memory import answer; answer()"
 
 
 def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
@@ -57,15 +60,7 @@ def fit_gpu(axes: Axes, base: TrainConfig, where: str) -> tuple[float, str]:
     Raises: SettingsError if not even one fits, or the GPU is in use; OutOfMemoryError.
     """
     greedy = greediest(axes, base, where)
-    # In a process of its own, so that all it held is free again.
-    try:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            need = process.submit(measure_memory, greedy).result()
-    except RuntimeError as error:  # of CUDA, or of a process that died
-        raise SettingsError(
-            f"{where}: resources.gpu: auto must be able to train on this machine's GPU, but "
-            f"cannot ({' '.join(str(error).split())[:200]}); give a share, such as 0.25"
-        ) from None
+    need = measured(greedy, where)
     held = trials_that_fit(need, where)
     share = share_of_each(need, held)
     spelled = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
@@ -75,6 +70,33 @@ def fit_gpu(axes: Axes, base: TrainConfig, where: str) -> tuple[float, str]:
         f"{need.total / 1e9:.1f} GB, {1 - USABLE:.0%} stay free)"
     )
     return share, told
+
+
+def measured(config: TrainConfig, where: str) -> MemoryNeed:
+    """What a training needs on this machine's GPU, measured in a process of its own, so that all
+    that it held is free again.
+
+    Raises: SettingsError, also for whatever keeps it from being measured; OutOfMemoryError.
+    """
+    done = subprocess.run(  # noqa: S603  (our own code)
+        python.command(CODE),
+        input=config.model_dump_json(),
+        env=python.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = json.loads(["{}", *done.stdout.splitlines()][-1])
+    if "busy" in told:
+        return MemoryNeed(**told)
+    kind = getattr(errors, told.get("kind", ""), None)
+    if kind is not None:
+        raise kind(told["error"])
+    reason = told.get("error", f"the process that measured has ended with {done.returncode}")
+    raise SettingsError(
+        f"{where}: resources.gpu: auto must be able to train on this machine's GPU, but "
+        f"cannot ({' '.join(reason.split())[:200]}); give a share, such as 0.25"
+    )
 
 
 def share_of_each(need: MemoryNeed, held: int) -> float:

@@ -1,8 +1,10 @@
 """What a search can cost, said before it starts."""
 
+import os
 import re
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import subprocess
+import sys
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -10,14 +12,21 @@ import pytest
 import torch
 from conftest import FEW, resolved
 
-from kptrain.config import BEST, RESUME
-from kptrain.errors import SettingsError
+from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.errors import KptrainError, OutOfMemoryError, SettingsError
 from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.resolve import change, resolve, settings_of
 from search.gpus import CONTEXT, usable_bytes
-from search.keypoint_needs import NAMES, fit_gpu, greediest, share_of_each, trials_that_fit
+from search.keypoint_needs import (
+    NAMES,
+    fit_gpu,
+    greediest,
+    measured,
+    share_of_each,
+    trials_that_fit,
+)
 from search.keypoints import KEYPOINTS
-from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound
+from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound, slots
 from search.space import rungs
 from search.space_file import read_space
 
@@ -187,13 +196,7 @@ def test_the_plan_says_why_so_many_trials_share_a_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peak_gb: float, busy: float, told: str
 ) -> None:
     need = MemoryNeed(int(peak_gb * 10**9), 5 * 10**8, 80 * 10**9, busy)
-
-    class Measured(ThreadPoolExecutor):
-        def __init__(self, *_: object, **__: object) -> None:
-            super().__init__(1)
-
-    monkeypatch.setattr("search.keypoint_needs.ProcessPoolExecutor", Measured)
-    monkeypatch.setattr("search.keypoint_needs.measure_memory", lambda _: need)
+    monkeypatch.setattr("search.keypoint_needs.measured", lambda *_: need)
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded"})
     share, line = fit_gpu(space.axes, base, str(space.path))
@@ -219,21 +222,67 @@ def test_what_a_trial_may_take_of_a_planned_share_is_what_it_took_alone_or_more(
 def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded", "train.device": "cpu"})
-    assert "no GPU found" in describe_plan(space, base, num_gpus=1)
+    told = describe_plan(space, base, num_gpus=1)
+    assert "CPUs, 1 GPUs), each on 1 CPU (none of them used)" in told
 
 
-def test_a_measuring_that_fails_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("gpu", "share", "taken"),
+    [(0.25, 0.5, 2), (0.25, 0.25, 1), (0.3, 0.6, 2), (0.2, 0.4, 2), (0.75, 1.0, 1), (0.4, 0.8, 2)],
+)
+def test_a_trial_of_a_larger_share_takes_the_room_of_so_many_others(
+    gpu: float, share: float, taken: int
 ) -> None:
-    class Broken:
-        def __init__(self, *_: object, **__: object) -> None:
-            raise BrokenProcessPool("A process was terminated\nabruptly")
+    assert slots(share, gpu) == taken
 
-    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
-    base = resolved(space, {"data.root": "embedded"})
-    monkeypatch.setattr("search.keypoint_needs.ProcessPoolExecutor", Broken)
-    with pytest.raises(SettingsError, match=r"GPU, but cannot \(A process was .* abruptly\); give"):
-        fit_gpu(space.axes, base, str(space.path))
+
+FAILING = """
+import sys, kptrain.memory
+from kptrain.errors import OutOfMemoryError
+
+def fails(config):
+    {what}
+
+kptrain.memory.measure_memory = fails
+kptrain.memory.answer()
+"""
+
+
+@pytest.mark.slow  # each is a process that imports torch
+@pytest.mark.parametrize(
+    ("what", "error", "told"),
+    [
+        ("raise RuntimeError('CUDA error: x\\ny')", SettingsError,
+         r"GPU, but cannot \(CUDA error: x y\); give a share, such as 0\.25$"),
+        ("sys.exit(7)", SettingsError, r"cannot \(the process that measured has ended with 7\); "),
+        ("raise OutOfMemoryError('it is full')", OutOfMemoryError, r"^it is full$"),
+    ],
+)  # fmt: skip
+def test_a_measuring_that_fails_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, what: str, error: type[KptrainError], told: str
+) -> None:
+    monkeypatch.setattr("search.keypoint_needs.CODE", FAILING.format(what=what))
+    with pytest.raises(error, match=told):
+        measured(TrainConfig(), "x.yaml")
+
+
+SCRIPT = """
+print("begun")
+from kptrain.resolve import resolve
+from search.keypoint_needs import measured
+print(measured(resolve({said}, "test"), "x.yaml"))
+"""
+
+
+@pytest.mark.slow  # two processes import torch
+def test_a_script_without_a_main_guard_is_not_run_again_to_measure(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT.format(said=FEW | {"data.root": "embedded"}))
+    path = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "script.py"]
+    said = subprocess.check_output(command, cwd=tmp_path, env=path, text=True).splitlines()
+    assert said[0] == "begun"
+    assert re.fullmatch(r"MemoryNeed\(peak=\d{9,}, context=0, total=0, busy=1\.0\)", said[1])
+    assert len(said) == 2
 
 
 def test_gpu_auto_without_a_gpu_here_means_cpus_and_is_refused_where_a_cluster_has_gpus(
