@@ -261,6 +261,7 @@ def test_a_trial_of_a_larger_share_has_at_least_what_all_have_when_another_comma
     workers.state.fail(0, "too large", "memory", 0.1)
     again = opened(tmp_path)
     assert [again.share(0, share) for share in (0.1, 0.2, 0.5)] == [0.2, 0.2, 0.5]
+    assert again.share(0, 0.0) == 0.0  # on a machine without a GPU
 
 
 @pytest.mark.parametrize("cause", ["own", "memory"])
