@@ -156,7 +156,9 @@ class _Run:
         # Tune would ask for one trial ahead: settings chosen before the latest result is known.
         state = self.state
         held = sum(state.room(number) for number in state.running)
-        if held and held >= capacity(self._cpu, self._gpu):
+        shares = (state.share(number, self._gpu) for number in state.running)
+        larger = [share for share in shares if share > self._gpu]
+        if held and held >= capacity(self._cpu, self._gpu, larger):
             return None
         self._hear()
         number = state.next_trial(_new_wandb_id)

@@ -68,6 +68,11 @@ class Keypoints(Trainable[TrainConfig]):
                 f"{base.data.limit_val}: it counts images in one view and persons in the other; "
                 f"remove one of the two"
             )
+        if base.train.device.startswith("cuda:"):
+            raise SettingsError(
+                f"{where}: train.device must be auto, cpu or cuda in a search, as Ray gives each "
+                f"trial its GPU, but got {base.train.device}; let CUDA_VISIBLE_DEVICES name it"
+            )
 
     def check_files(self, axes: Axes, base: TrainConfig, where: str) -> None:
         from search.keypoint_needs import check_files

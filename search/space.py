@@ -44,8 +44,9 @@ class Resources(Settings):
     cpu: PositiveInt = 1
     """CPU cores."""
     gpu: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of one GPU; a trial uses at most one. `auto`: so that as many trials as fit share one,
-    by the memory that two steps of the greediest settings take alone."""
+    """Share of one GPU; a trial uses at most one. `auto`: so that as many trials share one as its
+    memory holds, and no more than keep it busy, by what some steps of the greediest settings take
+    of both alone."""
 
 
 class Confirm(Settings):

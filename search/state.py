@@ -210,8 +210,8 @@ class SearchState:
         return not self._is_closed or may_go_on or spending.may_begin()
 
     def share(self, number: int, gpu: float) -> float:
-        """What a trial holds of a GPU where each other one holds `gpu`."""
-        return self._shares.get(number, gpu)
+        """What a trial holds of a GPU where each other one holds `gpu`; nothing on CPUs."""
+        return max(self._shares.get(number, gpu), gpu) if gpu else 0.0
 
     def room(self, number: int) -> int:
         """How many times what another one holds of a node a trial does, as the node was full."""

@@ -133,7 +133,7 @@ class Trainable(ABC, Generic[Tree]):
     # What is checked and found before a search begins.
 
     def check_axes(self, axes: Axes, base: Tree, where: str) -> None:
-        """What may be varied with this base. Raises: SettingsError."""
+        """What may be searched with this base, on whatever machine. Raises: SettingsError."""
 
     def check_files(self, axes: Axes, base: Tree, where: str) -> None:
         """All that any trial needs. Raises: KptrainError."""

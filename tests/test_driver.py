@@ -57,6 +57,8 @@ def test_a_process_that_is_gone_is_said_to_be_so() -> None:
     [
         (FULL, "memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors"), "memory"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), "own"),
         (ActorDiedError(), "lost"),
         (NodeDiedError("the node is gone"), "lost"),
         (NodeIsFullError("the node is full"), "node_memory"),
@@ -161,6 +163,24 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
     [trial] = tune.state.record.trials
     assert (trial.state, trial.values()) == ("failed", [0.5, 0.5])
     assert trial.error == f"{FULL} (tried with 0.25 and 0.5 of a GPU)"
+
+
+def test_none_is_asked_for_in_the_room_that_a_larger_share_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [node])
+    tune = Tune(tmp_path, "trials: 9")
+    assert [tune.start()["number"] for _ in range(4)] == [0, 1, 2, 3]
+    assert tune.ask() is None
+    tune.fail(FULL)
+    again = tune.start()
+    assert (again["number"], again["gpu"]) == (3, 0.5)  # it waits for another to end
+    tune.state.fail(0, "a bug", "own", 0.25)
+    assert tune.ask() is None
+    tune.state.fail(1, "another", "own", 0.25)
+    assert tune.start()["number"] == 4  # a half, and two quarters
+    assert tune.ask() is None
 
 
 def test_a_trial_on_a_full_node_goes_on_with_twice_as_much_of_a_node_each_time(

@@ -56,7 +56,12 @@ def test_a_search_reads_the_decoded_images_whole_where_it_is_told_to(
             "gpu_hours (3) must be given only where trials use a GPU, but none does here",
         ),
         (LR + "trials: 3\nresources: {cpu: 4096}\n", [], "resources.cpu must be at most the CPUs"),
-        (LR + "trials: 3\n", ["--set", "train.device=cuda:99"], "must be a device of this machine"),
+        (LR + "trials: 3\n", ["--set", "train.device=cuda"], "must be a device of this machine"),
+        (
+            LR + "trials: 3\n",
+            ["--address", "127.0.0.1:1", "--set", "train.device=cuda:1"],
+            "space.yaml with --set: train.device must be auto, cpu or cuda in a search, as Ray",
+        ),
         (LR + "trials: 3\n", ["--address", "nonsense"], "that is no host:port"),
         (LR + "trials: 3\n", ["--address", "127.0.0.1:1"], "Connection refused"),
         (LR + "trials: 3\n", ["--data", "a", "--set", "data.root=b"], "must not come with --set"),

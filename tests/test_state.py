@@ -240,6 +240,8 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(tmp_path: Path)
     workers.lose("memory")
     assert workers.state.share(0, 0.5) == 1.0
     assert opened(tmp_path).share(0, 0.5) == 1.0
+    assert workers.state.share(0, 0.25) == 1.0
+    assert workers.state.share(1, 0.25) == 0.25
     workers.step()
     assert workers.begun == [0, 0]
     assert len(workers.state.record.trials[0].curve) == 1
@@ -249,6 +251,17 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(tmp_path: Path)
         table(workers.state)[0][2],
         "too large (tried with 0.5 and 1 of a GPU)",
     )
+
+
+def test_a_trial_of_a_larger_share_has_at_least_what_all_have_when_another_command_gives_more(
+    tmp_path: Path,
+) -> None:
+    workers = Workers(opened(tmp_path))
+    workers.step()
+    workers.state.fail(0, "too large", "memory", 0.1)
+    again = opened(tmp_path)
+    assert [again.share(0, share) for share in (0.1, 0.2, 0.5)] == [0.2, 0.2, 0.5]
+    assert again.share(0, 0.0) == 0.0  # on a machine without a GPU
 
 
 @pytest.mark.parametrize("cause", ["own", "memory"])
