@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,18 +32,28 @@ def run_search(space: Path, out: Path, *options: str) -> Said:
     return run_command(command)
 
 
-def run_command(command: list[str]) -> Said:
-    """Raises: RuntimeError with all that the command said, if it fails."""
+def run_command(command: list[str], log: Path | None = None) -> Said:
+    """Run a command, with its lines also in `log` as they come.
+
+    Raises: RuntimeError if it fails, with all that it said, or its last lines if there is a log.
+    """
     started = time.perf_counter()
     lines: list[tuple[float, str]] = []
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    with (
+        log.open("w", encoding="utf-8") if log else nullcontext() as copy,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
+    ):
         assert process.stdout is not None
         for line in process.stdout:
             lines.append((time.perf_counter() - started, line))
+            if copy is not None:
+                copy.write(line)
+                copy.flush()
     if process.returncode:
-        raise RuntimeError("".join(line for _, line in lines))
+        said = [line for _, line in lines]
+        raise RuntimeError("".join(said[-3:] if log else said))
     return Said(lines, time.perf_counter() - started)
 
 

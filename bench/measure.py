@@ -82,10 +82,11 @@ def record(arguments: argparse.Namespace, figure: str) -> None:
         add_row(figure, cpu_name())
 
 
-def add_row(figure: str, device: str) -> None:
-    """Add a row with today's date, the commit and the command."""
-    options = [option for option in sys.argv[1:] if option != "--record"]
-    command = " ".join(["python -m", _module(), *options])
+def add_row(figure: str, device: str, command: str | None = None) -> None:
+    """Add a row with today's date, the commit and the command, None being the one that runs."""
+    if command is None:
+        options = [option for option in sys.argv[1:] if option != "--record"]
+        command = " ".join(["python -m", _module(), *options])
     date = time.strftime("%Y-%m-%d", time.gmtime())
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(f"| {date} | {_commit()} | {device} | `{command}` | {figure} |\n")

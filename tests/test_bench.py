@@ -143,7 +143,6 @@ def test_a_repeated_data_set_has_as_many_images_as_said_each_with_its_persons(
         ("targets", "loop / ours"),
         ("validation", "pycocotools / ours"),
         ("decoding", "Pillow / torchvision"),
-        pytest.param("gpu --small --seconds 0.1", "pipeline / textbook", marks=pytest.mark.gpu),
     ],
 )
 def test_a_bench_runs_and_shows_its_ratio(script: str, told: str) -> None:

@@ -1,0 +1,112 @@
+"""Whole passes over the same number of images: on one batch, through our pipeline, the textbook's.
+
+All take turns. A pass is so long that its begin and end do not count.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, RandomSampler
+
+from bench.gpu.run import Run
+from bench.gpu.steps import WAYS, stepper, ways_here
+from bench.gpu.timing import REPETITIONS, synchronize
+from bench.measure import in_turns, rates, ratio, spread
+from bench.textbook import KeypointDataset, one_pass
+from kptrain.batches import batches
+from kptrain.config import TrainConfig
+from kptrain.cores import usable_cores
+from kptrain.model import build_model
+from kptrain.pack import open_pack
+from kptrain.resolve import change
+
+SIZES = (8, 64)
+LEAST_IMAGES, LEAST_STEPS = 512, 16
+"""Of a pass."""
+SMALL_STEPS = 4
+
+
+def measure(run: Run) -> None:
+    for size in (8,) if run.is_small else SIZES:
+        run.attempt(f"batch {size}", partial(one_size, run, size))
+
+
+def one_size(run: Run, size: int) -> None:
+    images = SMALL_STEPS * size if run.is_small else max(LEAST_IMAGES, LEAST_STEPS * size)
+    passes: dict[str, Callable[[], None]] = {}
+    ways = ways_here(run, ("eager", "graph"))
+    for way in ways:
+        config = change(run.config(size), WAYS[way], "bench.gpu")
+        passes[f"one batch, {way}"] = synthetic(config, run.device, images)
+        passes[f"pipeline, {way}"] = pipeline(config, run.device, images)
+    passes["textbook"] = textbook(run.config(size), run.device, images)
+    whole = {n: one for n, one in passes.items() if run.attempt(f"batch {size}, {n}", one)}
+    seconds = in_turns(whole, REPETITIONS, images)
+    for name, found in seconds.items():
+        told = f"{spread(rates(found), 0)} images/s in passes of {images}"
+        run.row(f"batch {size}, {name}", told, batch=size, way=name, seconds=found)
+    for way in ways:
+        write_shares(run, size, way, seconds)
+
+
+def write_shares(run: Run, size: int, way: str, seconds: dict[str, list[float]]) -> None:
+    """What the pipeline has of one batch's images/s and of the textbook's, where these ran."""
+    ours = seconds.get(f"pipeline, {way}")
+    alone = seconds.get(f"one batch, {way}")
+    if ours and alone:
+        share = spread([100 * one / through for one, through in zip(alone, ours, strict=True)], 1)
+        run.row(f"batch {size}, {way}, pipeline", f"{share} % of one batch's images/s")
+    if ours and "textbook" in seconds:
+        told = f"{ratio(seconds['textbook'], ours)} the textbook's images/s"
+        run.row(f"batch {size}, {way}, pipeline", told)
+
+
+def synthetic(config: TrainConfig, device: torch.device, images: int) -> Callable[[], None]:
+    """Steps on the pack's first batch, which stays on the device."""
+    pack = open_pack(config.data, "train")
+    steps = stepper(config, device, pack.most_persons)
+    batch = next(batches(pack, np.arange(len(pack)), config.train.batch_size, device))
+
+    def one_pass() -> None:
+        for _ in range(images // config.train.batch_size):
+            steps(batch)
+        synchronize()
+
+    return one_pass
+
+
+def pipeline(config: TrainConfig, device: torch.device, images: int) -> Callable[[], None]:
+    """From the memory map to the step, samples drawn with replacement."""
+    pack = open_pack(config.data, "train")
+    steps = stepper(config, device, pack.most_persons)
+    draw = np.random.default_rng(0)
+
+    def one_pass() -> None:
+        order = draw.integers(0, len(pack), images)
+        for batch in batches(pack, order, config.train.batch_size, device):
+            steps(batch)
+        synchronize()
+
+    return one_pass
+
+
+def textbook(config: TrainConfig, device: torch.device, images: int) -> Callable[[], None]:
+    """As many images with its DataLoader, which has a worker on each core; drawn alike."""
+    data = KeypointDataset(config, "train")
+    model = build_model(config.model, 0).to(device).train()
+    optimizer = torch.optim.Adam(model.parameters())
+    loader = DataLoader(
+        data,
+        config.train.batch_size,
+        sampler=RandomSampler(data, replacement=True, num_samples=images),
+        num_workers=usable_cores(),
+        persistent_workers=True,
+    )
+
+    def whole_pass() -> None:
+        one_pass(model, loader, str(device), optimizer)
+        synchronize()
+
+    return whole_pass
