@@ -10,7 +10,7 @@ from ray.exceptions import OutOfMemoryError as NodeIsFullError
 from ray.tune.experiment import Trial
 
 from kptrain.errors import KptrainError, OutOfMemoryError, TrainingError
-from search.state import Cause
+from search.reasons import Cause
 from search.storage import StorageError
 
 DIED = (

@@ -34,15 +34,18 @@ INCOMPARABLE = {
 """Why a setting cannot be varied, by what it changes; `loss` holds for a metric that is a loss."""
 
 
-def read_space(path: Path, trainable: Trainable[Any]) -> Space:
+def read_space(
+    path: Path, trainable: Trainable[Any], recorded: Mapping[str, Any] | None = None
+) -> Space:
     """Read a space file and check all that needs nothing but the file and the tree of settings.
 
+    recorded: keys as they held when a search began with the file, with the defaults of then.
     Raises: SettingsError.
     """
     # A mapping or a list without a line counts as not given: all may be commented out.
     content = {
         key: value
-        for key, value in read_yaml(path).items()
+        for key, value in (read_yaml(path) | dict(recorded or {})).items()
         if value is not None or key not in (*NESTED, *Budget.model_fields)
     }
     check_keys(content, FILE_KEYS, str(path))
