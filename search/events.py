@@ -163,8 +163,9 @@ _READ: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 
 
 def as_line(event: Event) -> dict[str, Any]:
-    """As the journal has it."""
-    return event.model_dump(mode="python")
+    """As the journal has it: when, what, of which trial, then the rest."""
+    content = event.model_dump()
+    return {"at": content.pop("at"), "event": content.pop("event")} | content
 
 
 def read_event(content: dict[str, Any], path: Path, line: int) -> Any:

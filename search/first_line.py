@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
 
+import yaml
 from pydantic import ValidationError
 
 from kptrain.config import PositiveInt, Settings
-from kptrain.errors import CheckpointError
-from kptrain.resolve import settings_of
+from kptrain.errors import CheckpointError, SettingsError
+from kptrain.resolve import flatten, settings_of
 from search.budget import Budget
 from search.events import NotNegative, describe_first
 from search.space import Space, max_epochs, rungs_of
+from search.trainable import Trainable
 from search.warm import PastSearch
 
 FORMAT = 2
@@ -73,7 +75,7 @@ def first_line(
         "id": uuid4().hex,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "space": space.text,
-        "resolved": {"metric": space.metric.name} | space.model_dump(include=set(RESOLVED)),
+        "resolved": _resolved(space),
         "rungs": list(rungs.stops),
         "early": rungs.early,
         "budget": space.model_dump(include=set(Budget.model_fields)),
@@ -82,6 +84,15 @@ def first_line(
         "warm_from": [str(search.folder.absolute()) for search in past],
         "past": json.loads(json.dumps([asdict(trial) for trial in trials])),
     }
+
+
+def _resolved(space: Space) -> dict[str, Any]:
+    """The keys that have a default; a share of a GPU only where the file leaves it to that, as one
+    that is `auto` is each machine's own."""
+    given = (yaml.safe_load(space.text) or {}).get("resources") or {}
+    resources = space.resources.model_dump(exclude={"gpu"} if "gpu" in given else None)
+    told = {"metric": space.metric.name, "resources": resources}
+    return told | space.model_dump(include=set(RESOLVED))
 
 
 def check_format(path: Path, events: Sequence[Mapping[str, Any]]) -> None:
@@ -107,3 +118,39 @@ def check_format(path: Path, events: Sequence[Mapping[str, Any]]) -> None:
         raise CheckpointError(
             f"{path}:1: {describe_first(error)}; take a copy from before"
         ) from None
+
+
+def check_same_trainable(folder: Path, trainable: Trainable[Any], began_with: str | None) -> None:
+    """Raises: SettingsError."""
+    if trainable.name == began_with:
+        return
+    do = "leave out --trainable" if began_with is None else f"give --trainable {began_with}"
+    raise SettingsError(
+        f"{folder}: must be read with what it searches, {began_with or 'keypoints'}, but got "
+        f"{trainable.name or 'no --trainable'}; {do}"
+    )
+
+
+def check_same_space(path: Path, began_with: str) -> None:
+    """Raises: SettingsError naming all that differs."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        if text == began_with:
+            return
+        now = flatten(yaml.safe_load(text) or {})
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
+        raise SettingsError(
+            f"{path}: must be the space file that the search began with, but cannot be read so "
+            f"({' '.join(str(error).split())[:200]}); put it back, or leave it out"
+        ) from None
+    then = flatten(yaml.safe_load(began_with))
+    differing = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+    told = "; ".join(
+        f"{name} was {then.get(name, 'not given')}, now {now.get(name, 'not given')}"
+        for name in differing
+    )
+    if differing:
+        raise SettingsError(
+            f"{path}: must say what it said when the search began, but {told}; put it back, or "
+            f"begin another search (a budget is changed by --trials and its like)"
+        )

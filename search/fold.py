@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
@@ -27,26 +27,8 @@ from search.events import (
 from search.pace import Seconds
 from search.reasons import Cause, Ended, Failed, Reason
 from search.record import Record, State, TrialRecord
-from search.searcher import Ending
+from search.source import Source
 from search.trainable import Report
-
-
-class Source(Protocol):
-    """Where the settings of trials come from; told what becomes of them."""
-
-    def propose(self, number: int, /) -> dict[str, Any]: ...
-    def memory(self) -> dict[str, Any] | None:
-        """What it needs, beside what it is told, to propose the next ones as it would have."""
-
-    def take(
-        self, number: int, settings: Mapping[str, Any], memory: Mapping[str, Any] | None, /
-    ) -> None:
-        """A trial was begun; one that it has proposed itself just now is known to it.
-
-        Raises: ValueError if the memory is not its own."""
-
-    def report(self, number: int, epoch: int, value: float, /) -> None: ...
-    def finish(self, number: int, ending: Ending, best: float | None, /) -> None: ...
 
 
 class News(NamedTuple):

@@ -8,21 +8,24 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
-import yaml
-
 from kptrain.config import Settings
 from kptrain.disk import flush
 from kptrain.errors import CheckpointError, KptrainError, SettingsError
 from kptrain.locks import HeldError, held
-from kptrain.resolve import change, flatten
+from kptrain.resolve import change
 from search.estimate import Estimate
-from search.first_line import check_format, first_line
+from search.first_line import (
+    check_format,
+    check_same_space,
+    check_same_trainable,
+    first_line,
+)
 from search.journal import JOURNAL, Journal, Line, read_events
 from search.space import Rungs, Space
 from search.space_file import read_space, with_budget
@@ -188,9 +191,9 @@ def open_search(
     events = read_events(folder / JOURNAL)
     check_format(folder / JOURNAL, events)
     first = events[0]
-    _check_same_trainable(folder, trainable, first["trainable"])
+    check_same_trainable(folder, trainable, first["trainable"])
     for path in (folder / SPACE_FILE, *([] if given is None else [given])):
-        _check_same_space(path, first["space"])
+        check_same_space(path, first["space"])
     budgets = [first["budget"], *(e["budget"] for e in events if e["event"] == "resume")]
     space = read_space(folder / SPACE_FILE, trainable, first["resolved"])
     space = with_budget(space.model_copy(update=budgets[-1]), budget)
@@ -292,47 +295,6 @@ def _is_of_a_trial_or_sent(name: PurePosixPath) -> bool:
     return name.name == JOURNAL or _is_of_a_trial(name)
 
 
-def with_space(search: Search, space: Space) -> Search:
-    """With what this machine decides, such as the share of a GPU."""
-    return replace(search, space=space)
-
-
 def _as_python(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a yaml file would give them."""
     return dict(json.loads(json.dumps(settings)))
-
-
-def _check_same_trainable(folder: Path, trainable: Trainable[Any], began_with: str | None) -> None:
-    """Raises: SettingsError."""
-    if trainable.name == began_with:
-        return
-    do = "leave out --trainable" if began_with is None else f"give --trainable {began_with}"
-    raise SettingsError(
-        f"{folder}: must be read with what it searches, {began_with or 'keypoints'}, but got "
-        f"{trainable.name or 'no --trainable'}; {do}"
-    )
-
-
-def _check_same_space(path: Path, began_with: str) -> None:
-    """Raises: SettingsError naming all that differs."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if text == began_with:
-            return
-        now = flatten(yaml.safe_load(text) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-        raise SettingsError(
-            f"{path}: must be the space file that the search began with, but cannot be read so "
-            f"({' '.join(str(error).split())[:200]}); put it back, or leave it out"
-        ) from None
-    then = flatten(yaml.safe_load(began_with))
-    differing = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    told = "; ".join(
-        f"{name} was {then.get(name, 'not given')}, now {now.get(name, 'not given')}"
-        for name in differing
-    )
-    if differing:
-        raise SettingsError(
-            f"{path}: must say what it said when the search began, but {told}; put it back, or "
-            f"begin another search (a budget is changed by --trials and its like)"
-        )

@@ -8,11 +8,12 @@ from kptrain.resolve import change
 from search.asha import Asha
 from search.budget import Budget, Clock, Spending
 from search.confirm import Confirmation
-from search.fold import Fold, Source
+from search.fold import Fold
 from search.journal import Journal
 from search.opening import Search
 from search.record import Record
 from search.searcher import Searcher
+from search.source import Source
 from search.state import SearchState
 
 

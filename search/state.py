@@ -27,10 +27,11 @@ from search.events import (
     Start,
     as_line,
 )
-from search.fold import Fold, Source
+from search.fold import Fold
 from search.journal import Journal
 from search.reasons import Alike, Cause, Ended, Failed, Signal, Spent
 from search.record import Record
+from search.source import Source
 from search.trainable import Report
 
 MOST_LOST = 3
