@@ -192,7 +192,7 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
                 f"with; leave it out, or begin another search"
             )
     check_not_hidden(Path.cwd())
-    from search.opening import fetch_search, open_search, with_space
+    from search.opening import fetch_search, open_search
     from search.storage import is_url
 
     url = arguments.resume if is_url(arguments.resume) else None
@@ -203,7 +203,7 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
         data = trainable.data_given(data)
     search = open_search(folder, trainable, arguments.space, budget, data, url)
     space, _ = _planned(search.space, search.base, arguments)
-    return None if arguments.plan else with_space(search, space)
+    return None if arguments.plan else replace(search, space=space)
 
 
 def _planned(

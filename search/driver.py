@@ -244,7 +244,7 @@ class _Run:
         news = self.state.pop_news()
         self._terminal.show(news)
         self.state.record.save(at_most_every=1.0)
-        if any(event in ("started", "ended") for _, event in news):
+        if any(event in ("started", "ended") for _, event, _ in news):
             self.state.record.sweep()
         for onlooker in self._onlookers.copy():
             try:

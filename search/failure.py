@@ -11,7 +11,7 @@ from ray.tune.experiment import Trial
 
 from kptrain.device import OUT_OF_MEMORY
 from kptrain.errors import KptrainError, OutOfMemoryError, TrainingError
-from search.state import Cause
+from search.reasons import Cause
 from search.storage import StorageError
 
 DIED = (

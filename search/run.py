@@ -80,7 +80,7 @@ def _run(search: "Search", address: str | None, way: Way, verify: bool) -> int:
         record = Record(search.folder, space.trainable, space.metric, space.keep, search.storage)
         state = search_state(search, record, searcher_of(search), journal)
         state.expected = None if search.estimate is None else search.estimate.trials
-        if state.redo():
+        if state.read_back():
             state.resume(space)
         try:
             with way.by_the_way():
@@ -138,14 +138,14 @@ def _run_all(
             finally:
                 refresh.end()
         if state.interrupted or space.confirm is None or not state.record.ranking():
-            return not state.interrupted, None
+            return state.interrupted is None, None
         seeds = fresh_seeds(space, base, space.confirm.seeds)
         confirmation = Confirmation(state.record, space.confirm, seeds)
         print(confirmation.describe(), flush=True)
         points = Listed(confirmation.points())
         confirming = confirmation_state(search, confirmation, points, confirmation.journal())
         confirming.expected = None if search.estimate is None else search.estimate.confirm
-        if confirming.redo():
+        if confirming.read_back():
             confirming.resume(confirming.spending.budget)
         if confirming.has_work():
             ray.start()

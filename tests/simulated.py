@@ -66,14 +66,14 @@ def _run(state: SearchState, killed_after: int | None, error: str, failed_after:
             continue
         done = len(trial.curve) + 1
         assert isinstance(trial.config, TrainConfig)
-        if state.report(number, epoch(done, _loss(trial.config, done)), "host", "cuda:0"):
+        if state.report(number, epoch(done, loss_of(trial.config, done)), "host", "cuda:0"):
             running.append(number)
     if killed_after is None and not state.interrupted:
         state.close()
     state.record.save()
 
 
-def _loss(config: TrainConfig, epochs: int) -> float:
+def loss_of(config: TrainConfig, epochs: int) -> float:
     """A curve that falls, the further the nearer the learning rate is to 0.01."""
     far = abs(math.log10(config.optim.lr) + 2)
     draw = np.random.default_rng([epochs, config.train.batch_size])

@@ -26,13 +26,15 @@ from kptrain.errors import CheckpointError, DataError, OutOfMemoryError, Trainin
 from search.budget import Budget
 from search.driver import MOST_DEATHS, _Proposals, _Run, _run_tune
 from search.failure import LostError, _cause_of_death, in_one_line, kind_of
+from search.first_line import first_line
 from search.journal import Journal
 from search.keypoints import KEYPOINTS
 from search.opening import Search
+from search.reasons import Cause
 from search.rebuild import search_state, searcher_of
 from search.record import Record
 from search.space_file import read_space
-from search.state import PAUSES, Cause
+from search.state import PAUSES
 from search.terminal import Terminal
 
 FULL = OutOfMemoryError("the GPU: must have memory for a batch, but has not; lower the batch size")
@@ -90,14 +92,15 @@ class Tune:
         first_budget = folder / "first"
         if not first_budget.exists():
             first_budget.write_text(space.model_dump_json(include=set(Budget.model_fields)))
-        first = {"budget": json.loads(first_budget.read_text())}
+        first = first_line(space, base, [], None)
+        first["budget"] = json.loads(first_budget.read_text())
         search = Search(folder, space, base, (), first)
         journal, record = (
             Journal(folder / "journal.jsonl"),
             Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         )
         self.state = search_state(search, record, searcher_of(search), journal)
-        if self.state.redo():
+        if self.state.read_back():
             self.state.resume(space)
         self.run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
         self._num_asked = 0

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import FEW, resolved
 from optuna.trial import TrialState
-from test_record import epoch
+from test_record import BROKE, epoch
 
 from kptrain.config import TrainConfig, save_config
 from kptrain.errors import SettingsError
@@ -49,7 +49,7 @@ class Earlier:
         number = self.record.add(said, config).number
         for index, value in enumerate(values, 1):
             self.record.report(number, epoch(index, value), "host", "cpu")
-        self.record.end(number, state, "it broke" if state == "failed" else "")
+        self.record.end(number, state, BROKE if state == "failed" else None)
         self.record.save()
         return config
 
