@@ -5,6 +5,7 @@ All take turns. A pass is so long that its begin and end do not count.
 
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from torch.utils.data import DataLoader, RandomSampler
 
 from bench.gpu.run import Run
 from bench.gpu.steps import WAYS, stepper, ways_here
-from bench.gpu.timing import REPETITIONS, synchronize
-from bench.measure import in_turns, rates, ratio, spread
+from bench.gpu.timing import REPETITIONS, seconds_once, synchronize
+from bench.measure import rates, ratio, spread
 from bench.textbook import KeypointDataset, one_pass
 from kptrain.batches import batches
 from kptrain.config import TrainConfig
@@ -42,8 +43,14 @@ def one_size(run: Run, size: int) -> None:
         passes[f"one batch, {way}"] = synthetic(config, run.device, images)
         passes[f"pipeline, {way}"] = pipeline(config, run.device, images)
     passes["textbook"] = textbook(run.config(size), run.device, images)
-    whole = {n: one for n, one in passes.items() if run.attempt(f"batch {size}, {n}", one)}
-    seconds = in_turns(whole, REPETITIONS, images)
+    whole = {
+        name: one
+        for name, one in passes.items()
+        if run.attempt(f"batch {size}, {name}", one, frees=False)
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in whole}
+    for _, (name, one) in product(range(REPETITIONS), whole.items()):
+        seconds[name].append(seconds_once(one) / images)
     for name, found in seconds.items():
         told = f"{spread(rates(found), 0)} images/s in passes of {images}"
         run.row(f"batch {size}, {name}", told, batch=size, way=name, seconds=found)

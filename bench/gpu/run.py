@@ -88,13 +88,15 @@ class Run:
         first = " ".join(f"{type(error).__name__}: {error}".split())
         self.row(what, f"FAILED: {first[:300]}", failed=True, traceback=where)
 
-    def attempt(self, what: str, measure: Callable[[], None]) -> bool:
-        """One of several measurements of a part, and whether it succeeded: the next one runs."""
+    def attempt(self, what: str, measure: Callable[[], None], *, frees: bool = True) -> bool:
+        """One of several measurements of a part, and whether it succeeded: the next one runs, on
+        a device whose memory is free again unless it is to use the same."""
         try:
             measure()
         except Exception as error:  # of any kind: its row says it
             self.failed(what, error)
             return False
         finally:
-            release()
+            if frees:
+                release()
         return True

@@ -15,7 +15,7 @@ from kptrain.cores import usable_cores
 from kptrain.memory import MemoryNeed, measure_memory
 from search.journal import JOURNAL, read_events
 
-TRIALS, EPOCHS, BATCH_SIZE = 8, 4, 8
+TRIALS, EPOCHS, BATCH_SIZE = 8, 3, 8
 SMALL_TRIALS, SMALL_EPOCHS = 2, 2
 EPOCH = r"epoch +\d+/\d+  val_loss"
 """How a search tells that an epoch is done."""

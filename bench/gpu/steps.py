@@ -13,7 +13,7 @@ import torch
 
 from bench.gpu.predicted import GFLOP_AN_IMAGE, beside
 from bench.gpu.run import Run
-from bench.gpu.timing import first_seconds, host_seconds, rate_of, seconds_each
+from bench.gpu.timing import host_seconds, rate_of, seconds_each, seconds_once
 from kptrain.batches import Batch
 from kptrain.config import TrainConfig
 from kptrain.memory import NUM_PERSONS, random_batch
@@ -97,8 +97,8 @@ def stepper(
 
 def write(run: Run, size: int, way: str, step: Callable[[], object]) -> float:
     """Measure a step and write its row; returns its images a second."""
-    first = first_seconds(step)
-    begun = sum(first_seconds(step) for _ in range(WARM_UP)) + first
+    first = seconds_once(step)
+    begun = sum(seconds_once(step) for _ in range(WARM_UP)) + first
     seconds = seconds_each(step, run.seconds)
     middle, low, high = rate_of(size, seconds)
     millis, host = 1e3 * median(seconds), 1e3 * host_seconds(step)

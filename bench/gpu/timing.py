@@ -25,13 +25,13 @@ def release() -> None:
 
 def seconds_each(step: Callable[[], object], least: float) -> list[float]:
     """Seconds of one step, measured three times for at least so many seconds each."""
-    first_seconds(step)
-    number = max(int(least / first_seconds(step)), 3)
+    seconds_once(step)
+    number = max(int(least / seconds_once(step)), 3)
     return [_several(step, number) / number for _ in range(REPETITIONS)]
 
 
-def first_seconds(step: Callable[[], object]) -> float:
-    """Seconds of a single step, with all that has to be found or built for it."""
+def seconds_once(step: Callable[[], object]) -> float:
+    """Seconds of a single step; of the first, with all that has to be found or built for it."""
     return _several(step, 1)
 
 
