@@ -20,9 +20,9 @@ from kptrain.errors import CheckpointError, SettingsError
 from kptrain.resolve import flatten, settings_of
 from search.budget import Budget
 from search.events import NotNegative, describe_first
+from search.past import PastSearch
 from search.space import Space, max_epochs, rungs_of
 from search.trainable import Trainable
-from search.warm import PastSearch
 
 FORMAT = 2
 """Of all lines; raised when a journal is written that versions before cannot read."""

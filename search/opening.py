@@ -27,11 +27,11 @@ from search.first_line import (
     first_line,
 )
 from search.journal import JOURNAL, Journal, Line, read_events
+from search.past import PastSearch, PastTrial
 from search.space import Rungs, Space
 from search.space_file import read_space, with_budget
 from search.storage import Storage, StorageError, url_name
 from search.trainable import Trainable
-from search.warm import PastSearch, PastTrial
 
 SPACE_FILE = "space.yaml"
 LOCK = ".lock"

@@ -19,6 +19,8 @@ from search.page import page_of
 from search.rebuild import search_state, searcher_of
 from search.record import Record
 
+pytestmark = pytest.mark.slow  # pages are drawn, seconds together
+
 KEPT = sorted(path for path in (Path(__file__).parent / "journals").iterdir() if path.is_dir())
 KINDS = ("begin", "promote", "again", "start", "epoch", "fail", "interrupt", "close", "resume")
 
