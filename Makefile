@@ -1,12 +1,13 @@
 # make search   the main job: a search on the data at hand (drawn by the package if there is none)
-# make test     lint, types, layers and all tests
+# make test     lint, types, layers and all tests, with those of a GPU where there is one
 # make fast     the tests that take seconds
+# make gpu      the tests that need a GPU, one after the other
 # make bench    every figure that this machine can measure, against its peer (about an hour)
 
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: search test fast bench
+.PHONY: search test fast gpu bench
 
 search: .venv/installed
 	$(BIN)/python -m search.run spaces/lr_sched.yaml
@@ -17,9 +18,13 @@ test: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@if nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then $(MAKE) gpu; fi
 
 fast: .venv/installed
 	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+gpu: .venv/installed
+	$(BIN)/python -m pytest -m gpu
 
 BENCHES := gather epoch targets validation decoding saving startup threads compiling overhead plan \
 	whole_search early_stopping gpu

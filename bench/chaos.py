@@ -109,7 +109,7 @@ def _chaos(first: list[str], out: Path, whole: Path, seed: int, seconds: float) 
             epoch = (event["trial"], event["report"]["epoch"])
             outcome.num_repeated += epoch in seen
             seen.add(epoch)
-            if event["fate"] in ("completed", "stopped"):
+            if event["state"] in ("completed", "stopped"):
                 ended.add(event["trial"])
     return outcome
 

@@ -60,10 +60,11 @@ class Ours:
         if epoch == self._epochs:
             self._searcher.finish(number, "completed", self._best[number])
             return False
-        goes_on = self._asha.report(number, epoch, value)
-        for out in self._asha.pop_out():
+        arrival = self._asha.decide(number, epoch, value)
+        self._asha.tell(number, value, arrival)
+        for out in arrival.out if arrival else ():
             self._searcher.finish(out, "stopped", None)
-        return goes_on
+        return arrival is None or arrival.goes_on
 
 
 class RayStack:

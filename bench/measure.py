@@ -107,8 +107,11 @@ def _module() -> str:
 
 def _commit() -> str:
     """The commit, with a + if anything but the results has changed since."""
-    changed = _git("status", "--porcelain", "--", ":/", f":!{RESULTS.name}")
-    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    try:
+        changed = _git("status", "--porcelain", "--", ":/", f":!{RESULTS.name}")
+        return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):  # a copy without .git, or no git at all
+        return "no commit"
 
 
 def _git(*arguments: str) -> str:

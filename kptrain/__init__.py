@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from kptrain.stream import fit
 
 __all__ = ["TrainConfig", "fit"]
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

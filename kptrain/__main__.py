@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,6 +15,7 @@ from kptrain.hidden import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
+from kptrain import __version__
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.console import spell_out_unknown
 from kptrain.curve import EpochReport
@@ -61,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
+    parser.add_argument("--version", action="version", version=f"kptrain {__version__}")
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="settings in yaml")
     parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
     parser.add_argument(
@@ -70,6 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
         default=[],
         metavar="path=value",
         help="change one setting, e.g. optim.lr=3e-4; may be given several times",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read the decoded images whole, to compare their checksums",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one)")
     parser.add_argument(
@@ -150,7 +155,7 @@ def _train(arguments: argparse.Namespace) -> None:
         weights_file(config.model)
     say("Preparing the data: decoded on first use, then kept")
     for name in ("train", "val"):
-        say(open_pack(config.data, name, progress=True, check_images=True).summary)
+        say(open_pack(config.data, name, progress=True, verify=arguments.verify).summary)
     out = arguments.out = out or _new_folder()
     with writing(out):
         stream = fit(config, out, resume=arguments.resume, progress=True)

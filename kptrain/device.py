@@ -4,6 +4,7 @@ import ctypes
 import gc
 import resource
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,6 +82,15 @@ def find_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
         return torch.float32 if config.train.precision == "float32" else torch.bfloat16
     is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if is_fast else torch.float32
+
+
+def set_exactness(config: TrainConfig, device: torch.device) -> None:
+    """Tell cuDNN, for the whole process, that what is called float32 must not be TF32."""
+    with warnings.catch_warnings():
+        # Torch 2.9 warns of this name, 2.11 no more. With the newer name, what still reads this one
+        # in torch ends with an error (up to 2.15).
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
 
 
 def describe_device(config: TrainConfig) -> str:

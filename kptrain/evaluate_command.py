@@ -81,7 +81,7 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
     told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
     config = change(config, told, "--data")
     name: SplitName = parsed.split
-    pack = open_pack(config.data, name, progress=True, check_images=True)
+    pack = open_pack(config.data, name, progress=True)
     print(pack.summary)
     with enough_memory(device):
         found = detections(model, config, pack, device, flip=parsed.flip)

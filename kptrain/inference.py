@@ -12,7 +12,7 @@ from torch import Tensor
 from kptrain.batches import MEAN, STD
 from kptrain.checkpoint import load_checkpoint
 from kptrain.config import TrainConfig
-from kptrain.device import find_dtype, num_threads, use
+from kptrain.device import num_threads, set_exactness, use
 from kptrain.errors import CheckpointError
 from kptrain.keypoints import MIRRORED
 from kptrain.model import KeypointNet
@@ -43,8 +43,7 @@ def load_model(path: Path) -> tuple[KeypointNet, TrainConfig]:
 def placed(model: KeypointNet, config: TrainConfig, device: torch.device) -> KeypointNet:
     """The model on a device, as it is there in training. The device of a training is not asked for:
     a checkpoint may have come from another machine."""
-    # What is called float32 must not be TF32.
-    torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
+    set_exactness(config, device)
     use(device)
     return model.to(device).to(memory_format=torch.channels_last)
 

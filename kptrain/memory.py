@@ -1,22 +1,27 @@
-"""What a training takes of memory and of the disk, found before it runs."""
+"""What a training takes of a device's memory and time, and of the disk, found before it runs."""
 
-from dataclasses import dataclass
+import json
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 
 import torch
 
 from kptrain.batches import Batch
+from kptrain.busy import busy_share
 from kptrain.config import ModelSettings, TrainConfig
 from kptrain.device import explained, find_device, peak_memory
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.model import KeypointNet
-from kptrain.training import start_training, take_step
+from kptrain.steps import WARM_UP, Steps
+from kptrain.training import start_training
 
 NUM_PERSONS = 20
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes on the device on which a training ran alone."""
+    """Of the device on which a training ran alone: bytes, and how busy it was."""
 
     peak: int
     """The most that torch held; on a CPU, the process."""
@@ -24,12 +29,14 @@ class MemoryNeed:
     """What CUDA holds for a process beside that; 0 on a CPU."""
     total: int
     """Of the device; 0 on a CPU."""
+    busy: float
+    """The share of a step's time in which the GPU works, above 0; 1 on a CPU."""
 
 
 def measure_memory(config: TrainConfig) -> MemoryNeed:
-    """Take two steps on random images. For a process of its own, on a GPU that is idle.
+    """Take some steps on random images. For a process of its own, on a GPU that is idle.
 
-    The second has Adam's moments and the kernels that were found, as any later one.
+    Those that count have Adam's moments and the kernels that were found, as any later one.
 
     Raises: SettingsError if the device is not there; OutOfMemoryError.
     """
@@ -37,17 +44,30 @@ def measure_memory(config: TrainConfig) -> MemoryNeed:
     with explained(config):
         training = start_training(config, device, afresh=False)
         training.model.train()
-        take_step(training, random_batch(config, device), config)
-        if device.type == "cuda":  # cuDNN's search for kernels took more than any later step
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(device)
-        take_step(training, random_batch(config, device), config)
-    if device.type != "cuda":
-        return MemoryNeed(peak_memory(device), 0, 0)
+        steps = Steps(training, config, num_persons=NUM_PERSONS)
+        batch = random_batch(config, device)
+        for _ in range(2):
+            steps(batch)
+        if device.type != "cuda":
+            return MemoryNeed(peak_memory(device), 0, 0, 1.0)
+        for _ in range(WARM_UP):  # after which all is recorded, and has been replayed
+            steps(batch)
+        busy = busy_share(lambda: steps(batch), device)
     torch.cuda.synchronize(device)
     free, total = torch.cuda.mem_get_info(device)
     context = total - free - torch.cuda.memory_reserved(device)
-    return MemoryNeed(torch.cuda.max_memory_reserved(device), context, total)
+    return MemoryNeed(torch.cuda.max_memory_reserved(device), context, total, busy)
+
+
+def answer() -> None:
+    """The whole of a process that measures: the settings are read from standard input as JSON, and
+    what they need, or `error` and its `kind`, is written to standard output."""
+    with redirect_stdout(sys.stderr):
+        try:
+            told = asdict(measure_memory(TrainConfig.model_validate_json(sys.stdin.read())))
+        except Exception as error:  # whatever it is, it is said by who asked
+            told = {"error": str(error), "kind": type(error).__name__}
+    print(json.dumps(told), flush=True)
 
 
 def random_batch(config: TrainConfig, device: torch.device) -> Batch:

@@ -30,7 +30,7 @@ PACKS = "packs"
 
 _log = logging.getLogger(__name__)
 
-PACK_VERSION = 4
+PACK_VERSION = 5
 """To be raised whenever a pack would come out differently."""
 
 
@@ -62,11 +62,11 @@ def data_folder(settings: DataSettings, progress: bool = False) -> Path:
 
 
 def open_pack(
-    settings: DataSettings, name: SplitName, progress: bool = False, *, check_images: bool = False
+    settings: DataSettings, name: SplitName, progress: bool = False, *, verify: bool = False
 ) -> Pack:
     """Open the pack of a split, building it first if no one has, or if it is damaged.
 
-    `check_images` reads it whole, for its checksums: once before a training or a search.
+    verify: whether to read it whole, for its checksums, though nothing seems to have changed it.
     Raises: DataError if there is nothing sound to pack or no room for it; with `data.strict`, if
     anything is unsound.
     """
@@ -74,10 +74,10 @@ def open_pack(
     digest = _fingerprint(settings, source)
     folder = _folder_of(digest)
     with _in_cache(folder.parent):
-        if not folder.is_dir() or damage_of(folder, check_images, progress):
+        if not folder.is_dir() or damage_of(folder, verify, progress):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
-                _build_where_needed(source, settings, folder, progress, check_images)
+                _build_where_needed(source, settings, folder, progress, verify)
         pack, fault = read_pack(folder, digest)
     check_strict(settings.strict, fault)
     return pack
@@ -110,11 +110,11 @@ def _folder_of(digest: str) -> Path:
 
 
 def _build_where_needed(
-    source: Source, settings: DataSettings, folder: Path, progress: bool, check_images: bool
+    source: Source, settings: DataSettings, folder: Path, progress: bool, verify: bool
 ) -> None:
     """Build a pack, unless another process has by now. Whoever calls holds the lock."""
     if folder.is_dir():
-        damage = damage_of(folder, check_images, progress)
+        damage = damage_of(folder, verify, progress)
         if damage is None:
             return
         _log.warning("%s: %s; it is built anew", folder, damage)

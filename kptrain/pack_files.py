@@ -3,11 +3,14 @@
 Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds,
 persons without one and persons beyond a limit of samples in the samples' images, K joints, H x W
 input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
-`Table`, and `about.json`, its header: what was found, and the size and the checksums of the rest.
+`Table`, and `about.json`, its header: what was found, and the size, the time and the checksums of
+the rest.
 """
 
+import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from kptrain.disk import flush
 from kptrain.progress import track
 
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
+FILES = (IMAGES, IGNORE, TABLE)
 BLOCK = 2**26
 """Bytes that share a checksum."""
 
@@ -119,6 +123,8 @@ class About(BaseModel):
     written: Written
     sizes: dict[str, int]
     """By file: bytes."""
+    times: dict[str, int]
+    """By file: when it was written, in nanoseconds since 1970."""
     checksums: dict[str, list[int]]
     """By file: CRC-32 of each block."""
 
@@ -136,41 +142,51 @@ def write_pack(
     """Write all but the images, which are there, and flush everything to the disk."""
     np.save(folder / IGNORE, ignore)
     np.savez(folder / TABLE, **vars(table))
-    paths = [folder / name for name in (IMAGES, IGNORE, TABLE)]
+    paths = [folder / name for name in FILES]
+    for path in paths:
+        flush(path)  # a memory map's time is that of its last page
     about = About(
         summary=summary,
         fault=fault,
         category_id=category_id,
         written=written,
         sizes={path.name: path.stat().st_size for path in paths},
+        times={path.name: path.stat().st_mtime_ns for path in paths},
         checksums={path.name: _checksums(path, progress) for path in paths},
     )
     (folder / ABOUT).write_text(about.model_dump_json())
-    for path in (*paths, folder / ABOUT, folder):
+    for path in (folder / ABOUT, folder):
         flush(path)
 
 
-def damage_of(folder: Path, check_images: bool, progress: bool = False) -> str | None:
-    """In what a pack is not as it was written, if so.
+def damage_of(folder: Path, verify: bool, progress: bool = False) -> str | None:
+    """In what a pack is not as it was written, if so: by the size and the time of each file.
 
-    The images are as large as the memory of a machine; their checksums are looked at where asked
-    for, else their size.
+    The images are as large as the memory of a machine, and to read them takes minutes: so a file's
+    checksums are looked at where its time has changed, as in a copy, which then gets its time back,
+    and of all with `verify`.
     """
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
-        sizes = {name: (folder / name).stat().st_size for name in (IMAGES, IGNORE, TABLE)}
-        checked = [name for name in sizes if name != IMAGES or check_images]
-        if sizes == about.sizes:
-            damaged = [
-                name
-                for name in checked
-                if _checksums(folder / name, progress) != about.checksums[name]
-            ]
-        else:
-            damaged = [name for name in sizes if sizes[name] != about.sizes.get(name)]
+        damaged = [name for name in FILES if not _is_sound(folder / name, about, verify, progress)]
     except (ValidationError, FileNotFoundError, NotADirectoryError, KeyError):
         return f"{ABOUT} does not fit what is there"
     return f"{damaged[0]} is not as it was written" if damaged else None
+
+
+def _is_sound(path: Path, about: About, verify: bool, progress: bool) -> bool:
+    found, time = path.stat(), about.times[path.name]
+    if found.st_size != about.sizes[path.name]:
+        return False
+    is_untouched = found.st_mtime_ns == time
+    if is_untouched and not verify:
+        return True
+    if _checksums(path, progress) != about.checksums[path.name]:
+        return False
+    if not is_untouched:
+        with suppress(OSError):  # another user's: it is read again by whoever asks next
+            os.utime(path, ns=(found.st_atime_ns, time))
+    return True
 
 
 def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:

@@ -9,7 +9,7 @@ from torch import nn
 from kptrain.batches import Batch, joint_weights, targets
 from kptrain.config import TrainConfig
 from kptrain.curve import EpochReport
-from kptrain.device import find_dtype, keep_freed_memory, use
+from kptrain.device import find_dtype, keep_freed_memory, set_exactness, use
 from kptrain.loss import heatmap_loss
 from kptrain.model import build_model
 
@@ -39,8 +39,7 @@ def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> T
     model = build_model(settings, config.train.seed)
     use(device)
     model = model.to(device).to(memory_format=torch.channels_last)  # as batches come
-    # What is called float32 must not be TF32.
-    torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
+    set_exactness(config, device)
     optimizer = torch.optim.Adam(
         model.parameters(),
         lr=config.optim.lr,

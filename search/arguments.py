@@ -4,10 +4,10 @@ import argparse
 import shlex
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kptrain import __version__
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"kptrain {version('kptrain')}")
+    parser.add_argument("--version", action="version", version=f"kptrain {__version__}")
     parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")
     parser.add_argument(
         "--resume",
@@ -81,6 +81,11 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="folder to make (default: in runs), or a URL such as s3://bucket/name, to which all "
         "is written as well",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read the decoded images whole, to compare their checksums",
     )
     parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
@@ -187,7 +192,7 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
                 f"with; leave it out, or begin another search"
             )
     check_not_hidden(Path.cwd())
-    from search.opening import fetch_search, open_search, with_space
+    from search.opening import fetch_search, open_search
     from search.storage import is_url
 
     url = arguments.resume if is_url(arguments.resume) else None
@@ -198,7 +203,7 @@ def resume(arguments: argparse.Namespace) -> "Search | None":
         data = trainable.data_given(data)
     search = open_search(folder, trainable, arguments.space, budget, data, url)
     space, _ = _planned(search.space, search.base, arguments)
-    return None if arguments.plan else with_space(search, space)
+    return None if arguments.plan else replace(search, space=space)
 
 
 def _planned(

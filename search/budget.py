@@ -8,13 +8,15 @@ not while no command runs; a trial under way when they are over ends with its cu
 
 import math
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from kptrain.config import PositiveInt, Settings
 
 Hours = Annotated[float, Field(gt=0)]
+Part = Literal["hours", "gpu_hours", "epochs"]
+"""Of a budget, that may end a trial."""
 
 
 class Budget(Settings):
@@ -57,12 +59,16 @@ class Clock:
 
 
 class Spending:
-    """What is left of a budget while trials run; told of every begin, start, epoch and end."""
+    """What is left of a budget while trials run; told of every begin, start, epoch and end.
+
+    `may_begin`, `may_take_up` and `decide_epoch` say what the budget is for, and change nothing.
+    """
 
     def __init__(self, budget: Budget, grace_epochs: int, clock: Clock) -> None:
         self.budget = budget
         self.clock = clock
-        self._grace_epochs = grace_epochs
+        self.grace_epochs = grace_epochs
+        """That a trial is promised when it begins."""
         self._started: float | None = None
         self._num_begun = 0
         self._trained = 0
@@ -71,24 +77,37 @@ class Spending:
         self._held: dict[int, tuple[float, float]] = {}
         self._gpu_seconds = 0.0  # of trials that have ended
 
+    # What the budget is for.
+
     def may_begin(self) -> bool:
         """Whether there is room for one trial more."""
         trials = self.budget.trials
         has_room = trials is None or self._num_begun < trials
-        return has_room and not self._time_is_up() and self._epochs_free() >= self._grace_epochs
-
-    def begin(self, number: int) -> None:
-        """A trial is to run: it is promised its grace epochs."""
-        self._num_begun += 1
-        self.promised[number] = self._grace_epochs
+        is_over = self._time_is_up() is not None
+        return has_room and not is_over and self._epochs_free() >= self.grace_epochs
 
     def may_take_up(self) -> bool:
         """Whether there is room for an epoch of a trial that waited."""
-        return not self._time_is_up() and self._epochs_free() >= 1
+        return self._time_is_up() is None and self._epochs_free() >= 1
 
-    def take_up(self, number: int) -> None:
-        """A trial that waited goes on: it is promised an epoch."""
-        self.promised[number] = 1
+    def decide_epoch(self, number: int) -> tuple[Part | None, int]:
+        """A trial has trained an epoch: the part of the budget that ends it, if one does, and how
+        many epochs it is promised if none does."""
+        left = self.promised[number] - 1
+        if (part := self._time_is_up()) is not None or left:
+            return part, left
+        return ("epochs", 0) if self._epochs_free() < 1 else (None, 1)
+
+    # What was decided.
+
+    def begin(self, number: int, promised: int) -> None:
+        """A trial is to run: it is promised its first epochs."""
+        self._num_begun += 1
+        self.promised[number] = promised
+
+    def take_up(self, number: int, promised: int) -> None:
+        """A trial that waited goes on: so many epochs are its own."""
+        self.promised[number] = promised
 
     def start(self, number: int, gpu: float) -> None:
         """A trial's process is there, and holds a share of a GPU from now on."""
@@ -96,17 +115,10 @@ class Spending:
         self._started = now if self._started is None else self._started
         self._held[number] = (gpu, now)
 
-    def spend_epoch(self, number: int) -> str:
-        """A trial has trained an epoch; why it may not train the next one, empty if it may."""
+    def spend_epoch(self, number: int, promised: int) -> None:
+        """A trial has trained an epoch: so many are its own from now on."""
         self._trained += 1
-        self.promised[number] -= 1
-        reason = self._time_is_up()
-        if not reason and not self.promised[number]:
-            if self._epochs_free() < 1:
-                reason = _spent(self.budget.epochs, "epoch")
-            else:
-                self.promised[number] = 1
-        return reason
+        self.promised[number] = promised
 
     def release(self, number: int) -> None:
         """A trial's process is gone; the epochs that the trial was promised are still its own."""
@@ -117,6 +129,8 @@ class Spending:
         """A trial lets go of what it holds and of the epochs that it was promised."""
         self.promised.pop(number, None)
         self.release(number)
+
+    # What else may be asked.
 
     def left(self) -> list[str]:
         """What remains of each part but the trials: `0:31:10 of 2 hours left`."""
@@ -167,14 +181,14 @@ class Spending:
         gpu, _ = self._held.get(number, (0.0, 0.0))
         return gpu
 
-    def _time_is_up(self) -> str:
-        """Why no epoch more may begin, whosever it is; empty if one may."""
+    def _time_is_up(self) -> Part | None:
+        """Why no epoch more may begin, whosever it is; None if one may."""
         if self.seconds_left() <= 0:
-            return _spent(self.budget.hours, "hour")
+            return "hours"
         gpu_hours = self.budget.gpu_hours
         if gpu_hours is not None and self.gpu_seconds() >= 3600 * gpu_hours:
-            return _spent(gpu_hours, "GPU hour")
-        return ""
+            return "gpu_hours"
+        return None
 
 
 def clock_of(seconds: float) -> str:
@@ -187,8 +201,3 @@ def clock_of(seconds: float) -> str:
 def count_of(value: float, unit: str) -> str:
     """A number of things: `1 trial`, `0.5 hours`."""
     return f"{value:g} {unit}{'' if value == 1 else 's'}"
-
-
-def _spent(value: float | None, unit: str) -> str:
-    assert value is not None
-    return f"the budget of {count_of(value, unit)} was spent"

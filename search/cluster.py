@@ -1,9 +1,10 @@
 """The Ray that trials run on: one of our own, a running cluster, or the one of our caller."""
 
 import logging
+import math
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from kptrain.errors import SettingsError
 from search.address import bad_address, find_cluster
 from search.closing import program
 from search.gpus import claim_gpus, visible_gpus
-from search.plan import concurrent_trials
+from search.plan import concurrent_trials, slots
 from search.ray_folder import keep_token, no_start, own_folder, remove_leftovers, why_not
 from search.signals import kept
 from search.vanished import ends_with_cluster
@@ -58,9 +59,9 @@ class Session:
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[Session]:
+def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
     """The Ray that this process is connected to, which stays; else a running cluster, or a Ray of
-    our own on this machine.
+    our own on this machine, with so many of its GPUs.
 
     Ray's own output is off: what matters of it reaches the user through the record.
     Raises: SettingsError if it does not start.
@@ -79,8 +80,8 @@ def ray_session(address: str | None) -> Iterator[Session]:
     with _settings(), nullcontext() if address else own_folder() as folder:
         before = "" if address else keep_token()
         address = address and find_cluster(address)
-        # Ray itself would count all cores of the machine.
-        here = {"_temp_dir": str(folder), "num_cpus": usable_cores()}
+        # Ray itself would count all cores of the machine, and GPUs that torch cannot use.
+        here = {"_temp_dir": str(folder), "num_cpus": usable_cores(), "num_gpus": num_gpus}
         own = {} if folder is None else OWN | here
         try:
             with kept():  # Ray has an answer of its own to SIGTERM
@@ -170,7 +171,7 @@ class RayOnDemand(ExitStack):
             return
         self.enter_context(claim_gpus(self._claimed))
         print("Starting Ray ...", flush=True)
-        session = self.enter_context(ray_session(self._address))
+        session = self.enter_context(ray_session(self._address, len(self._claimed)))
         if session.cluster is not None:
             self.enter_context(ends_with_cluster(session.cluster, self._how_to_go_on))
         self.logs = session.logs
@@ -188,10 +189,17 @@ def has_gpu() -> bool:
     return bool(ray.cluster_resources().get("GPU"))
 
 
-def capacity(cpu: int, gpu: float) -> int:
-    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow."""
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return sum(concurrent_trials(cpu, gpu, *_size(node)) for node in nodes)
+def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
+    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow.
+
+    larger: the shares of those of them that hold more of a GPU than `gpu`.
+    """
+    nodes = [_size(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    most = sum(concurrent_trials(cpu, gpu, *node) for node in nodes)
+    if not gpu:
+        return most
+    on_gpus = sum(num_gpus for _, num_gpus in nodes) * math.floor(1 / gpu)
+    return min(most, on_gpus - sum(slots(share, gpu) - 1 for share in larger))
 
 
 def _size(node: dict[str, float]) -> tuple[int, int]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kptrain.config import Settings
-from search.journal import JOURNAL, Event, Journal, read_events
+from search.first_line import FORMAT
+from search.journal import JOURNAL, Journal, Line, read_events
 from search.record import Record, TrialRecord
 from search.space import Confirm, Space
 from search.standing import Standing
@@ -78,12 +79,14 @@ class Confirmation(Record):
             shutil.rmtree(self.run_dir)  # last, as it is asked above
         self.run_dir.mkdir(exist_ok=True)
         journal = Journal(path, None if self.storage is None else self.storage.grow)
-        journal.write(first)
+        if not journal.written:
+            journal.write(first)
         return journal
 
-    def first_line(self) -> Event:
+    def first_line(self) -> Line:
         """Of its journal: what is confirmed."""
-        return {"at": 0.0, "event": "confirm", "trials": self._numbers(), "seeds": self.seeds}
+        told = {"trials": self._numbers(), "seeds": self.seeds}
+        return {"at": 0.0, "event": "confirm", "format": FORMAT, **told}
 
     def _numbers(self) -> list[int]:
         return [trial.number for trial in self.settings]

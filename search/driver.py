@@ -156,7 +156,9 @@ class _Run:
         # Tune would ask for one trial ahead: settings chosen before the latest result is known.
         state = self.state
         held = sum(state.room(number) for number in state.running)
-        if held and held >= capacity(self._cpu, self._gpu):
+        shares = (state.share(number, self._gpu) for number in state.running)
+        larger = [share for share in shares if share > self._gpu]
+        if held and held >= capacity(self._cpu, self._gpu, larger):
             return None
         self._hear()
         number = state.next_trial(_new_wandb_id)
@@ -242,7 +244,7 @@ class _Run:
         news = self.state.pop_news()
         self._terminal.show(news)
         self.state.record.save(at_most_every=1.0)
-        if any(event in ("started", "ended") for _, event in news):
+        if any(event in ("started", "ended") for _, event, _ in news):
             self.state.record.sweep()
         for onlooker in self._onlookers.copy():
             try:

@@ -9,8 +9,9 @@ from ray import cloudpickle
 from ray.exceptions import OutOfMemoryError as NodeIsFullError
 from ray.tune.experiment import Trial
 
+from kptrain.device import OUT_OF_MEMORY
 from kptrain.errors import KptrainError, OutOfMemoryError, TrainingError
-from search.state import Cause
+from search.reasons import Cause
 from search.storage import StorageError
 
 DIED = (
@@ -49,12 +50,18 @@ def cause_of(trial: Trial) -> BaseException:
 
 def kind_of(error: BaseException) -> Cause:
     """Whether another attempt may help: with more memory, or in another process."""
-    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError):
+    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or _is_told_full(error):
         return "memory"
     if isinstance(error, NodeIsFullError):
         return "node_memory"
     is_own = isinstance(error, ray.exceptions.RayTaskError) or _failed_at_start(str(error))
     return "lost" if isinstance(error, UNABLE) and not is_own else "own"
+
+
+def _is_told_full(error: BaseException) -> bool:
+    """As of a context of CUDA that has no room, or of a training of one's own."""
+    is_plain = isinstance(error, RuntimeError) and not isinstance(error, UNABLE)
+    return is_plain and any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def in_one_line(error: BaseException) -> str:

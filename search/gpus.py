@@ -1,4 +1,5 @@
-"""One search on a GPU: two on the same would plan its memory twice."""
+"""The GPUs of this machine: one search on each, as two on the same would plan its memory twice, and
+what a trial may take of its share."""
 
 import fcntl
 import os
@@ -8,18 +9,37 @@ from pathlib import Path
 
 import torch
 
-from kptrain.errors import SettingsError
+from kptrain.errors import OutOfMemoryError, SettingsError
 from kptrain.locks import holder_in, tell_holder
 
 CLAIMS = Path("/tmp/kptrain-gpus")  # noqa: S108  (nothing is read from it but who holds a lock)
 SHARED = 0o1777
 """As /tmp itself: anyone makes files there, and removes none but his own."""
+CONTEXT = 5 * 10**8
+"""Bytes of a share that are kept for CUDA's context of a process and the code of its kernels, some
+0.5 GB: they lie outside of what torch counts, so that no cap of torch's holds them."""
 
 
 def visible_gpus() -> list[str]:
-    """The names that the GPUs have whatever CUDA_VISIBLE_DEVICES says."""
-    count = torch.cuda.device_count()
+    """The names, whatever CUDA_VISIBLE_DEVICES calls them, of the GPUs that it shows and torch can
+    use: the driver may be too old for it."""
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [str(torch.cuda.get_device_properties(n).uuid) for n in range(count)]
+
+
+def usable_bytes(share: float, total: int) -> int:
+    """What the tensors of a trial may take of its share of a GPU that has so many bytes.
+
+    Raises: OutOfMemoryError if the share is no more than what CUDA takes.
+    """
+    usable = int(share * total) - CONTEXT
+    if usable <= 0:
+        raise OutOfMemoryError(
+            f"resources.gpu: a share must be more than the {CONTEXT / 1e9:g} GB that are kept for "
+            f"CUDA itself, but {share:g} of a GPU of {total / 1e9:.1f} GB is "
+            f"{share * total / 1e9:.2f} GB; raise it"
+        )
+    return usable
 
 
 @contextmanager

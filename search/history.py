@@ -1,7 +1,7 @@
 """What happened in a search, read from the journals in its folder alone; nothing is written there.
 
-It may run, have been killed, or be at its end: all that it came to is made again by the calls that
-the journal holds.
+It may run, have been killed, or be at its end: all that it came to follows from the events that the
+journal holds, whatever rules they were decided by.
 """
 
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from typing import Any
 from kptrain.locks import is_held
 from search.confirm import Confirmation, fresh_seeds
 from search.fates import fates_of
-from search.journal import JOURNAL, Event, Journal, read_events
+from search.fold import Fold
+from search.journal import JOURNAL, Line, read_events
 from search.opening import LOCK, Search, open_search
-from search.rebuild import AsTold, confirmation_state, search_state
+from search.rebuild import confirmation_as_told, search_as_told
 from search.record import Record
-from search.state import SearchState
 from search.trainable import Trainable
 
 
@@ -37,8 +37,8 @@ class Span:
 @dataclass(frozen=True)
 class History:
     search: Search
-    state: SearchState
-    events: list[Event]
+    state: Fold
+    events: list[Line]
     confirmation: Confirmation | None
     """None where none of these trials was begun."""
     is_run: bool
@@ -56,10 +56,10 @@ class History:
     def spans(self) -> list[Span]:
         """When each trial had a process; one that has it still, until now."""
         spans: list[Span] = []
-        begun: dict[int, Event] = {}
+        begun: dict[int, Line] = {}
         for event in self.events:
             number = event.get("trial")
-            has_let_go = event["event"] == "fail" or event.get("fate", "running") != "running"
+            has_let_go = event["event"] == "fail" or event.get("state", "running") != "running"
             if event["event"] == "start":
                 begun[event["trial"]] = event
             elif event["event"] == "resume":
@@ -70,7 +70,7 @@ class History:
         now = self.state.clock.now
         return [*spans, *(self._span(start, now) for start in begun.values())]
 
-    def _span(self, start: Event, end: float) -> Span:
+    def _span(self, start: Line, end: float) -> Span:
         trial = self.record.trials[start["trial"]]
         place = f"{trial.host} {trial.device}".strip()
         return Span(trial.number, place, start["gpu"], start["at"], end)
@@ -81,10 +81,9 @@ def read_history(folder: Path, trainable: Trainable[Any]) -> History:
     is_run = is_held(folder / LOCK)  # before the look, so that one at its end is seen whole
     search = open_search(folder, trainable, None, {}, None)
     record = Record(search.folder, trainable, search.space.metric, search.space.keep)
-    path = folder / JOURNAL
-    events = read_events(path)  # first: of a search that runs, the state may know more by then
-    state = search_state(search, record, AsTold(), _behind_its_first_lines(path))
-    state.redo()
+    events = read_events(folder / JOURNAL)
+    state = search_as_told(search, record)
+    state.follow(folder / JOURNAL, events)
     return History(search, state, events, _read_confirmation(search, record), is_run)
 
 
@@ -93,18 +92,10 @@ def _read_confirmation(search: Search, record: Record) -> Confirmation | None:
     path = search.folder / "confirm" / JOURNAL
     if how is None or not path.exists():
         return None
-    confirmation = Confirmation(record, how, fresh_seeds(search.space, search.base, how.seeds))
-    if read_events(path)[:1] != [confirmation.first_line()]:
+    events = read_events(path)
+    seeds = fresh_seeds(search.space, search.base, how.seeds)
+    confirmation = Confirmation(record, how, seeds)
+    if events[:1] != [confirmation.first_line()]:
         return None  # it confirmed others, before the search went on
-    journal = _behind_its_first_lines(path)
-    confirmation_state(search, confirmation, AsTold(), journal).redo()
+    confirmation_as_told(search, confirmation).follow(path, events)
     return confirmation
-
-
-def _behind_its_first_lines(path: Path) -> Journal:
-    """Behind those that tell what is searched, on which data."""
-    journal = Journal(path)
-    for event in read_events(path):
-        if event["event"] in ("search", "data", "confirm"):
-            journal.write(event)  # as it is there already, it is only passed over
-    return journal

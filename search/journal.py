@@ -1,16 +1,14 @@
 """The journal of a search: one JSON object a line, each on the disk before it is acted on.
 
-A search is rebuilt by doing again what the journal says, through the same calls; while that lasts,
-a line is not written but compared with the one that is there. So what is rebuilt is what was. Each
-line ends with the checksum of all up to it, so that none can be missing, doubled or moved. The last
-line may be torn, as its writer was killed: it was not acted on, and is dropped.
+Each line ends with the checksum of all up to it, so that none can be missing, doubled or moved. The
+last line may be torn, as its writer was killed: it was not acted on, and is dropped. What a line
+may say is in `search.events`.
 """
 
 import json
 import os
 import re
 import zlib
-from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +16,11 @@ from typing import Any
 from kptrain.errors import CheckpointError
 
 JOURNAL = "journal.jsonl"
-Event = dict[str, Any]
+Line = dict[str, Any]
 
 
 class Journal:
-    """Open for writing, after what it holds already."""
+    """Open for writing, behind what it holds already."""
 
     def __init__(self, path: Path, send: Callable[[Path], None] | None = None) -> None:
         """send: called with the path when a line has been added.
@@ -31,31 +29,17 @@ class Journal:
         """
         self.path = path
         self._send = send
-        lines = _whole_lines(path) if path.exists() else []
-        self._written = deque(enumerate(lines, 1))
+        lines, self._sum = _whole_lines(path) if path.exists() else ([], 0)
+        self.written = [_content(line) for line in lines]
+        """What it held when it was opened."""
         self._size = sum(map(len, lines))
-        self._sum = 0  # of all lines that were done again or written
-
-    def next_written(self) -> Event | None:
-        """What comes next of what is there; None once all of it has been done again."""
-        return _content(self._written[0][1]) if self._written else None
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Add a line, on the disk when this returns; or check that it is the one that is there.
+        """Add a line, on the disk when this returns.
 
-        Raises: CheckpointError if it is another, or the disk takes no more; what was there stays.
+        Raises: CheckpointError if the disk takes no more; what was there stays.
         """
         line, total = _line(event, self._sum)
-        if self._written:
-            number, written = self._written.popleft()
-            if written != line:
-                raise CheckpointError(
-                    f"{self.path}:{number}: must come out again as it was written, but "
-                    f"{_difference(_content(written), _content(line))}; go on with the versions "
-                    f"that began the search"
-                )
-            self._sum = total
-            return
         try:
             with self.path.open("r+b" if self.path.exists() else "xb") as file:
                 file.truncate(self._size)  # of a line that was torn
@@ -74,15 +58,16 @@ class Journal:
             self._send(self.path)
 
 
-def read_events(path: Path) -> list[Event]:
+def read_events(path: Path) -> list[Line]:
     """All that a journal holds.
 
     Raises: CheckpointError, also if there is none.
     """
-    return [_content(line) for line in _whole_lines(path)]
+    return [_content(line) for line in _whole_lines(path)[0]]
 
 
-def _whole_lines(path: Path) -> list[bytes]:
+def _whole_lines(path: Path) -> tuple[list[bytes], int]:
+    """All lines but a torn one, and the checksum of all of them."""
     try:
         lines = re.findall(rb"[^\n]*\n|[^\n]+", path.read_bytes())
     except OSError as error:
@@ -94,14 +79,14 @@ def _whole_lines(path: Path) -> list[bytes]:
     for number, line in enumerate(lines, 1):
         known = _sum_behind(line, so_far)
         if known is None and not line.endswith(b"\n"):
-            return lines[:-1]  # torn
+            return lines[:-1], so_far  # torn
         if known is None:
             raise CheckpointError(
                 f"{path}:{number}: must end with the checksum of all up to there, but does not: a "
                 f"line is damaged, missing or doubled; take a copy of the file from before"
             )
         so_far = known
-    return lines
+    return lines, so_far
 
 
 def _line(event: Mapping[str, Any], so_far: int) -> tuple[bytes, int]:
@@ -120,15 +105,7 @@ def _sum_behind(line: bytes, so_far: int) -> int | None:
     return total if written == line else None
 
 
-def _content(line: bytes) -> Event:
-    event: Event = json.loads(line)
+def _content(line: bytes) -> Line:
+    event: Line = json.loads(line)
     del event["crc"]
     return event
-
-
-def _difference(written: Event, new: Event) -> str:
-    """The first thing in which two lines differ."""
-    for name in [*written, *(name for name in new if name not in written)]:
-        if json.dumps(written.get(name)) != json.dumps(new.get(name)):
-            return f"{name} was {written.get(name)!r} and now is {new.get(name)!r}"
-    return "its spelling differs"

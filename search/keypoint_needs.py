@@ -1,20 +1,23 @@
 """What trials of the training that comes with this package need: files, memory and disk."""
 
 import itertools
+import json
 import math
-import multiprocessing
+import subprocess
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any, get_args
 
+from kptrain import errors
 from kptrain.coco import read_split
 from kptrain.config import ModelSettings, TrainConfig
 from kptrain.errors import SettingsError
-from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
+from kptrain.memory import MemoryNeed, checkpoint_bytes
 from kptrain.model import weights_file
 from kptrain.pack import data_folder
 from kptrain.resolve import EMBEDDED, change, settings_of
+from search import python
 from search.domains import Choice
+from search.gpus import CONTEXT
 from search.searcher import axis_values
 from search.trainable import Axes
 
@@ -30,11 +33,12 @@ MODEL_AXES = ("model.trunk", "model.deconv_channels")
 NAMES = 400_000
 """Bytes that the names of weights, the settings and a curve may take in a checkpoint."""
 MOST_TRIALS = 48
-"""On one GPU. Source: NVIDIA's Multi-Process Service serves 48 processes."""
+"""That one GPU serves. Source: NVIDIA's Multi-Process Service serves 48 processes."""
 MOST_CONTEXT = 2 * 10**9
 """Bytes; CUDA holds less than this for a process, so that more belongs to others."""
 USABLE = 0.9
 """Of a GPU's memory, what trials are planned to fill."""
+CODE = "from kptrain.memory import answer; answer()"
 
 
 def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
@@ -50,34 +54,78 @@ def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
 
 
 def fit_gpu(axes: Axes, base: TrainConfig, where: str) -> tuple[float, str]:
-    """The share with which most trials fit on a GPU, instead of `gpu: auto`, and why.
+    """The share of each of the most trials that a GPU holds and that do not wait for each other,
+    instead of `gpu: auto`, and why.
 
-    Raises: SettingsError if not even one does, or the GPU is in use; OutOfMemoryError.
+    Raises: SettingsError if not even one fits, or the GPU is in use; OutOfMemoryError.
     """
     greedy = greediest(axes, base, where)
-    # In a process of its own, so that all it held is free again.
-    try:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
-            need = process.submit(measure_memory, greedy).result()
-    except RuntimeError as error:  # of CUDA, or of a process that died
-        raise SettingsError(
-            f"{where}: resources.gpu: auto must be able to train on this machine's GPU, but "
-            f"cannot ({' '.join(str(error).split())[:200]}); give a share, such as 0.25"
-        ) from None
-    share = share_that_fits(need, where)
+    need = measured(greedy, where)
+    held = trials_that_fit(need, where)
+    share = share_of_each(need, held)
     spelled = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
     told = (
-        f"GPU       {share:g} for each trial: {spelled} alone took {need.peak / 1e9:.2f} GB and "
-        f"{need.context / 1e9:.2f} GB of context; of {need.total / 1e9:.1f} GB, "
-        f"{1 - USABLE:.0%} stay free"
+        f"GPU       {share:g} for each trial: {_why(need, held)} ({spelled} alone took "
+        f"{need.peak / 1e9:.2f} GB and {need.context / 1e9:.2f} GB of context; of "
+        f"{need.total / 1e9:.1f} GB, {1 - USABLE:.0%} stay free)"
     )
     return share, told
 
 
-def share_that_fits(need: MemoryNeed, where: str) -> float:
-    """The share of a GPU of each of the most trials that fit, at most MOST_TRIALS.
+def measured(config: TrainConfig, where: str) -> MemoryNeed:
+    """What a training needs on this machine's GPU, measured in a process of its own, so that all
+    that it held is free again.
 
-    Raises: SettingsError if not even one does, or others use the GPU.
+    Raises: SettingsError, also for whatever keeps it from being measured; OutOfMemoryError.
+    """
+    done = subprocess.run(  # noqa: S603  (our own code)
+        python.command(CODE),
+        input=config.model_dump_json(),
+        env=python.environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = json.loads(["{}", *done.stdout.splitlines()][-1])
+    if "busy" in told:
+        return MemoryNeed(**told)
+    kind = getattr(errors, told.get("kind", ""), None)
+    if kind is not None:
+        raise kind(told["error"])
+    reason = told.get("error", f"the process that measured has ended with {done.returncode}")
+    raise SettingsError(
+        f"{where}: resources.gpu: auto must be able to train on this machine's GPU, but "
+        f"cannot ({' '.join(reason.split())[:200]}); give a share, such as 0.25"
+    )
+
+
+def share_of_each(need: MemoryNeed, held: int) -> float:
+    """The share of each trial of a GPU whose memory holds so many; no more than keep it busy."""
+    trials = min(held, trials_that_work(need))
+    return math.floor(1e4 / trials) / 1e4  # a rounded share must not add up to more than one
+
+
+def trials_that_work(need: MemoryNeed) -> int:
+    """How many at once keep a GPU busy all the time: further ones would wait for it."""
+    return math.ceil(1 / need.busy)
+
+
+def _why(need: MemoryNeed, held: int) -> str:
+    """What decides how many trials share a GPU, in words."""
+    busy, working = (
+        f"one keeps the GPU busy for {need.busy:.0%} of the time",
+        trials_that_work(need),
+    )
+    if working < held:
+        shared = "none shares it" if working == 1 else f"{working} share it"
+        return f"{busy}, so {shared}; memory would admit {held}"
+    return f"memory admits {held}{', the most that it serves' * (held == MOST_TRIALS)}; {busy}"
+
+
+def trials_that_fit(need: MemoryNeed, where: str) -> int:
+    """How many trials a GPU's memory holds, at most MOST_TRIALS.
+
+    Raises: SettingsError if not even one, or others use the GPU.
     """
     if need.context > MOST_CONTEXT:
         raise SettingsError(
@@ -85,7 +133,7 @@ def share_that_fits(need: MemoryNeed, where: str) -> float:
             f"{need.total / 1e9:.1f} GB {need.context / 1e9:.1f} GB are taken; wait, or give "
             f"a share"
         )
-    each = need.peak + need.context
+    each = need.peak + max(need.context, CONTEXT)  # as trials are capped by CONTEXT
     trials = min(int(USABLE * need.total // each), MOST_TRIALS)
     if trials == 0:
         raise SettingsError(
@@ -93,7 +141,7 @@ def share_that_fits(need: MemoryNeed, where: str) -> float:
             f"but the greediest takes {each / 1e9:.1f} GB; lower train.batch_size or another of "
             f"{', '.join(GREEDY)}"
         )
-    return math.floor(1e4 / trials) / 1e4  # a rounded share must not add up to more than one
+    return trials
 
 
 def most_bytes(axes: Axes, base: TrainConfig, where: str) -> tuple[int, int]:

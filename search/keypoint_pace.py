@@ -7,9 +7,7 @@ epoch is.
 
 import json
 import math
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,6 +18,7 @@ from typing import Any
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import change, settings_of
+from search import python
 from search.domains import Choice
 from search.keypoint_needs import GREEDY, check_weights, with_each
 from search.keypoint_sample import Packs, read_data
@@ -121,14 +120,13 @@ def _epochs(
 @contextmanager
 def _process() -> Iterator[Process]:
     """One that measures; it finds the modules where this one does, and is ended at the end."""
-    path = os.pathsep.join(folder or str(Path.cwd()) for folder in sys.path)
     process = subprocess.Popen(  # noqa: S603  (our own code)
-        [sys.executable, "-P", "-c", CODE],
+        python.command(CODE),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=os.environ | {"PYTHONPATH": path},
+        env=python.environment(),
     )
     try:
         yield process

@@ -68,6 +68,11 @@ class Keypoints(Trainable[TrainConfig]):
                 f"{base.data.limit_val}: it counts images in one view and persons in the other; "
                 f"remove one of the two"
             )
+        if base.train.device.startswith("cuda:"):
+            raise SettingsError(
+                f"{where}: train.device must be auto, cpu or cuda in a search, as Ray gives each "
+                f"trial its GPU, but got {base.train.device}; let CUDA_VISIBLE_DEVICES name it"
+            )
 
     def check_files(self, axes: Axes, base: TrainConfig, where: str) -> None:
         from search.keypoint_needs import check_files
@@ -99,7 +104,7 @@ class Keypoints(Trainable[TrainConfig]):
 
         return measure_pace(axes, base, where, processes, thorough=thorough)
 
-    def prepare(self, config: TrainConfig) -> dict[str, str]:
+    def prepare(self, config: TrainConfig, *, verify: bool = False) -> dict[str, str]:
         """Build the packs of both splits, or check them."""
         from kptrain.metrics import check_metric
         from kptrain.pack import open_pack
@@ -108,7 +113,7 @@ class Keypoints(Trainable[TrainConfig]):
         with outside_of_a_sweep():
             find_mode(config)  # said here, where a trial would say it into its log
         packs = {
-            name: open_pack(config.data, name, progress=True, check_images=True) for name in SPLITS
+            name: open_pack(config.data, name, progress=True, verify=verify) for name in SPLITS
         }
         for pack in packs.values():
             print(pack.summary)

@@ -6,32 +6,33 @@ import itertools
 import json
 import shlex
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import uuid4
 
-import yaml
-
 from kptrain.config import Settings
 from kptrain.disk import flush
 from kptrain.errors import CheckpointError, KptrainError, SettingsError
 from kptrain.locks import HeldError, held
-from kptrain.resolve import change, flatten, settings_of
-from search.budget import Budget
+from kptrain.resolve import change
 from search.estimate import Estimate
-from search.journal import JOURNAL, Event, Journal, read_events
-from search.space import Space
+from search.first_line import (
+    check_format,
+    check_same_space,
+    check_same_trainable,
+    first_line,
+)
+from search.journal import JOURNAL, Journal, Line, read_events
+from search.past import PastSearch, PastTrial
+from search.space import Rungs, Space
 from search.space_file import read_space, with_budget
 from search.storage import Storage, StorageError, url_name
 from search.trainable import Trainable
-from search.warm import PastSearch, PastTrial
 
-FORMAT = 1
 SPACE_FILE = "space.yaml"
 LOCK = ".lock"
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
@@ -49,7 +50,7 @@ class Search:
     """The settings of trial 0."""
     past: tuple[PastTrial, ...]
     """Trials of earlier searches that it learns from."""
-    first: Event
+    first: Line
     """The first line of its journal."""
     fingerprints: Mapping[str, str] | None = None
     """Of the data of its trials, by split; None as long as it is not known."""
@@ -75,8 +76,12 @@ class Search:
     @property
     def wandb_id(self) -> str:
         """Of the run at Weights & Biases that has the promoted checkpoint: the same on resuming."""
-        of = self.first.get("id", f"{self.folder.name} {self.started}")  # searches before had none
-        return hashlib.sha256(of.encode()).hexdigest()[:8]
+        return hashlib.sha256(self.first["id"].encode()).hexdigest()[:8]
+
+    @property
+    def rungs(self) -> Rungs:
+        """At which its trials are compared."""
+        return Rungs(tuple(self.first["rungs"]), self.first["early"])
 
 
 def begin_search(
@@ -94,20 +99,7 @@ def begin_search(
     Raises: SettingsError if another search has it.
     """
     trials = tuple(trial for search in past for trial in search.trials)
-    first = {
-        "at": 0.0,
-        "event": "search",
-        "format": FORMAT,
-        "trainable": space.trainable.name,
-        "id": uuid4().hex,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "space": space.text,
-        "budget": _parts(space),
-        "base": settings_of(base),
-        "storage": url,
-        "warm_from": [str(search.folder.absolute()) for search in past],
-        "past": [asdict(trial) for trial in trials],
-    }
+    first = first_line(space, base, past, url)
     with _hidden(folder) as hidden:
         hidden.mkdir(parents=True)
         (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
@@ -197,23 +189,13 @@ def open_search(
     Raises: CheckpointError, SettingsError.
     """
     events = read_events(folder / JOURNAL)
-    if not events:
-        raise CheckpointError(
-            f"{folder / JOURNAL}: must have a whole first line, but has not; begin the search "
-            f"anew, with another --out"
-        )
+    check_format(folder / JOURNAL, events)
     first = events[0]
-    if first.get("event") != "search" or first.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{folder / JOURNAL}:1: must be the journal of a search, of format {FORMAT}, but is "
-            f"{first.get('event')!r} of {first.get('format')!r}; go on with the version that "
-            f"began it"
-        )
-    _check_same_trainable(folder, trainable, first.get("trainable"))
+    check_same_trainable(folder, trainable, first["trainable"])
     for path in (folder / SPACE_FILE, *([] if given is None else [given])):
-        _check_same_space(path, first["space"])
+        check_same_space(path, first["space"])
     budgets = [first["budget"], *(e["budget"] for e in events if e["event"] == "resume")]
-    space = read_space(folder / SPACE_FILE, trainable)
+    space = read_space(folder / SPACE_FILE, trainable, first["resolved"])
     space = with_budget(space.model_copy(update=budgets[-1]), budget)
     base = trainable.resolve(_as_python(first["base"]), str(folder / JOURNAL))
     if data is not None:
@@ -223,7 +205,7 @@ def open_search(
         for one in first["past"]
     )
     fingerprints = next((e["fingerprints"] for e in events if e["event"] == "data"), None)
-    url = url or first.get("storage")
+    url = url or first["storage"]
     return Search(folder.absolute(), space, base, past, first, fingerprints, url)
 
 
@@ -242,8 +224,8 @@ def journal_of(search: Search, fingerprints: Mapping[str, str]) -> Iterator[Jour
     try:
         with held(search.folder / LOCK, wait=1.0), _sent(search):
             journal = Journal(search.folder / JOURNAL, _sender(search))
-            journal.write(search.first)
-            journal.write({"at": 0.0, "event": "data", "fingerprints": dict(fingerprints)})
+            if search.fingerprints is None:
+                journal.write({"at": 0.0, "event": "data", "fingerprints": dict(fingerprints)})
             yield journal
     except HeldError as error:
         raise CheckpointError(
@@ -313,51 +295,6 @@ def _is_of_a_trial_or_sent(name: PurePosixPath) -> bool:
     return name.name == JOURNAL or _is_of_a_trial(name)
 
 
-def with_space(search: Search, space: Space) -> Search:
-    """With what this machine decides, such as the share of a GPU."""
-    return replace(search, space=space)
-
-
-def _parts(space: Space) -> dict[str, Any]:
-    return space.model_dump(include=set(Budget.model_fields))
-
-
 def _as_python(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings as a yaml file would give them."""
     return dict(json.loads(json.dumps(settings)))
-
-
-def _check_same_trainable(folder: Path, trainable: Trainable[Any], began_with: str | None) -> None:
-    """Raises: SettingsError."""
-    if trainable.name == began_with:
-        return
-    do = "leave out --trainable" if began_with is None else f"give --trainable {began_with}"
-    raise SettingsError(
-        f"{folder}: must be read with what it searches, {began_with or 'keypoints'}, but got "
-        f"{trainable.name or 'no --trainable'}; {do}"
-    )
-
-
-def _check_same_space(path: Path, began_with: str) -> None:
-    """Raises: SettingsError naming all that differs."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        if text == began_with:
-            return
-        now = flatten(yaml.safe_load(text) or {})
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-        raise SettingsError(
-            f"{path}: must be the space file that the search began with, but cannot be read so "
-            f"({' '.join(str(error).split())[:200]}); put it back, or leave it out"
-        ) from None
-    then = flatten(yaml.safe_load(began_with))
-    differing = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    told = "; ".join(
-        f"{name} was {then.get(name, 'not given')}, now {now.get(name, 'not given')}"
-        for name in differing
-    )
-    if differing:
-        raise SettingsError(
-            f"{path}: must say what it said when the search began, but {told}; put it back, or "
-            f"begin another search (a budget is changed by --trials and its like)"
-        )

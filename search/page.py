@@ -141,7 +141,9 @@ def _state(history: History) -> str:
     budget = history.state.spending.budget.trials
     ended = record.num_ended()
     trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
-    where = "at its end" if not history.state.has_work() else history.state.interrupted or stands
+    where = (
+        "at its end" if not history.state.has_work() else str(history.state.interrupted or stands)
+    )
     return (
         f"Begun {history.search.started}; {trials} ended, {record.num_epochs()} epochs in {now} of "
         f"work; {where}. Judged by {record.metric.label}."

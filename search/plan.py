@@ -17,6 +17,12 @@ def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int
     return min(by_cpu, num_gpus * math.floor(1 / gpu))
 
 
+def slots(share: float, gpu: float) -> int:
+    """How many of the trials that hold `gpu` each, of those that one GPU has room for, find none
+    beside one that holds more, `share`."""
+    return math.floor(1 / gpu) - math.floor((1 - share) / gpu + 1e-9)  # 1 - 0.6 is below 0.4
+
+
 def gpu_share(space: Space, base: Settings, has_gpu: bool) -> float:
     """What a trial holds of a GPU: without any, or told to, the same file runs on CPUs.
 
@@ -117,7 +123,8 @@ def _on_this_machine(space: Space, base: Settings, num_gpus: int) -> tuple[str, 
     num_cpus, cpu = usable_cores(), space.resources.cpu
     gpu = gpu_share(space, base, num_gpus > 0)
     at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
-    hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU (no GPU found)"
+    without = "none of them used" if num_gpus else "no GPU found"
+    hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU ({without})"
     disk = disk_bound(space, base, most_at_once(space, at_once))
     return (
         f"{at_once} on this machine ({num_cpus} CPUs, {num_gpus} GPUs), each on {hold}",

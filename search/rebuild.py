@@ -1,27 +1,33 @@
 """The state of a search, and of its confirmation, to be told what their journals hold."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from kptrain.config import Settings
 from kptrain.resolve import change
 from search.asha import Asha
 from search.budget import Budget, Clock, Spending
 from search.confirm import Confirmation
+from search.fold import Fold
 from search.journal import Journal
 from search.opening import Search
 from search.record import Record
 from search.searcher import Searcher
-from search.space import early_rung, max_epochs, rungs
-from search.state import SearchState, Source
+from search.source import Source
+from search.state import SearchState
 
 
 class AsTold:
     """The settings that a journal holds: nobody is asked, nothing is learnt."""
 
-    def propose(self, _: int, known: Mapping[str, Any] | None = None, /) -> dict[str, Any]:
-        assert known is not None
-        return dict(known)
+    def propose(self, number: int, /) -> dict[str, Any]:
+        raise AssertionError(f"trial {number} must come from the journal")
+
+    def memory(self) -> None:
+        pass
+
+    def take(self, *_: object) -> None:
+        pass
 
     def report(self, *_: object) -> None:
         pass
@@ -36,52 +42,73 @@ class Listed(AsTold):
     def __init__(self, points: list[dict[str, Any]]) -> None:
         self._points = points
 
-    def propose(self, number: int, _: Mapping[str, Any] | None = None, /) -> dict[str, Any]:
+    def propose(self, number: int, /) -> dict[str, Any]:
         return self._points[number]
 
 
 def searcher_of(search: Search) -> Searcher:
     """Who proposes the settings of a search, with what it knows of earlier ones."""
-    searcher = Searcher.of(search.space, search.base)
+    searcher = Searcher.of(search.space, search.base, search.rungs)
     for trial in search.past:
         searcher.learn(trial.settings, trial.curve, trial.ending)
     return searcher
 
 
+class _Parts(NamedTuple):
+    """What every state is made of, in the order of its arguments."""
+
+    record: Record
+    source: Source
+    asha: Asha
+    spending: Spending
+    configure: Callable[[int, Mapping[str, Any]], Settings]
+
+
 def search_state(search: Search, record: Record, source: Source, journal: Journal) -> SearchState:
-    """A search that knows nothing yet: `redo` tells it what the journal holds."""
-    space = search.space
-    last = max_epochs(space, search.base)
-    asha = Asha(rungs(space.asha, last), space.asha.reduction, early_rung(space.asha, last))
-    # The budget that it began with: later ones are events.
-    budget = Budget(**search.first["budget"])
-    return _state(search, record, source, budget, asha, journal, ends_if_alike=True)
+    """A search that knows nothing yet: `read_back` tells it what the journal holds."""
+    return SearchState(*_of_search(search, record, source), journal)
+
+
+def search_as_told(search: Search, record: Record) -> Fold:
+    """Likewise, only to be told."""
+    return Fold(*_of_search(search, record, AsTold()))
 
 
 def confirmation_state(
     search: Search, confirmation: Confirmation, source: Source, journal: Journal
 ) -> SearchState:
     """All trainings of a confirmation, likewise; none is stopped before its end."""
-    budget = Budget(trials=len(confirmation.points()))
+    parts = _of_confirmation(search, confirmation, source)
     # Of its trainings the first have the same settings, and may fail alike.
-    never = Asha((), 2)
-    return _state(search, confirmation, source, budget, never, journal, ends_if_alike=False)
+    return SearchState(*parts, journal, ends_if_alike=False)
 
 
-def _state(
-    search: Search,
-    record: Record,
-    source: Source,
-    budget: Budget,
-    asha: Asha,
-    journal: Journal,
-    *,
-    ends_if_alike: bool,
-) -> SearchState:
+def confirmation_as_told(search: Search, confirmation: Confirmation) -> Fold:
+    return Fold(*_of_confirmation(search, confirmation, AsTold()))
+
+
+def _of_search(search: Search, record: Record, source: Source) -> _Parts:
+    asha = Asha(search.rungs.stops, search.space.asha.reduction, search.rungs.early)
+    # The budget that it began with: later ones are events.
+    budget = Budget(**search.first["budget"])
+    return _parts(search, record, source, asha, budget, set(search.space.axes))
+
+
+def _of_confirmation(search: Search, confirmation: Confirmation, source: Source) -> _Parts:
+    points = confirmation.points()
+    never, budget = Asha((), 2), Budget(trials=len(points))
+    return _parts(search, confirmation, source, never, budget, set(points[0]))
+
+
+def _parts(
+    search: Search, record: Record, source: Source, asha: Asha, budget: Budget, names: set[str]
+) -> _Parts:
+    """names: of the settings that are varied."""
+
     def configure(number: int, settings: Mapping[str, Any]) -> Settings:
+        if settings.keys() != names:
+            raise ValueError(f"settings must name {', '.join(sorted(names))}, but got {settings}")
         return change(search.base, settings, f"{search.space.path}: trial {number}")
 
     spending = Spending(budget, search.space.asha.grace_epochs, Clock())
-    return SearchState(
-        record, source, asha, spending, configure, journal, ends_if_alike=ends_if_alike
-    )
+    return _Parts(record, source, asha, spending, configure)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kptrain.config import Settings
 from kptrain.disk import temporary_of
 from kptrain.resolve import settings_of
+from search.reasons import Reason
 from search.storage import Storage
 from search.trainable import Metric, Report, Trainable
 
@@ -41,10 +42,16 @@ class TrialRecord:
     """Where its folder is, if not on a disk that all nodes share."""
     state: State = "waiting"
     curve: list[Report] = field(default_factory=list)
-    error: str = ""
+    reason: Reason | None = None
+    """Why it ended, where it did not come to its own end."""
     host: str = ""
     """Where it ran last."""
     device: str = ""
+
+    @property
+    def error(self) -> str:
+        """The reason in words; empty without one."""
+        return "" if self.reason is None else str(self.reason)
 
     def values(self) -> list[float]:
         """Of the metric, by epoch."""
@@ -118,16 +125,16 @@ class Record:
     def wait(self, number: int) -> None:
         """A trial is to go on, as soon as there is a process for it."""
         trial = self.trials[number]
-        trial.state, trial.error = "waiting", ""
+        trial.state, trial.reason = "waiting", None
 
     def pause(self, number: int) -> None:
         """A trial waits at a rung; its checkpoints stay."""
         self.trials[number].state = "paused"
 
-    def end(self, number: int, state: State, error: str = "") -> None:
+    def end(self, number: int, state: State, reason: Reason | None = None) -> None:
         """A trial has ended."""
         trial = self.trials[number]
-        trial.state, trial.error = state, error
+        trial.state, trial.reason = state, reason
 
     def sweep(self) -> None:
         """Remove checkpoints that can no longer win.

@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
             search = resume(parsed) if parsed.resume else begin(parsed)
         if search is None:
             return 0
-        return run(search, parsed.address, way, is_new=not parsed.resume)
+        return run(search, parsed.address, way, is_new=not parsed.resume, verify=parsed.verify)
     except (KptrainError, OSError) as error:
         print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
@@ -53,31 +53,34 @@ def main(arguments: list[str]) -> int:
         return INTERRUPTED
 
 
-def run(search: "Search", address: str | None, way: Way, *, is_new: bool) -> int:
+def run(
+    search: "Search", address: str | None, way: Way, *, is_new: bool, verify: bool = False
+) -> int:
     """Run what is left of a search, and promote its best; returns the exit code.
 
-    is_new: whether this command has begun it, so that its folder goes if nothing runs in it.
+    is_new: whether this command has begun it, so that its folder goes if nothing runs in it;
+    verify: whether to read the data whole that was made ready before.
     Raises: KptrainError.
     """
     from search.opening import gone_if_nothing_ran
 
     with gone_if_nothing_ran(search) if is_new else nullcontext():
-        return _run(search, address, way)
+        return _run(search, address, way, verify)
 
 
-def _run(search: "Search", address: str | None, way: Way) -> int:
+def _run(search: "Search", address: str | None, way: Way, verify: bool) -> int:
     from search.opening import journal_of
     from search.rebuild import search_state, searcher_of
     from search.record import Record
 
     space, base = search.space, search.base
     with way.by_the_way():
-        fingerprints = space.trainable.prepare(base)  # once, before the first trial
+        fingerprints = space.trainable.prepare(base, verify=verify)  # once, before the first trial
     with journal_of(search, fingerprints) as journal:
         record = Record(search.folder, space.trainable, space.metric, space.keep, search.storage)
         state = search_state(search, record, searcher_of(search), journal)
         state.expected = None if search.estimate is None else search.estimate.trials
-        if state.redo():
+        if state.read_back():
             state.resume(space)
         try:
             with way.by_the_way():
@@ -135,14 +138,14 @@ def _run_all(
             finally:
                 refresh.end()
         if state.interrupted or space.confirm is None or not state.record.ranking():
-            return not state.interrupted, None
+            return state.interrupted is None, None
         seeds = fresh_seeds(space, base, space.confirm.seeds)
         confirmation = Confirmation(state.record, space.confirm, seeds)
         print(confirmation.describe(), flush=True)
         points = Listed(confirmation.points())
         confirming = confirmation_state(search, confirmation, points, confirmation.journal())
         confirming.expected = None if search.estimate is None else search.estimate.confirm
-        if confirming.redo():
+        if confirming.read_back():
             confirming.resume(confirming.spending.budget)
         if confirming.has_work():
             ray.start()

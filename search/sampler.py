@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna import Study
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler, RandomSampler
+from optuna.samplers import BaseSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
@@ -45,7 +45,69 @@ NUM_STEPS = 20
 """Of the chain of the process, before each proposal."""
 
 
-class RungSampler(BaseSampler):
+class Silent(BaseSampler):
+    """Proposes nothing, where all is known."""
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        raise AssertionError(f"{name} must be known")
+
+
+class PointSampler(BaseSampler):
+    """Proposes at random: each point is drawn by the seed and its trial's number alone."""
+
+    def __init__(
+        self,
+        distributions: Mapping[str, BaseDistribution],
+        axes: Mapping[str, Choice | Range],
+        seed: int,
+    ) -> None:
+        """axes: what the distributions hold."""
+        self._distributions = dict(distributions)
+        self._cube = UnitCube(axes)
+        self._seed = seed
+
+    def memory(self) -> dict[str, Any] | None:
+        """What must be known, beside the trials, to go on as it would have: JSON."""
+        return None
+
+    def recall(self, memory: Mapping[str, Any] | None) -> None:
+        """Go on from there. Raises: ValueError if it is no memory of this sampler."""
+        if memory is not None:
+            raise ValueError(f"sampler must be null, as it is random, but got {dict(memory)}")
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """All axes, from the first trial on."""
+        return self._distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """A point for all axes together."""
+        rng = np.random.default_rng([self._seed, trial.number])
+        return self._cube.decode(self._cube.draw(rng, 1)[0])
+
+    def sample_independent(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Any:
+        """At random: only an axis that a trial's fixed settings leave open comes here."""
+        return PointSampler.sample_relative(self, study, trial, self._distributions)[name]
+
+
+class RungSampler(PointSampler):
     """Proposes from what trials have reported at the rungs."""
 
     def __init__(
@@ -57,21 +119,35 @@ class RungSampler(BaseSampler):
     ) -> None:
         """axes: what the distributions hold; rungs: where trials are compared, a training's last
         epoch included."""
-        self._distributions = dict(distributions)
-        self._cube = UnitCube(axes)
+        super().__init__(distributions, axes, seed)
         self._rungs = rungs
         self._rng = np.random.default_rng(seed)
-        self._random = RandomSampler(seed)
         _, axis_of = self._cube.features(self._cube.draw(np.random.default_rng(0), 1))
         self._process = GaussianProcess(axis_of)
         self._points: dict[int, Points] = {}
         self._tried: set[bytes] = set()
 
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        """All axes, from the first trial on."""
-        return self._distributions
+    def memory(self) -> dict[str, Any]:
+        """The state of the generator, and where the chain of the process is."""
+        return {
+            "generator": self._rng.bit_generator.state,
+            "logs": [float(log) for log in self._process.logs],
+        }
+
+    def recall(self, memory: Mapping[str, Any] | None) -> None:
+        try:
+            self._rng.bit_generator.state = memory["generator"]  # type: ignore[index]  # told below
+            logs = np.array(memory["logs"], dtype=np.float64)  # type: ignore[index]
+        except (TypeError, KeyError, ValueError, OverflowError) as error:
+            raise ValueError(
+                f"sampler must hold the state of a generator and logs, but got {memory!r} "
+                f"({type(error).__name__}: {error})"
+            ) from None
+        if logs.shape != self._process.logs.shape:
+            raise ValueError(
+                f"sampler.logs must be {len(self._process.logs)} numbers, but got {logs.tolist()}"
+            )
+        self._process.logs = logs
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -87,12 +163,6 @@ class RungSampler(BaseSampler):
         chosen = self._choose(len(order))
         points = np.array([self._points[order[place]] for place in chosen])
         return self._cube.decode(self._sample(points, _worth(chosen, len(order))))
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> Any:
-        """At random: only an axis that a trial's fixed settings leave open comes here."""
-        return self._random.sample_independent(study, trial, name, distribution)
 
     def _choose(self, num: int) -> NDArray[np.intp]:
         """The places of the trials to fit, in order."""

@@ -18,14 +18,13 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import RandomSampler
 from optuna.trial import Trial, TrialState, create_trial
 
 from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.domains import Choice, Range
-from search.sampler import RungSampler
-from search.space import SamplerName, Space, early_rung, max_epochs, rungs
+from search.sampler import PointSampler, RungSampler, Silent
+from search.space import Rungs, SamplerName, Space, max_epochs, rungs_of
 
 Ending = Literal["completed", "stopped", "failed"]
 STATES: dict[Ending, TrialState] = {
@@ -54,27 +53,34 @@ class Searcher:
         self._axes = axes
         self._first = first
         self._distributions = {path: _distribution(axis) for path, axis in axes.items()}
-        self._study = optuna.create_study(
-            sampler=RandomSampler(seed)
+        labelled = _labelled(axes)
+        self._sampler = (
+            PointSampler(self._distributions, labelled, seed)
             if sampler == "random"
-            else RungSampler(self._distributions, _labelled(axes), rungs, seed),
+            else RungSampler(self._distributions, labelled, rungs, seed)
+        )
+        self._study = optuna.create_study(
+            sampler=self._sampler,
             direction="maximize" if maximise else "minimize",
         )
+        self._num_known = 0
+        """Trials that were proposed or taken."""
         self._trials: dict[int, Trial] = {}
         self._best: dict[int, float] = {}
         self._better = max if maximise else min
         self._worst = -math.inf if maximise else math.inf
 
     @classmethod
-    def of(cls, space: Space, base: Settings) -> "Searcher":
-        """The searcher of a space whose first trial has the settings `base`."""
+    def of(cls, space: Space, base: Settings, rungs: Rungs | None = None) -> "Searcher":
+        """The searcher of a space whose first trial has the settings `base`; rungs: if not those
+        that follow from the space."""
         defaults = {path: settings_of(base)[path] for path in space.axes}
         last = max_epochs(space, base)
-        early = early_rung(space.asha, last)
+        told = rungs or rungs_of(space.asha, last)
         return cls(
             space.axes,
             [defaults, *(defaults | point for point in space.start)],
-            [*([early] if early else []), *rungs(space.asha, last), last],
+            [*told.all(), last],
             maximise=space.metric.is_max,
             seed=space.seed,
             sampler=space.sampler,
@@ -95,31 +101,45 @@ class Searcher:
         )
         self._study.add_trial(trial)
 
-    def propose(self, number: int, known: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The settings of a trial, by dotted path. Numbers are asked for in order, once each.
-
-        known: what was proposed when this was asked before, in a search that goes on. It is
-        proposed again, also where another machine's arithmetic leads elsewhere.
-        """
-        proposed = self._propose(number)
-        if known is None or proposed == known or number not in self._trials:
-            return proposed
-        # Without a value, so nothing is learnt from it.
-        self._study.tell(self._trials.pop(number), state=TrialState.PRUNED)
-        labels = {path: _label_on(axis, known[path]) for path, axis in self._axes.items()}
-        self._study.enqueue_trial(labels)
-        self._trials[number] = self._study.ask(self._distributions)
-        return dict(known)
-
-    def _propose(self, number: int) -> dict[str, Any]:
+    def propose(self, number: int) -> dict[str, Any]:
+        """The settings of a trial, by dotted path. Numbers are asked for in order, once each."""
+        self._num_known = number + 1
         if number < len(self._first):
             point = self._first[number]
-            if not all(self._axes[path].contains(value) for path, value in point.items()):
+            if not self._is_on_axes(point):
                 return point  # Optuna cannot learn from a point outside of its space
             self._study.enqueue_trial({p: _label_on(self._axes[p], point[p]) for p in point})
         trial = self._study.ask(self._distributions)
         self._trials[number] = trial
         return {path: _value(self._axes[path], trial.params[path]) for path in self._axes}
+
+    def memory(self) -> dict[str, Any] | None:
+        """What the sampler needs, beside the trials, to propose as it would have: JSON."""
+        return self._sampler.memory()
+
+    def take(
+        self, number: int, settings: Mapping[str, Any], memory: Mapping[str, Any] | None
+    ) -> None:
+        """A trial that was proposed before, to another process: nothing is drawn for it.
+
+        One that was proposed here is known. Raises: ValueError if the settings are of other axes,
+        or the memory is no sampler's of this kind.
+        """
+        if number < self._num_known:
+            return
+        if settings.keys() != self._axes.keys():
+            raise ValueError(f"settings must name {', '.join(self._axes)}, but got {settings}")
+        self._sampler.recall(memory)
+        self._num_known = number + 1
+        if self._is_on_axes(settings):
+            labels = {path: _label_on(axis, settings[path]) for path, axis in self._axes.items()}
+            self._study.enqueue_trial(labels)
+            self._study.sampler = Silent()
+            self._trials[number] = self._study.ask(self._distributions)
+            self._study.sampler = self._sampler
+
+    def _is_on_axes(self, point: Mapping[str, Any]) -> bool:
+        return all(self._axes[path].contains(value) for path, value in point.items())
 
     def report(self, number: int, epoch: int, value: float) -> None:
         """Tell the metric's value after an epoch.

@@ -7,6 +7,7 @@ Trial 0 is always the base itself, also where its value of an axis lies outside 
 
 import random
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -44,8 +45,9 @@ class Resources(Settings):
     cpu: PositiveInt = 1
     """CPU cores."""
     gpu: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of one GPU; a trial uses at most one. `auto`: so that as many trials as fit share one,
-    by the memory that two steps of the greediest settings take alone."""
+    """Share of one GPU; a trial uses at most one. `auto`: so that as many trials share one as its
+    memory holds, and no more than keep it busy, by what some steps of the greediest settings take
+    of both alone."""
 
 
 class Confirm(Settings):
@@ -126,6 +128,25 @@ def max_epochs(space: Space, base: Settings) -> int:
     varied = () if axis is None else axis.values if isinstance(axis, Choice) else axis.ends()
     # Trial 0 trains for the base's epochs, which may be more than the axis allows.
     return max([space.trainable.epochs_of(base), *(int(epochs) for epochs in varied)])
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """The epochs at which trials are compared, before their last."""
+
+    stops: tuple[int, ...]
+    """At which ASHA may stop a trial."""
+    early: int | None
+    """Before these, where it may once the order there is shown to be that of the first."""
+
+    def all(self) -> list[int]:
+        """From the lowest."""
+        return [*([] if self.early is None else [self.early]), *self.stops]
+
+
+def rungs_of(asha: Asha, max_epochs: int) -> Rungs:
+    """Return both, as the space says."""
+    return Rungs(rungs(asha, max_epochs), early_rung(asha, max_epochs))
 
 
 def rungs(asha: Asha, max_epochs: int) -> tuple[int, ...]:

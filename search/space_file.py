@@ -34,15 +34,18 @@ INCOMPARABLE = {
 """Why a setting cannot be varied, by what it changes; `loss` holds for a metric that is a loss."""
 
 
-def read_space(path: Path, trainable: Trainable[Any]) -> Space:
+def read_space(
+    path: Path, trainable: Trainable[Any], recorded: Mapping[str, Any] | None = None
+) -> Space:
     """Read a space file and check all that needs nothing but the file and the tree of settings.
 
+    recorded: keys as they held when a search began with the file, with the defaults of then.
     Raises: SettingsError.
     """
     # A mapping or a list without a line counts as not given: all may be commented out.
     content = {
         key: value
-        for key, value in read_yaml(path).items()
+        for key, value in _with_recorded(read_yaml(path), recorded or {}).items()
         if value is not None or key not in (*NESTED, *Budget.model_fields)
     }
     check_keys(content, FILE_KEYS, str(path))
@@ -62,6 +65,15 @@ def read_space(path: Path, trainable: Trainable[Any]) -> Space:
         )
     _check_room(space, {})
     return space
+
+
+def _with_recorded(content: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What a file says, and what held where it says nothing."""
+    found = dict(content)
+    for key, value in recorded.items():
+        said = content.get(key)
+        found[key] = said | value if isinstance(said, dict) and isinstance(value, dict) else value
+    return found
 
 
 def with_budget(space: Space, said: Mapping[str, float]) -> Space:

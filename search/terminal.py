@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.live import Live
 
 from search.budget import clock_of
-from search.record import TrialRecord
+from search.fold import Fold, News
+from search.reasons import Failed
 from search.searcher import axis_values
-from search.state import SearchState
 from search.view import picture, summary
 from search.way import Way, outlive_reader
 
@@ -20,7 +20,7 @@ from search.way import Way, outlive_reader
 class Terminal:
     """Shows a search, after each of its events."""
 
-    def __init__(self, state: SearchState, max_epochs: int, way: Way | None = None) -> None:
+    def __init__(self, state: Fold, max_epochs: int, way: Way | None = None) -> None:
         self._state = state
         self._max_epochs = max_epochs
         self._way = way or Way()
@@ -41,31 +41,33 @@ class Terminal:
     ) -> None:
         self._live.stop()
 
-    def show(self, news: Sequence[tuple[TrialRecord, str]]) -> None:
-        """Trials, and what happened to each. The search outlives who reads this, such as `head`."""
+    def show(self, news: Sequence[News]) -> None:
+        """What happened to which trial. The search outlives who reads this, such as `head`."""
         try:
             self._show(news)
         except BrokenPipeError:
             outlive_reader(sys.stdout)
 
-    def _show(self, news: Sequence[tuple[TrialRecord, str]]) -> None:
+    def _show(self, news: Sequence[News]) -> None:
         if self._is_live:
             if news:
                 width = self._console.width
                 self._live.update(picture(self._state, self._max_epochs, width), refresh=True)
             return
-        for trial, event in news:
-            self._way.write(self._content(trial, event))
-            if event != "started":  # a log file has a line when there is something to tell
+        for one in news:
+            self._way.write(self._content(one))
+            if one.what != "started":  # a log file has a line when there is something to tell
                 now = clock_of(self._state.clock.now)
-                title = f"trial {trial.label:>2}  {axis_values(trial.settings)}"
-                told = f"{now}  {title}  {self._told(trial, event)}"
+                title = f"trial {one.trial.label:>2}  {axis_values(one.trial.settings)}"
+                told = f"{now}  {title}  {self._told(one)}"
                 print(f"{told}  | {summary(self._state, self._max_epochs)}", flush=True)
 
-    def _content(self, trial: TrialRecord, event: str) -> dict[str, Any]:
+    def _content(self, news: News) -> dict[str, Any]:
+        """As `--json` has it; docs/events.md says what each field holds."""
+        trial, reason = news.trial, news.reason
         return {
             "at": round(self._state.clock.now, 3),
-            "event": event,
+            "event": news.what,
             "trial": trial.label,
             "settings": trial.settings,
             "state": trial.state,
@@ -74,19 +76,20 @@ class Terminal:
             "value": trial.values()[-1] if trial.curve else None,
             "best": trial.best(),
             "best_of_all": self._state.record.best(),
-            "error": trial.error,
+            "reason": None if reason is None else reason.model_dump(),
         }
 
-    def _told(self, trial: TrialRecord, event: str) -> str:
-        metric = self._state.record.metric.label
+    def _told(self, news: News) -> str:
+        metric, trial = self._state.record.metric.label, news.trial
         best, epoch = trial.best(), len(trial.curve)
-        if event == "epoch":
+        if news.what == "epoch":
             value = trial.values()[-1]
             return f"epoch {epoch:>2}/{trial.epochs}  {metric} {value:.6f}"
-        if event == "paused":
+        if news.what == "paused":
             return f"waits after epoch {epoch}"
-        if event != "ended":
-            return event
+        if news.what == "retry":
+            assert isinstance(news.reason, Failed)
+            return f"goes on after epoch {epoch}: {news.reason.error}"
         value_told = f"  best {metric} {best:.6f}" if best is not None else ""
         error = f"  {trial.error}" if trial.error else ""
         return f"{trial.state} after epoch {epoch}{value_told}{error}"
@@ -95,7 +98,7 @@ class Terminal:
 class ProgressLog:
     """The progress of a whole search in a file, a line at each change; called after each event."""
 
-    def __init__(self, path: Path, state: SearchState, max_epochs: int) -> None:
+    def __init__(self, path: Path, state: Fold, max_epochs: int) -> None:
         self._path = path
         self._state = state
         self._max_epochs = max_epochs

@@ -133,7 +133,7 @@ class Trainable(ABC, Generic[Tree]):
     # What is checked and found before a search begins.
 
     def check_axes(self, axes: Axes, base: Tree, where: str) -> None:
-        """What may be varied with this base. Raises: SettingsError."""
+        """What may be searched with this base, on whatever machine. Raises: SettingsError."""
 
     def check_files(self, axes: Axes, base: Tree, where: str) -> None:
         """All that any trial needs. Raises: KptrainError."""
@@ -170,9 +170,10 @@ class Trainable(ABC, Generic[Tree]):
 
     # Its data.
 
-    def prepare(self, config: Tree) -> Mapping[str, str]:
+    def prepare(self, config: Tree, *, verify: bool = False) -> Mapping[str, str]:
         """Make once what all trials read; returns what `fingerprints` does.
 
+        verify: whether to read whole what was made before, as it may be damaged.
         Raises: KptrainError.
         """
         return self.fingerprints(config)

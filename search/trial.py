@@ -14,12 +14,11 @@ from kptrain.device import release_memory
 from kptrain.errors import DataError, WeightsError
 from kptrain.resolve import change, flatten
 from kptrain.run_folder import only_user_of
+from search.gpus import usable_bytes
 from search.named import trainable_named
 from search.storage import Storage
 from search.trainable import Report
 
-OWN_SHARE = 0.95
-"""Of its share of a GPU, what a trial's tensors may take; CUDA itself needs the rest."""
 PATIENCE = 60.0
 """Seconds for a process that still holds the trial's folder, as its search or node just died."""
 
@@ -39,13 +38,15 @@ class TrialActor(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
+        """What may need another try is left to `step`: of an error here Ray keeps only the text."""
         if config["cache"] is not None:
             os.environ["KPTRAIN_CACHE"] = config["cache"]
+        if not config["gpu"]:
+            # Ray hides a GPU only from who has a share of another. CUDA reads this once, when it
+            # is asked first, which a training of one's own may do when it is imported.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._first: str = config["title"]
         self._trainable = trainable_named(config["trainable"])
-        if torch.cuda.is_available() and config["gpu"] < 1:
-            # Without a cap, the greediest trial of a GPU would starve its neighbours.
-            torch.cuda.set_per_process_memory_fraction(OWN_SHARE * config["gpu"])
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -62,18 +63,20 @@ class TrialActor(tune.Trainable):
         self._own = config
         defaults = self._trainable.settings()
         self._train_config = change(defaults, flatten(config["settings"]), config["title"])
-        self._device = self._trainable.device(self._train_config)
         self._remote = None if config["storage"] is None else Storage(config["storage"])
-        self._take_up(config["epoch"])
+        self._reports: Generator[Report, None, None] | None = None
+        self._epoch: int = config["epoch"]
 
-    def _take_up(self, epoch: int) -> None:
+    def _take_up(self, epoch: int) -> Generator[Report, None, None]:
         """Open the training after an epoch, up to its next rung, from whatever is safe of it."""
+        _cap_memory(self._own["gpu"])
+        self._device = self._trainable.device(self._train_config)
         run_dir = Path(self._own["run_dir"])
         if self._remote is not None:
             _fetch(self._remote, run_dir)
         self._last = self._trainable.epochs_of(self._train_config)
         self._rung = next((rung for rung in self._own["rungs"] if epoch < rung < self._last), None)
-        self._reports: Generator[Report, None, None] | None = self._trainable.stream(
+        return self._trainable.stream(
             self._train_config,
             run_dir,
             known=epoch,
@@ -83,12 +86,10 @@ class TrialActor(tune.Trainable):
             group=self._own["search"],
             run_id=self._own["wandb_id"],
         )
-        self._epoch = epoch
 
     def step(self) -> dict[str, Any]:
         if self._reports is None:
-            self._take_up(self._epoch)
-        assert self._reports is not None
+            self._reports = self._take_up(self._epoch)
         try:
             report = next(self._reports)
         except BaseException as error:
@@ -130,6 +131,16 @@ class TrialActor(tune.Trainable):
     def __repr__(self) -> str:
         """How the dashboard lists the actor; it asks once."""
         return f"{self._first}, and later ones: see its log"
+
+
+def _cap_memory(share: float) -> None:
+    """Without a cap, the greediest trial of a GPU would starve its neighbours.
+
+    Raises: OutOfMemoryError if nothing is left of the share.
+    """
+    if 0 < share < 1 and torch.cuda.is_available():
+        _, total = torch.cuda.mem_get_info()
+        torch.cuda.set_per_process_memory_fraction(usable_bytes(share, total) / total)
 
 
 def _fetch(storage: Storage, run_dir: Path) -> None:

@@ -5,19 +5,20 @@ it, on the same data. So whatever is no axis here must be the same there, whethe
 search varied it or not; settings of the kind `place` may differ.
 """
 
-import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
-from kptrain.resolve import change, flatten, settings_of
-from kptrain.strict_yaml import read_yaml
+from kptrain.resolve import change, settings_of
 from search.domains import Choice, Range
+from search.first_line import check_format
+from search.history import History, read_history
 from search.journal import JOURNAL, read_events
-from search.past import Row, read_table
+from search.past import PastSearch, PastTrial
+from search.record import TrialRecord
 from search.searcher import Ending
 from search.space import Space
 
@@ -25,38 +26,8 @@ USED: dict[str, Ending] = {"completed": "completed", "stopped": "stopped"}
 """The states from which something is learnt, and how the searcher is told of them."""
 OUTSIDE = object()
 """A value that no axis contains."""
-
-
-@dataclass(frozen=True)
-class PastTrial:
-    """One trial of an earlier search."""
-
-    settings: dict[str, Any]
-    """Of this search's axes, by dotted path."""
-    curve: list[tuple[int, float]]
-    """(epoch, value of this search's metric)."""
-    ending: Ending
-
-
-@dataclass(frozen=True)
-class PastSearch:
-    """What can be learnt from an earlier search."""
-
-    folder: Path
-    trials: list[PastTrial]
-    num_outside: int
-    """Trials left out, as a value lies outside of an axis of this search."""
-    num_unfinished: int
-    """Trials left out, as they failed, were interrupted, or are not at their end."""
-
-    def __str__(self) -> str:
-        num_all = len(self.trials) + self.num_outside + self.num_unfinished
-        left_out = [
-            *([f"{self.num_outside} lie outside of this space"] if self.num_outside else []),
-            *([f"{self.num_unfinished} did not finish"] if self.num_unfinished else []),
-        ]
-        told = f"; {', '.join(left_out)}" if left_out else ""
-        return f"{len(self.trials)} of {num_all} trials of {self.folder}{told}"
+Spelled = Mapping[str, Sequence[tuple[Any, Any]]]
+"""Of each choice, its values: as settings spell them, and as the axis does."""
 
 
 def read_past_searches(folders: Sequence[Path], space: Space, base: Settings) -> list[PastSearch]:
@@ -78,15 +49,17 @@ def read_past_searches(folders: Sequence[Path], space: Space, base: Settings) ->
 def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
     """Read one earlier search, and check that it is about the same training.
 
-    Raises: SettingsError, also where nothing can be learnt from it; DataError.
+    Raises: SettingsError, also where nothing can be learnt from it; CheckpointError; DataError.
     """
     _check_same_trainable(folder, space)
-    trials = read_table(folder / "trials.csv", [*settings_of(base), space.metric.name])
-    finished = [rows for rows in trials if rows[0].text("state") in USED and rows[0].text("epoch")]
-    _check_same_training(finished, space, base)
-    _check_same_data(folder, finished, space, base)
-    cells = _choice_cells(space, base)
-    read = [_read_trial(rows, space, cells) for rows in finished]
+    history = read_history(folder, space.trainable)
+    trials = history.record.trials
+    finished = [trial for trial in trials if trial.state in USED and trial.curve]
+    for trial in finished:
+        _check_same_training(f"--warm-from {folder}: trial {trial.number}", trial, space, base)
+    _check_same_data(folder, history, space, base)
+    spelled = _spelled(space, base)
+    read = [_read_trial(folder, trial, space, spelled) for trial in finished]
     inside = [trial for trial in read if trial is not None]
     past = PastSearch(folder, inside, len(read) - len(inside), len(trials) - len(finished))
     if not inside:
@@ -98,46 +71,57 @@ def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
 
 
 def _read_trial(
-    rows: list[Row], space: Space, cells: Mapping[str, Mapping[str, Any]]
+    folder: Path, trial: TrialRecord, space: Space, spelled: Spelled
 ) -> PastTrial | None:
     """None: a value lies outside of an axis."""
-    settings = {}
-    for path, axis in space.axes.items():
-        value = _on_axis(rows[0], path, axis, cells)
-        if not axis.contains(value):
-            return None
-        settings[path] = value
-    curve = [(row.integer("epoch"), row.number(space.metric.name)) for row in rows]
-    return PastTrial(settings, curve, USED[rows[0].text("state")])
+    told = settings_of(trial.config)
+    settings = {
+        path: _on_axis(told[path], axis, spelled.get(path, ())) for path, axis in space.axes.items()
+    }
+    if not all(axis.contains(settings[path]) for path, axis in space.axes.items()):
+        return None
+    where = f"--warm-from {folder}: trial {trial.number}"
+    curve = [(epoch, _value(where, report, space)) for epoch, report in enumerate(trial.curve, 1)]
+    return PastTrial(settings, curve, USED[trial.state])
 
 
-def _on_axis(
-    row: Row, path: str, axis: Choice | Range, cells: Mapping[str, Mapping[str, Any]]
-) -> Any:
+def _value(where: str, report: Mapping[str, Any], space: Space) -> float:
+    """Of this search's metric. Raises: SettingsError if it is no finite number."""
+    name = space.metric.name
+    value = report.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise SettingsError(
+            f"{where}: {name} must be a finite number after epoch {report['epoch']}, but is "
+            f"{value!r}; leave it out"
+        )
+    return value
+
+
+def _on_axis(value: Any, axis: Choice | Range, spelled: Sequence[tuple[Any, Any]]) -> Any:
     """The value of an axis, as the axis itself spells it."""
-    if isinstance(axis, Choice):
-        return cells[path].get(row.text(path), OUTSIDE)
-    if not row.text(path):  # a setting that may be None, and was
-        return OUTSIDE
-    return row.integer(path) if axis.kind == "int" else row.number(path)
+    if isinstance(axis, Range):
+        return value
+    return next((own for as_setting, own in spelled if as_setting == value), OUTSIDE)
 
 
-def _choice_cells(space: Space, base: Settings) -> dict[str, dict[str, Any]]:
-    """Of each choice, its values by their text in a table: a setting may be spelled in two ways."""
+def _spelled(space: Space, base: Settings) -> Spelled:
+    """A setting may be spelled in two ways, such as `1` and `1.0`."""
     lows = {path: axis.ends()[0] for path, axis in space.axes.items()}
-    cells: dict[str, dict[str, Any]] = {}
-    for path, axis in space.axes.items():
-        for value in axis.values if isinstance(axis, Choice) else ():
-            config = change(base, lows | {path: value}, str(space.path))
-            cells.setdefault(path, {})[_cell(settings_of(config)[path])] = value
-    return cells
+    return {
+        path: [
+            (settings_of(change(base, lows | {path: own}, str(space.path)))[path], own)
+            for own in axis.values
+        ]
+        for path, axis in space.axes.items()
+        if isinstance(axis, Choice)
+    }
 
 
 def _check_same_trainable(folder: Path, space: Space) -> None:
     """Raises: SettingsError, as settings of the same names may be another training's."""
-    journal = folder / JOURNAL
-    events = read_events(journal) if journal.exists() else []
-    name = events[0].get("trainable") if events else None
+    events = read_events(folder / JOURNAL)
+    check_format(folder / JOURNAL, events)
+    name = events[0]["trainable"]
     if name != space.trainable.name:
         raise SettingsError(
             f"--warm-from {folder}: must be a search of {space.trainable.name or 'keypoints'}, but "
@@ -145,57 +129,38 @@ def _check_same_trainable(folder: Path, space: Space) -> None:
         )
 
 
-def _check_same_training(trials: list[list[Row]], space: Space, base: Settings) -> None:
+def _check_same_training(where: str, trial: TrialRecord, space: Space, base: Settings) -> None:
     infos, data = space.trainable.infos(), space.trainable.data
+    told = settings_of(trial.config)
     for path, value in settings_of(base).items():
         if path in space.axes or path == data or infos[path].changes == "place":
             continue
-        for first, *_ in trials:
-            if first.text(path) != _cell(value):
-                raise SettingsError(
-                    f"{first.where}: {path} must be {_cell(value) or None}, as it is in this "
-                    f"search, but is {first.text(path) or None}; vary it, set it to the same "
-                    f"value, or leave out --warm-from"
-                )
-
-
-def _cell(value: Any) -> str:
-    """How a table spells a setting."""
-    return "" if value is None else str(value)
-
-
-def _check_same_data(folder: Path, trials: list[list[Row]], space: Space, base: Settings) -> None:
-    """By the fingerprints of the winner's data; where there is no winner, by where they lie."""
-    path, here = space.trainable.data, space.trainable.data_of(base)
-    if path is None:
-        return
-    provenance = folder / "best" / "provenance.json"
-    if not provenance.is_file() or not space.trainable.fingerprints(base):
-        for first, *_ in trials:
-            if first.text(path) != _cell(here):
-                raise SettingsError(
-                    f"{first.where}: {path} must be {here}, as no fingerprint in {provenance} "
-                    f"tells the data, but is {first.text(path) or None}; leave out --warm-from"
-                )
-        return
-    told = _read_fingerprints(provenance)
-    file = folder / "best" / "config.yaml"
-    winner = change(space.trainable.settings(), flatten(read_yaml(file)), str(file))
-    winner = change(winner, {path: here}, str(file))
-    for name, fingerprint in space.trainable.fingerprints(winner).items():
-        if told.get(name) != fingerprint:
+        if told[path] != value:
             raise SettingsError(
-                f"{provenance}: the {name} data must be that of this search ({here}), "
-                f"but its fingerprint is another; name its folder with --data, or leave out "
-                f"--warm-from"
+                f"{where}: {path} must be {value}, as it is in this search, but is {told[path]}; "
+                f"vary it, set it to the same value, or leave out --warm-from"
             )
 
 
-def _read_fingerprints(path: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["data"]["fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"{path}: must have data.fingerprint, but cannot be read so "
-            f"({type(error).__name__}: {error}); leave out --warm-from"
-        ) from None
+def _check_same_data(folder: Path, history: History, space: Space, base: Settings) -> None:
+    """By its fingerprints; where nothing is known of them, by where it lies."""
+    path, here = space.trainable.data, space.trainable.data_of(base)
+    if path is None:
+        return
+    search = history.search
+    there = space.trainable.data_of(search.base)
+    if not search.fingerprints:
+        if there != here:
+            raise SettingsError(
+                f"--warm-from {folder}: {path} must be {here}, as no fingerprint in its journal "
+                f"tells the data, but is {there}; leave it out"
+            )
+        return
+    # As it shaped them, from where they lie now.
+    moved = change(search.base, {path: here}, str(folder))
+    for name, fingerprint in space.trainable.fingerprints(moved).items():
+        if search.fingerprints.get(name) != fingerprint:
+            raise SettingsError(
+                f"--warm-from {folder}: the {name} data must be that of this search ({here}), "
+                f"but its fingerprint is another; name its folder with --data, or leave it out"
+            )

@@ -1,7 +1,9 @@
 """What several test files need: small data, and a cache of their own."""
 
 import csv
+import gc
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -43,17 +45,38 @@ FEW: dict[str, Any] = {
 SAMPLE = Path(__file__).parents[2] / "shared" / "coco-sample"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+HOW_ON_A_GPU = "needs a GPU for itself: python -m pytest -m gpu"
+
+
+def has_gpu_for_itself(config: pytest.Config) -> bool:
+    """Whether these are the tests marked `gpu` alone, in one process: two would share its memory,
+    and a search claims it."""
+    is_one = not hasattr(config, "workerinput") and not config.getoption("numprocesses", None)
+    return is_one and config.getoption("markexpr") == "gpu"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """All other tests see no GPU, nor does what they start: what they say is of a CPU. This comes
+    before anything asks CUDA, which reads the variable once."""
+    if not has_gpu_for_itself(config):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with the most slow tests come first: of two workers neither is to wait long for the
     other at the end."""
     num_slow = Counter(item.path for item in items if "slow" in item.keywords)
     items.sort(key=lambda item: -num_slow[item.path])
-    if torch.cuda.is_available():
+    if not has_gpu_for_itself(config):
+        reason = HOW_ON_A_GPU
+    elif torch.cuda.is_available():
         return
-    skip = pytest.mark.skip(reason="no CUDA device on this machine")
+    else:
+        reason = "no CUDA device on this machine"
     for item in items:
         if "gpu" in item.keywords:
-            item.add_marker(skip)
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +117,18 @@ def threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def gpu_as_found(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test on a GPU leaves it as it found it: what the next one measures is its own."""
+    yield
+    is_used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch
+    if is_used and request.node.get_closest_marker("gpu"):
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from test_record import epoch
 
 from kptrain.config import TrainConfig
 from search.keypoints import KEYPOINTS
-from search.opening import begin_search, journal_of
+from search.opening import Search, begin_search, journal_of
 from search.rebuild import search_state, searcher_of
 from search.record import Record
 from search.space_file import read_space
@@ -24,6 +24,7 @@ space:
 trials: {trials}
 asha: {{grace_epochs: 2, reduction: 2}}
 """
+ASHA = "asha: {{grace_epochs: 2, reduction: 2}}\n"
 
 
 def simulate(
@@ -33,20 +34,32 @@ def simulate(
     killed_after: int | None = None,
     error: str = "",
     failed_after: int = 0,
+    asha: str | None = None,
     more: str = "",
     url: str | None = None,
 ) -> SearchState:
     """A search in `folder`, two trials at a time; killed after so many epochs of all; every trial
-    fails with `error` where one is given, after `failed_after` epochs; `more`: of the space file;
-    `url`: where the folder is, too."""
+    fails with `error` where one is given, after `failed_after` epochs; `asha`: what the space file
+    says of it instead; `more`: of the space file; `url`: where the folder is, too."""
     path = folder.parent / f"{folder.name}.yaml"
-    path.write_text(SPACE.format(trials=trials) + more)
+    path.write_text((SPACE if asha is None else SPACE.replace(ASHA, asha)).format(trials=trials))
+    with path.open("a") as file:
+        file.write(more)
     space = read_space(path, KEYPOINTS)
     base = resolved(space, {"data.root": "embedded"})
-    search = begin_search(folder, space, base, [], url)
+    return go_on(begin_search(folder, space, base, [], url), killed_after, error, failed_after)
+
+
+def go_on(
+    search: Search, killed_after: int | None = None, error: str = "", failed_after: int = 0
+) -> SearchState:
+    """Run what is left of a search, as above."""
     with journal_of(search, {"train": "a", "val": "b"}) as journal:
-        record = Record(search.folder, KEYPOINTS, space.metric, storage=search.storage)
+        metric = search.space.metric
+        record = Record(search.folder, KEYPOINTS, metric, storage=search.storage)
         state = search_state(search, record, searcher_of(search), journal)
+        if state.read_back():
+            state.resume(search.space)
         _run(state, killed_after, error, failed_after)
     return state
 
@@ -66,14 +79,14 @@ def _run(state: SearchState, killed_after: int | None, error: str, failed_after:
             continue
         done = len(trial.curve) + 1
         assert isinstance(trial.config, TrainConfig)
-        if state.report(number, epoch(done, _loss(trial.config, done)), "host", "cuda:0"):
+        if state.report(number, epoch(done, loss_of(trial.config, done)), "host", "cuda:0"):
             running.append(number)
     if killed_after is None and not state.interrupted:
         state.close()
     state.record.save()
 
 
-def _loss(config: TrainConfig, epochs: int) -> float:
+def loss_of(config: TrainConfig, epochs: int) -> float:
     """A curve that falls, the further the nearer the learning rate is to 0.01."""
     far = abs(math.log10(config.optim.lr) + 2)
     draw = np.random.default_rng([epochs, config.train.batch_size])

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from search.asha import NUM_PAIRS, Asha, kendall_tau
+from search.events import Arrival
 
 
 def arrive(asha: Asha, epoch: int, values: dict[int, float]) -> list[int]:
@@ -122,11 +123,55 @@ def test_the_best_always_goes_on_and_so_do_most_of_the_best_third_in_any_order()
     assert sum(shares) / len(shares) > 0.7
 
 
-def test_who_will_not_go_on_is_told_once() -> None:
-    asha = Asha([1], 3)
-    arrive(asha, 1, {number: float(-number) for number in range(5)})
-    assert sorted(asha.waiting() | set(asha.pop_out())) == [0, 1, 3, 4]  # 2 went on
-    assert asha.pop_out() == []
+def test_who_will_not_go_on_is_told_when_another_arrives() -> None:
+    asha, out = Asha([1], 3), []
+    for number in range(5):
+        arrival = asha.decide(number, 1, float(-number))
+        assert arrival is not None
+        asha.tell(number, float(-number), arrival)
+        out += arrival.out
+    assert sorted(asha.waiting() | set(out)) == [0, 1, 3, 4]  # 2 went on
+    assert len(out) == 1
+
+
+def test_deciding_changes_nothing_and_is_none_between_rungs() -> None:
+    asha = Asha([2, 4], 2)
+    assert asha.decide(0, 1, 0.5) is None
+    first = [asha.decide(0, 2, 0.5) for _ in range(3)]
+    assert first == [Arrival(rung=2, is_compared=True, goes_on=False, out=[], trusts=None)] * 3
+    assert asha.waiting() == set()
+    assert asha.next(last_call=True) is None
+
+
+def test_what_was_decided_is_done_whatever_these_rules_say_and_rungs_are_made_for_it() -> None:
+    told, other = Asha([1, 3], 3, early=None), Asha([2], 5)
+    for number in range(3):
+        arrival = told.decide(number, 1, float(number))
+        assert arrival is not None
+        for asha in (told, other):
+            asha.tell(number, float(number), arrival)
+    for asha in (told, other):
+        assert asha.next(last_call=True) == (0, 1)
+        asha.take(0, 1)
+        assert asha.waiting(1) == {1, 2}
+    assert told.epochs() == [1, 3]
+    assert other.epochs() == [1, 2]
+    assert other.decide(0, 2, 0.0) == Arrival(
+        rung=2, is_compared=True, goes_on=False, out=[], trusts=None
+    )
+
+
+@pytest.mark.parametrize("agree", [True, False])
+def test_an_early_rung_is_trusted_as_was_decided_where_these_rules_have_none(agree: bool) -> None:
+    told, other = Asha([3], 3, early=1), Asha([3], 3)
+    for epoch in (1, 3):
+        for number in range(NUM_PAIRS):
+            value = float(number if agree or epoch == 1 else -number)
+            arrival = told.decide(number, epoch, value)
+            for asha in (told, other):
+                asha.tell(number, value, arrival)
+    assert other.epochs() == [1, 3]
+    assert [asha.report(100, 1, 1e6) for asha in (told, other)] == [not agree] * 2
 
 
 def test_a_trial_that_failed_after_it_went_on_leaves_its_place_to_another() -> None:

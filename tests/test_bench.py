@@ -1,5 +1,6 @@
 """The benches: their peer trains the same thing, their figures are what was timed, they all run."""
 
+import argparse
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 from conftest import changed, read_metrics
 
-from bench import gather, overhead, textbook, whole_search
+from bench import gather, measure, overhead, textbook, whole_search
 from bench.command import Said
 from bench.measure import in_turns, ratio, spread
 from bench.repeated import repeat
@@ -94,6 +95,21 @@ def test_what_a_search_said_is_read_with_its_times(tmp_path: Path) -> None:
     assert overhead.first_step(SAID, tmp_path) == 7.0
     assert SAID.at("epoch  1/") == 9.0
     assert SAID.last("epoch  1/") == 9.5
+
+
+@pytest.mark.parametrize("has_git", [True, False])
+def test_a_row_is_added_where_there_is_no_commit(
+    has_git: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not has_git:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(measure, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr("sys.argv", ["bench/epoch.py", "--record"])
+    measure.record(argparse.Namespace(record=True), "3 s")
+    assert f"| no commit | {measure.cpu_name()} | `python -m bench.epoch` | 3 s |" in (
+        measure.RESULTS.read_text()
+    )
 
 
 def test_what_a_process_maps_of_a_file_is_counted(tmp_path: Path) -> None:

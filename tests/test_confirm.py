@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import resolved
-from test_record import NOTHING, add, epoch
+from test_record import BROKE, NOTHING, add, epoch
 from test_space import LR, one_line, read
 
 from kptrain.config import BEST, RESUME, Metric, TrainConfig
@@ -60,8 +60,8 @@ def train(confirmation: Confirmation, values: Sequence[float | None]) -> None:
             (made.run_dir / name).write_bytes(b"x")
         if value is not None:
             confirmation.report(number, epoch(1, value), "host", "cpu")
-        error = "it broke" if value is None else ""
-        confirmation.end(number, "failed" if value is None else "completed", error)
+        reason = BROKE if value is None else None
+        confirmation.end(number, "failed" if value is None else "completed", reason)
     confirmation.sweep()
 
 
@@ -209,14 +209,14 @@ def test_a_confirmation_of_the_same_trials_and_seeds_goes_on_and_another_begins_
     tmp_path: Path,
 ) -> None:
     search = searched(tmp_path)
-    event = {"at": 0.0, "event": "interrupt", "why": "SIGINT"}
+    event = {"at": 0.0, "event": "close"}
     Confirmation(search, Confirm(top=2, seeds=3), SEEDS).journal().write(event)
     same = Confirmation(search, Confirm(top=2, seeds=3), SEEDS)
-    assert same.journal().next_written() == event
+    assert same.journal().written[1:] == [event]
     (same.run_dir / "001-11").mkdir()
     add(search, [0.2, 0.1, 0.1], "completed", lr=0.005)  # the search went on, and found better
     other = Confirmation(search, Confirm(top=2, seeds=3), SEEDS)
-    assert other.journal().next_written() is None
+    assert other.journal().written == []
     assert [path.name for path in other.run_dir.iterdir()] == [JOURNAL]
 
 

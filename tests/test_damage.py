@@ -13,6 +13,7 @@ import pytest
 from conftest import CocoWriter
 from test_pack import cache, folders, no_decoding, same, settings, spoil, written
 
+from kptrain import pack_files
 from kptrain.errors import DataError
 from kptrain.pack import open_pack
 
@@ -44,10 +45,15 @@ def test_a_damaged_pack_is_noticed_and_built_anew(
     elif how == "emptied":
         path.write_bytes(b"")
     with caplog.at_level(logging.WARNING):
-        again = open_pack(settings(root), "train", check_images=True)
+        again = open_pack(settings(root), "train")
     assert "it is built anew" in caplog.text
     assert same(again, pack)
-    assert path.read_bytes() == before
+    if name == "about.json":  # which has the times of the others
+        about, then = json.loads(path.read_bytes()), json.loads(before)
+        assert about.pop("times").keys() == then.pop("times").keys()
+        assert about == then
+    else:
+        assert path.read_bytes() == before
     assert folders(cache) == [pack.fingerprint[:32]]
 
 
@@ -58,8 +64,51 @@ def test_a_sound_pack_passes_every_check(
     root = written(writer)
     pack = open_pack(settings(root), "train")
     request.getfixturevalue("no_decoding")
-    assert same(open_pack(settings(root), "train", check_images=True), pack)
+    assert same(open_pack(settings(root), "train", verify=True), pack)
     assert caplog.text == ""
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_pack_is_read_whole_once_after_it_was_copied_and_else_where_it_is_asked_for(
+    writer: CocoWriter, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = written(writer)
+    pack = open_pack(settings(root), "train")
+    images = cache / "packs" / pack.fingerprint[:32] / "images.npy"
+    read: list[str] = []
+
+    def noting(path: Path, progress: bool) -> list[int]:
+        read.append(path.name)
+        return real(path, progress)
+
+    real = pack_files._checksums
+    monkeypatch.setattr(pack_files, "_checksums", noting)
+    open_pack(settings(root), "train")
+    assert read == []
+    os.utime(images)  # as a copy has it
+    open_pack(settings(root), "train")
+    assert read == ["images.npy"]
+    open_pack(settings(root), "train")
+    assert read == ["images.npy"]
+    open_pack(settings(root), "train", verify=True)
+    assert read == ["images.npy", "images.npy", "ignore.npy", "table.npz"]
+
+
+def test_damage_that_left_size_and_time_is_found_where_it_is_looked_for(
+    writer: CocoWriter, cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = written(writer)
+    pack = open_pack(settings(root), "train")
+    images = cache / "packs" / pack.fingerprint[:32] / "images.npy"
+    time = images.stat().st_mtime_ns
+    damaged = images.with_suffix(".damaged")  # what is mapped here stays as it is
+    damaged.write_bytes(images.read_bytes())
+    flip(damaged, damaged.stat().st_size // 2)
+    damaged.replace(images)
+    os.utime(images, ns=(time, time))
+    assert not same(open_pack(settings(root), "train"), pack)
+    assert same(open_pack(settings(root), "train", verify=True), pack)
+    assert "images.npy is not as it was written; it is built anew" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["another shape", "no file", "cut", "no note"])

@@ -26,13 +26,15 @@ from kptrain.errors import CheckpointError, DataError, OutOfMemoryError, Trainin
 from search.budget import Budget
 from search.driver import MOST_DEATHS, _Proposals, _Run, _run_tune
 from search.failure import LostError, _cause_of_death, in_one_line, kind_of
+from search.first_line import first_line
 from search.journal import Journal
 from search.keypoints import KEYPOINTS
 from search.opening import Search
+from search.reasons import Cause
 from search.rebuild import search_state, searcher_of
 from search.record import Record
 from search.space_file import read_space
-from search.state import PAUSES, Cause
+from search.state import PAUSES
 from search.terminal import Terminal
 
 FULL = OutOfMemoryError("the GPU: must have memory for a batch, but has not; lower the batch size")
@@ -57,6 +59,8 @@ def test_a_process_that_is_gone_is_said_to_be_so() -> None:
     [
         (FULL, "memory"),
         (torch.OutOfMemoryError("CUDA out of memory"), "memory"),
+        (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors"), "memory"),
+        (torch.AcceleratorError("CUDA error: unspecified launch failure"), "own"),
         (ActorDiedError(), "lost"),
         (NodeDiedError("the node is gone"), "lost"),
         (NodeIsFullError("the node is full"), "node_memory"),
@@ -88,14 +92,15 @@ class Tune:
         first_budget = folder / "first"
         if not first_budget.exists():
             first_budget.write_text(space.model_dump_json(include=set(Budget.model_fields)))
-        first = {"budget": json.loads(first_budget.read_text())}
+        first = first_line(space, base, [], None)
+        first["budget"] = json.loads(first_budget.read_text())
         search = Search(folder, space, base, (), first)
         journal, record = (
             Journal(folder / "journal.jsonl"),
             Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         )
         self.state = search_state(search, record, searcher_of(search), journal)
-        if self.state.redo():
+        if self.state.read_back():
             self.state.resume(space)
         self.run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
         self._num_asked = 0
@@ -161,6 +166,24 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
     [trial] = tune.state.record.trials
     assert (trial.state, trial.values()) == ("failed", [0.5, 0.5])
     assert trial.error == f"{FULL} (tried with 0.25 and 0.5 of a GPU)"
+
+
+def test_none_is_asked_for_in_the_room_that_a_larger_share_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = {"Alive": True, "Resources": {"CPU": 8.0, "GPU": 1.0}}
+    monkeypatch.setattr("ray.nodes", lambda: [node])
+    tune = Tune(tmp_path, "trials: 9")
+    assert [tune.start()["number"] for _ in range(4)] == [0, 1, 2, 3]
+    assert tune.ask() is None
+    tune.fail(FULL)
+    again = tune.start()
+    assert (again["number"], again["gpu"]) == (3, 0.5)  # it waits for another to end
+    tune.state.fail(0, "a bug", "own", 0.25)
+    assert tune.ask() is None
+    tune.state.fail(1, "another", "own", 0.25)
+    assert tune.start()["number"] == 4  # a half, and two quarters
+    assert tune.ask() is None
 
 
 def test_a_trial_on_a_full_node_goes_on_with_twice_as_much_of_a_node_each_time(

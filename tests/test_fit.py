@@ -458,6 +458,7 @@ def test_bfloat16_gives_the_curve_of_float32_up_to_its_rounding(
 
 
 @pytest.mark.gpu
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
 def test_an_epoch_on_a_gpu_waits_for_it_only_at_its_end(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Claims on GPUs, between real processes; no GPU is needed for them."""
+"""Claims on GPUs, between real processes, and shares of one; no GPU is needed for them."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kptrain.errors import SettingsError
-from search.gpus import claim_gpus
+from kptrain.errors import OutOfMemoryError, SettingsError
+from search.gpus import CONTEXT, claim_gpus, usable_bytes, visible_gpus
 
 HOLD = """
 import sys, time
@@ -107,3 +107,27 @@ def test_a_gpu_is_claimed_after_other_users_and_the_one_who_holds_it_is_named(
         ):
             pass
         assert killed.exists()
+
+
+def test_a_gpu_whose_driver_is_too_old_for_torch_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)  # of the driver's own library
+    assert visible_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("share", "total", "usable"),
+    [(0.25, 80 * 10**9, 19_500_000_000), (0.5, 2 * 10**9, 500_000_000), (0.51, 10**9, 10**7)],
+)
+def test_of_a_share_the_tensors_have_what_cuda_itself_does_not_take(
+    share: float, total: int, usable: int
+) -> None:
+    assert usable_bytes(share, total) == usable
+    assert round(1 / share) * (usable + CONTEXT) <= 1.1 * total
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.05, "0.40 GB"), (0.0625, "0.50 GB")])
+def test_a_share_that_cuda_itself_fills_is_out_of_memory_with_the_figures(
+    share: float, told: str
+) -> None:
+    with pytest.raises(OutOfMemoryError, match=rf"the 0\.5 GB .* {share} of .* 8\.0 GB is {told};"):
+        usable_bytes(share, 8 * 10**9)

@@ -16,10 +16,14 @@ from kptrain.resolve import change
 from search import run as run_command
 from search.arguments import build_parser, read_search
 from search.domains import Range
+from search.first_line import first_line
 from search.history import read_history
 from search.journal import Journal
 from search.keypoints import KEYPOINTS
 from search.named import trainable_named
+from search.opening import begin_search, journal_of
+from search.rebuild import search_state, searcher_of
+from search.record import Record
 from search.report import main as report
 from search.space import resolve_space
 from search.space_file import read_space
@@ -119,13 +123,26 @@ def test_an_earlier_search_of_another_training_is_no_help(modules: Path) -> None
     space = read_space(space_file(modules, "space: {lr: [0.1, 0.2]}\ntrials: 4"), own(data="data"))
     past = modules / "past"
     past.mkdir()
-    header = "trial,state,lr,width,sigma,data,seed,epochs,epoch,loss,accuracy,error\n"
-    (past / "trials.csv").write_text(header + "0,completed,0.1,4,1.0,,0,6,1,0.5,0.5,\n")
-    Journal(past / "journal.jsonl").write({"event": "search", "trainable": "other:OTHER"})
     base = resolve_space(space, {})
+    first = first_line(space, base, [], None)
+    Journal(past / "journal.jsonl").write(first | {"trainable": "other:OTHER"})
     with pytest.raises(SettingsError, match="a search of keypoints, but is one of other:OTH"):
         read_past_search(past, space, base)
-    (past / "journal.jsonl").unlink()
+
+
+def test_an_earlier_search_without_fingerprints_is_known_by_where_its_data_lie(
+    modules: Path,
+) -> None:
+    text = "space: {lr: [0.1, 0.2]}\ntrials: 4\nasha: {grace_epochs: 6}"
+    space = read_space(space_file(modules, text), own(data="data"))
+    base, past = resolve_space(space, {}), modules / "past"
+    search = begin_search(past, space, base, [])
+    with journal_of(search, {}) as journal:
+        record = Record(past, space.trainable, space.metric)
+        state = search_state(search, record, searcher_of(search), journal)
+        assert state.next_trial(lambda: "id") == 0
+        for epoch in range(1, 7):
+            state.report(0, {"epoch": epoch, "loss": 0.5, "accuracy": 0.5}, "host", "cpu")
     assert len(read_past_search(past, space, base).trials) == 1
     elsewhere = change(base, {"data": "/other"}, "test")
     with pytest.raises(SettingsError, match=r"data must be /other, as no .* but is None"):

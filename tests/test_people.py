@@ -262,10 +262,3 @@ def test_a_file_that_differs_is_not_written(
     monkeypatch.setattr(export, "PARITY", -1.0)
     assert command.main(["export", str(checkpoint), str(tmp_path / "m.onnx")]) == 2
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        command.main(["--version"])
-    assert ended.value.code == 0
-    assert capsys.readouterr().out.startswith("kptrain 0.")

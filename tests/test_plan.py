@@ -1,7 +1,10 @@
 """What a search can cost, said before it starts."""
 
+import os
+import re
+import subprocess
+import sys
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -9,13 +12,21 @@ import pytest
 import torch
 from conftest import FEW, resolved
 
-from kptrain.config import BEST, RESUME
-from kptrain.errors import SettingsError
+from kptrain.config import BEST, RESUME, TrainConfig
+from kptrain.errors import KptrainError, OutOfMemoryError, SettingsError
 from kptrain.memory import MemoryNeed, checkpoint_bytes, measure_memory
 from kptrain.resolve import change, resolve, settings_of
-from search.keypoint_needs import NAMES, fit_gpu, greediest, share_that_fits
+from search.gpus import CONTEXT, usable_bytes
+from search.keypoint_needs import (
+    NAMES,
+    fit_gpu,
+    greediest,
+    measured,
+    share_of_each,
+    trials_that_fit,
+)
 from search.keypoints import KEYPOINTS
-from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound
+from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound, slots
 from search.space import rungs
 from search.space_file import read_space
 
@@ -134,47 +145,144 @@ def test_as_many_trials_share_a_gpu_as_fit_with_their_contexts_and_a_tenth_to_sp
     peak_gb: float, context_gb: float, trials: int
 ) -> None:
     gb = 10**9
-    need = MemoryNeed(int(peak_gb * gb), int(context_gb * gb), 80 * gb)
-    share = share_that_fits(need, "x.yaml")
+    need = MemoryNeed(int(peak_gb * gb), int(context_gb * gb), 80 * gb, 0.01)
+    share = share_of_each(need, trials_that_fit(need, "x.yaml"))
     assert concurrent_trials(1, share, 64, 1) == trials
     assert share * trials <= 1
 
 
 def test_a_trial_too_large_for_a_gpu_is_refused_with_the_figures() -> None:
-    need = MemoryNeed(72 * 10**9, 10**9, 80 * 10**9)
+    need = MemoryNeed(72 * 10**9, 10**9, 80 * 10**9, 0.5)
     with pytest.raises(SettingsError, match=r"90% of a GPU's 80\.0 GB, but .* takes 73\.0 GB"):
-        share_that_fits(need, "x.yaml")
+        trials_that_fit(need, "x.yaml")
 
 
 def test_a_gpu_that_others_use_is_refused_with_what_they_hold() -> None:
-    need = MemoryNeed(9 * 10**9, 20 * 10**9, 80 * 10**9)
+    need = MemoryNeed(9 * 10**9, 20 * 10**9, 80 * 10**9, 0.5)
     with pytest.raises(SettingsError, match=r"of its 80\.0 GB 20\.0 GB are taken; wait, or give"):
-        share_that_fits(need, "x.yaml")
+        trials_that_fit(need, "x.yaml")
 
 
 def test_no_more_trials_share_a_gpu_than_it_can_serve() -> None:
-    share = share_that_fits(MemoryNeed(10**6, 10**6, 80 * 10**9), "x.yaml")
+    need = MemoryNeed(10**6, 10**6, 80 * 10**9, 0.001)
+    share = share_of_each(need, trials_that_fit(need, "x.yaml"))
     assert concurrent_trials(1, share, 500, 1) == 48
+
+
+@pytest.mark.parametrize("held", [1, 2, 3, 7, 9, 48])
+def test_no_more_trials_share_a_gpu_than_keep_it_busy(held: int) -> None:
+    for permille in range(1, 1001):
+        need = MemoryNeed(10**9, 10**9, 80 * 10**9, permille / 1000)
+        share = share_of_each(need, held)
+        trials = concurrent_trials(1, share, 500, 1)
+        assert trials == held or (trials < held and trials * permille >= 1000)
+        assert trials == 1 or (trials - 1) * permille < 1000  # each of them finds work
+        assert share * trials <= 1
+
+
+@pytest.mark.parametrize(
+    ("peak_gb", "busy", "told"),
+    [
+        (7.5, 0.31, "0.25 for each trial: one keeps the GPU busy for 31% of the time, so 4 share "
+         "it; memory would admit 9 (batch_size=64 "),
+        (7.5, 0.996, "0.5 for each trial: one keeps the GPU busy for 100% of the time, so 2 share"),
+        (7.5, 1.0, "1 for each trial: one keeps the GPU busy for 100% of the time, so none shares "
+         "it; memory would admit 9 ("),
+        (30.0, 0.31, "0.5 for each trial: memory admits 2; one keeps the GPU busy for 31% of the "),
+        (0.01, 0.01, "0.0208 for each trial: memory admits 48, the most that it serves; one keeps"),
+    ],
+)  # fmt: skip
+def test_the_plan_says_why_so_many_trials_share_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, peak_gb: float, busy: float, told: str
+) -> None:
+    need = MemoryNeed(int(peak_gb * 10**9), 5 * 10**8, 80 * 10**9, busy)
+    monkeypatch.setattr("search.keypoint_needs.measured", lambda *_: need)
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
+    share, line = fit_gpu(space.axes, base, str(space.path))
+    assert line.startswith(f"GPU       {told}")
+    assert line.startswith(f"GPU       {share:g} ")
+    assert line.endswith(
+        f"alone took {peak_gb:.2f} GB and 0.50 GB of context; of 80.0 GB, 10% stay free)"
+    )
+
+
+@pytest.mark.parametrize("total_gb", [8, 16, 24, 40, 80, 141])
+@pytest.mark.parametrize("context", [0, 2 * 10**8, CONTEXT, 7 * 10**8, 19 * 10**8])
+def test_what_a_trial_may_take_of_a_planned_share_is_what_it_took_alone_or_more(
+    total_gb: int, context: int
+) -> None:
+    total = total_gb * 10**9
+    for peak in range(10**6, int(0.9 * total) - max(context, CONTEXT), 37 * 10**6):
+        need = MemoryNeed(peak, context, total, 0.01)
+        share = share_of_each(need, trials_that_fit(need, "x.yaml"))
+        assert share == 1 or usable_bytes(share, total) >= peak
 
 
 def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded", "train.device": "cpu"})
-    assert "no GPU found" in describe_plan(space, base, num_gpus=1)
+    told = describe_plan(space, base, num_gpus=1)
+    assert "CPUs, 1 GPUs), each on 1 CPU (none of them used)" in told
 
 
-def test_a_measuring_that_fails_is_said_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("gpu", "share", "taken"),
+    [(0.25, 0.5, 2), (0.25, 0.25, 1), (0.3, 0.6, 2), (0.2, 0.4, 2), (0.75, 1.0, 1), (0.4, 0.8, 2)],
+)
+def test_a_trial_of_a_larger_share_takes_the_room_of_so_many_others(
+    gpu: float, share: float, taken: int
 ) -> None:
-    class Broken:
-        def __init__(self, *_: object, **__: object) -> None:
-            raise BrokenProcessPool("A process was terminated\nabruptly")
+    assert slots(share, gpu) == taken
 
-    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
-    base = resolved(space, {"data.root": "embedded"})
-    monkeypatch.setattr("search.keypoint_needs.ProcessPoolExecutor", Broken)
-    with pytest.raises(SettingsError, match=r"GPU, but cannot \(A process was .* abruptly\); give"):
-        fit_gpu(space.axes, base, str(space.path))
+
+FAILING = """
+import sys, kptrain.memory
+from kptrain.errors import OutOfMemoryError
+
+def fails(config):
+    {what}
+
+kptrain.memory.measure_memory = fails
+kptrain.memory.answer()
+"""
+
+
+@pytest.mark.slow  # each is a process that imports torch
+@pytest.mark.parametrize(
+    ("what", "error", "told"),
+    [
+        ("raise RuntimeError('CUDA error: x\\ny')", SettingsError,
+         r"GPU, but cannot \(CUDA error: x y\); give a share, such as 0\.25$"),
+        ("sys.exit(7)", SettingsError, r"cannot \(the process that measured has ended with 7\); "),
+        ("raise OutOfMemoryError('it is full')", OutOfMemoryError, r"^it is full$"),
+    ],
+)  # fmt: skip
+def test_a_measuring_that_fails_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, what: str, error: type[KptrainError], told: str
+) -> None:
+    monkeypatch.setattr("search.keypoint_needs.CODE", FAILING.format(what=what))
+    with pytest.raises(error, match=told):
+        measured(TrainConfig(), "x.yaml")
+
+
+SCRIPT = """
+print("begun")
+from kptrain.resolve import resolve
+from search.keypoint_needs import measured
+print(measured(resolve({said}, "test"), "x.yaml"))
+"""
+
+
+@pytest.mark.slow  # two processes import torch
+def test_a_script_without_a_main_guard_is_not_run_again_to_measure(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT.format(said=FEW | {"data.root": "embedded"}))
+    path = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "script.py"]
+    said = subprocess.check_output(command, cwd=tmp_path, env=path, text=True).splitlines()
+    assert said[0] == "begun"
+    assert re.fullmatch(r"MemoryNeed\(peak=\d{9,}, context=0, total=0, busy=1\.0\)", said[1])
+    assert len(said) == 2
 
 
 def test_gpu_auto_without_a_gpu_here_means_cpus_and_is_refused_where_a_cluster_has_gpus(
@@ -231,7 +339,8 @@ def test_gpu_auto_measures_and_puts_several_small_trials_on_one_gpu(tmp_path: Pa
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded"})
     share, told = fit_gpu(space.axes, base, str(space.path))
-    assert 0 < share < 0.5
+    assert 0 < share <= 0.5
+    assert re.search(r"one keeps the GPU busy for [1-9]\d*% of the time, so \d+ share it; ", told)
     assert "GB of context" in told
     assert f"{torch.cuda.get_device_properties(0).total_memory / 1e9:.1f} GB" in told
 

@@ -15,9 +15,11 @@ from search.closing import describe_result, headline
 from search.importance import Importance
 from search.keypoints import KEYPOINTS
 from search.promote import as_saved
+from search.reasons import Failed, Spent
 from search.record import Record, State, TrialRecord
 from search.trainable import Report
 
+BROKE = Failed(error="it broke", cause="own")
 NOTHING = Importance(KEYPOINTS.metrics["val_loss"], 1, 3, (), "too few")
 
 
@@ -35,7 +37,7 @@ def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> 
         (trial.run_dir / name).write_bytes(b"x")
     for number, value in enumerate(values, 1):
         record.report(trial.number, epoch(number, value), "host", "cpu")
-    record.end(trial.number, state, "it broke" if state == "failed" else "")
+    record.end(trial.number, state, BROKE if state == "failed" else None)
     return trial
 
 
@@ -166,7 +168,7 @@ def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_sweep(tmp_path:
 def test_a_trial_that_is_to_go_on_keeps_its_curve_and_its_files(tmp_path: Path) -> None:
     record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     trial = add(record, [0.5], "interrupted")
-    trial.error = "the budget of 1 epoch was spent"
+    trial.reason = Spent(part="epochs", value=1)
     record.wait(0)
     assert (trial.state, trial.error, trial.values()) == ("waiting", "", [0.5])
     record.sweep()

@@ -8,12 +8,28 @@ from pathlib import Path
 
 import pytest
 
+from kptrain.errors import DataError
 from search import report, run
 from search.journal import JOURNAL
+from search.keypoints import Keypoints
 from search.run import main
 
 ROOT = Path(__file__).parents[1]
 LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
+
+
+def test_a_search_reads_the_decoded_images_whole_where_it_is_told_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(*_: object, verify: bool) -> None:
+        raise DataError(f"verify {verify}")
+
+    monkeypatch.setattr(Keypoints, "prepare", prepare)
+    (tmp_path / "space.yaml").write_text(LR + "trials: 3\n")
+    for options, expected in ([], "verify False"), (["--verify"], "verify True"):
+        out = tmp_path / f"out{len(options)}"
+        assert main([str(tmp_path / "space.yaml"), "--out", str(out), *options]) == 2
+        assert expected in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -40,7 +56,12 @@ LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
             "gpu_hours (3) must be given only where trials use a GPU, but none does here",
         ),
         (LR + "trials: 3\nresources: {cpu: 4096}\n", [], "resources.cpu must be at most the CPUs"),
-        (LR + "trials: 3\n", ["--set", "train.device=cuda:99"], "must be a device of this machine"),
+        (LR + "trials: 3\n", ["--set", "train.device=cuda"], "must be a device of this machine"),
+        (
+            LR + "trials: 3\n",
+            ["--address", "127.0.0.1:1", "--set", "train.device=cuda:1"],
+            "space.yaml with --set: train.device must be auto, cpu or cuda in a search, as Ray",
+        ),
         (LR + "trials: 3\n", ["--address", "nonsense"], "that is no host:port"),
         (LR + "trials: 3\n", ["--address", "127.0.0.1:1"], "Connection refused"),
         (LR + "trials: 3\n", ["--data", "a", "--set", "data.root=b"], "must not come with --set"),

@@ -213,7 +213,7 @@ def test_neither_a_node_nor_the_disk_of_the_command_is_missed_where_results_go_t
     (tmp_path / "runs").mkdir()
     if subprocess.run([*OWN_DISK, "true"], check=False, cwd=tmp_path).returncode:
         pytest.skip("no disk can be mounted for one process alone here")
-    base = SMALL | {"train": {"epochs": 12}}
+    base = SMALL | {"train": {"epochs": 12}, "checkpoint": {"resume_epochs": 1}}
     space = write_space(tmp_path, base=base, trials=3, asha={"grace_epochs": 12})
     out = tmp_path / "lr"
     with three_nodes() as (address, cluster):

@@ -42,7 +42,7 @@ def test_a_search_of_another_training_is_refused_with_the_reason(folder: Path) -
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr == (
-        "error: first/trials.csv:2: train.batch_size must be 6, as it is in this search, but is 8; "
-        "vary it, set it to the same value, or leave out --warm-from\n"
+        "error: --warm-from first: trial 0: train.batch_size must be 6, as it is in this search, "
+        "but is 8; vary it, set it to the same value, or leave out --warm-from\n"
     )
     assert not (folder / "other").exists()

@@ -33,15 +33,15 @@ seed: 4
 """
 
 
-def proposals(searcher: Searcher, num: int) -> list[dict[str, Any]]:
+def proposals(searcher: Searcher, num: int, begin: int = 0) -> list[dict[str, Any]]:
     """Propose trials one at a time, each told a value that depends on its settings alone."""
-    seen = []
-    for number in range(num):
-        settings = searcher.propose(number)
-        searcher.report(number, 8, settings["optim.lr"])
-        searcher.finish(number, "completed", settings["optim.lr"])
-        seen.append(settings)
-    return seen
+    return [told(searcher, number, searcher.propose(number)) for number in range(begin, num)]
+
+
+def told(searcher: Searcher, number: int, settings: dict[str, Any]) -> dict[str, Any]:
+    searcher.report(number, 8, settings["optim.lr"])
+    searcher.finish(number, "completed", settings["optim.lr"])
+    return settings
 
 
 def test_the_defaults_come_first_then_the_start_points_with_the_base_elsewhere(
@@ -121,32 +121,68 @@ def test_a_failed_trial_is_told_as_failed_and_a_completed_one_with_its_best(
     assert completed.value == 0.4
 
 
-def test_what_is_proposed_again_to_a_search_that_goes_on_leads_to_the_same_proposals(
-    tmp_path: Path,
+@pytest.mark.parametrize("sampler", ["gp", "random"])
+@pytest.mark.parametrize("num", [1, 6, 12])
+def test_what_was_proposed_before_is_taken_without_a_draw_and_leads_to_the_same_proposals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str, num: int
 ) -> None:
-    first = proposals(Searcher.of(*make(tmp_path, BOTH)), 13)
-    again = Searcher.of(*make(tmp_path, BOTH))
-    for number, settings in enumerate(first[:12]):
-        assert again.propose(number, json.loads(json.dumps(settings))) == settings
-        again.report(number, 8, settings["optim.lr"])
-        again.finish(number, "completed", settings["optim.lr"])
-    assert len(again.study.trials) == 12
-    assert again.propose(12) == first[12]
+    text = BOTH + f"sampler: {sampler}\nstart: [{{optim.lr: 3e-4}}]\n"
+    first, again = (Searcher.of(*make(tmp_path, text)) for _ in range(2))
+    lines = []
+    for number in range(num):
+        settings = first.propose(number)
+        lines.append(json.dumps([settings, first.memory()]))
+        told(first, number, settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(type(again._sampler), "sample_relative", None)  # nothing is drawn
+        for number, line in enumerate(lines):
+            settings, memory = json.loads(line)
+            again.take(number, settings, memory)
+            told(again, number, settings)
+    trials = [[(t.params, t.value, t.state) for t in s.study.trials] for s in (first, again)]
+    assert trials[0] == trials[1]
+    assert proposals(again, 15, num) == proposals(first, 15, num)
 
 
-def test_where_another_machine_would_propose_otherwise_what_was_tried_stands(
-    tmp_path: Path,
+def test_a_trial_that_was_proposed_here_is_known(tmp_path: Path) -> None:
+    once, twice = (Searcher.of(*make(tmp_path, BOTH)) for _ in range(2))
+    for searcher in (once, twice):
+        settings = searcher.propose(0)
+    twice.take(0, settings, twice.memory())
+    assert len(twice.study.trials) == 1
+    assert twice.propose(1) == once.propose(1)
+
+
+def test_a_point_beyond_the_axes_is_taken_and_not_told_to_optuna(tmp_path: Path) -> None:
+    text = "space: {optim.lr: {low: 1e-2, high: 1e-1}}\ntrials: 3\n"
+    first, again = (Searcher.of(*make(tmp_path, text)) for _ in range(2))
+    memory = (first.propose(0), first.memory())
+    again.take(0, *memory)
+    again.report(0, 1, 0.5)
+    again.finish(0, "completed", 0.5)
+    assert again.study.trials == []
+    assert again.propose(1) == first.propose(1)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"settings": {"optim.lr": 1e-3}}, "settings must name optim.lr, train.batch_size, but"),
+        ({"memory": None}, "sampler must hold the state of a generator and logs, but got None"),
+        ({"generator": 3}, "sampler must hold the state of a generator and logs, but got"),
+        ({"logs": ["one"]}, "sampler must hold the state of a generator and logs, but got"),
+        ({"logs": [0.0]}, "sampler.logs must be 3 numbers, but got"),
+    ],
+)
+def test_what_cannot_have_been_proposed_is_refused(
+    tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
     searcher = Searcher.of(*make(tmp_path, BOTH))
-    searcher.propose(0)
-    known = {"optim.lr": 2e-3, "train.batch_size": 32}
-    assert searcher.propose(1, known) == known
-    searcher.report(1, 8, 0.5)
-    searcher.finish(1, "completed", 0.5)
-    _, unused, tried = searcher.study.trials
-    assert (unused.state, unused.intermediate_values) == (TrialState.PRUNED, {})
-    assert (tried.state, tried.value, tried.params) == (TrialState.COMPLETE, 0.5, known)
-    assert searcher.propose(2) != known
+    whole = {"settings": {"optim.lr": 1e-3, "train.batch_size": 8}}
+    memory = (searcher.memory() or {}) | change
+    given = {"memory": memory} | whole | change
+    with pytest.raises(ValueError, match=said):
+        searcher.take(0, given["settings"], given["memory"])
 
 
 def test_an_ap_is_maximised_and_a_loss_minimised(tmp_path: Path) -> None:

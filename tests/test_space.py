@@ -381,6 +381,9 @@ AGAINST_THE_BASE = [
     ("{data.view: [image, person]}", "metric: val_ap\nbase: {data.limit_val: 50}",
      "data.view cannot be varied while data.limit_val is set, but that is 50: it counts images in "
      "one view and persons in the other; remove one of the two"),
+    (LR, "base: {train.device: 'cuda:0'}",
+     "train.device must be auto, cpu or cuda in a search, as Ray gives each trial its GPU, but got "
+     "cuda:0; let CUDA_VISIBLE_DEVICES name it"),
     (LR, "base: {train.epochs: 2}", "asha.grace_epochs must be at most train.epochs (2), but got "
      "4; lower it, or train for longer"),
     ("{heatmap.sigma_px: {low: 1, high: 8}}", "metric: val_ap",

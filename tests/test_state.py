@@ -2,7 +2,6 @@
 
 import math
 import random
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,11 @@ from search.budget import Budget, Clock, Spending
 from search.domains import Choice, Range
 from search.journal import Journal, read_events
 from search.keypoints import KEYPOINTS
+from search.reasons import Cause
 from search.record import Record, TrialRecord
+from search.sampler import RungSampler
 from search.searcher import Searcher
-from search.state import Cause, SearchState
+from search.state import SearchState
 from search.trainable import Report
 
 AXES: dict[str, Choice | Range] = {"optim.lr": Range("float", 1e-4, 1e-1, True)}
@@ -41,7 +42,7 @@ def opened(folder: Path, budget: Budget = TRIALS) -> SearchState:
         lambda _, settings: change(BASE, settings, "test"),
         Journal(folder / "journal"),
     )
-    if state.redo():
+    if state.read_back():
         state.resume(budget)
     return state
 
@@ -240,6 +241,8 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(tmp_path: Path)
     workers.lose("memory")
     assert workers.state.share(0, 0.5) == 1.0
     assert opened(tmp_path).share(0, 0.5) == 1.0
+    assert workers.state.share(0, 0.25) == 1.0
+    assert workers.state.share(1, 0.25) == 0.25
     workers.step()
     assert workers.begun == [0, 0]
     assert len(workers.state.record.trials[0].curve) == 1
@@ -249,6 +252,17 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(tmp_path: Path)
         table(workers.state)[0][2],
         "too large (tried with 0.5 and 1 of a GPU)",
     )
+
+
+def test_a_trial_of_a_larger_share_has_at_least_what_all_have_when_another_command_gives_more(
+    tmp_path: Path,
+) -> None:
+    workers = Workers(opened(tmp_path))
+    workers.step()
+    workers.state.fail(0, "too large", "memory", 0.1)
+    again = opened(tmp_path)
+    assert [again.share(0, share) for share in (0.1, 0.2, 0.5)] == [0.2, 0.2, 0.5]
+    assert again.share(0, 0.0) == 0.0  # on a machine without a GPU
 
 
 @pytest.mark.parametrize("cause", ["own", "memory"])
@@ -273,7 +287,7 @@ def test_when_the_first_trials_fail_alike_the_search_ends_and_can_be_gone_on_wit
     tmp_path: Path,
 ) -> None:
     state = fail_first(tmp_path, [f"no room for {size} bytes" for size in (1, 20, 300)])
-    assert state.interrupted == "the first 3 trials failed alike: no room for 300 bytes"
+    assert str(state.interrupted) == "the first 3 trials failed alike: no room for 300 bytes"
     assert state.next_trial(lambda: "id") is None
     assert state.ended
     again = opened(tmp_path)
@@ -308,22 +322,21 @@ def test_trials_that_fail_alike_after_one_was_trained_do_not_end_the_search(
     assert not state.interrupted
 
 
-def test_other_arithmetic_keeps_what_was_proposed(
+def test_no_sampler_and_no_rule_is_asked_while_a_journal_is_read(
     whole: tuple[list[Any], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = whole[1].splitlines(keepends=True)
-    (tmp_path / "journal").write_bytes(b"".join(lines[: len(lines) // 2]))
-    known = [e["settings"] for e in read_events(tmp_path / "journal") if e["event"] == "begin"]
-    sample: Callable[..., Any] = Searcher._propose
-
-    def elsewhere(self: Searcher, number: int) -> dict[str, Any]:
-        return {path: value * (1 + 1e-12) for path, value in sample(self, number).items()}
-
+    (tmp_path / "journal").write_bytes(whole[1])
     with monkeypatch.context() as patch:
-        patch.setattr(Searcher, "_propose", elsewhere)
-        state = opened(tmp_path)
-    assert [trial.settings for trial in state.record.trials] == known
-    assert len(Workers(state).to_the_end().record.trials) == 12
+        for owner, name in (
+            (Searcher, "propose"),
+            (RungSampler, "sample_relative"),
+            (Asha, "decide"),
+            (Asha, "next"),
+            (Spending, "decide_epoch"),
+            (Spending, "may_begin"),
+        ):
+            patch.setattr(owner, name, None)
+        assert table(opened(tmp_path)) == whole[0]
 
 
 @settings(max_examples=80, deadline=None)

@@ -114,7 +114,7 @@ def on_a_terminal(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], folder: Path
 ) -> list[str]:
     """The last picture, line by line."""
-    shown = {"TTY_COMPATIBLE": "1", "TERM": "xterm", "COLUMNS": str(columns)}
+    shown = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(columns)}
     for name, value in shown.items():
         monkeypatch.setenv(name, value)
     show_a_search(folder, Budget(trials=4))
@@ -176,7 +176,9 @@ def test_json_is_an_object_a_line_on_standard_output_and_the_rest_on_standard_er
         1,
         0.5,
     )
-    assert (last["state"], last["error"]) == ("failed", "it broke")
+    failed = {"code": "failed", "error": "it broke", "cause": "own", "shares": [], "num_lost": 0}
+    assert (last["state"], last["reason"]) == ("failed", failed)
+    assert first["reason"] is None
     assert last["best_of_all"] == 0.25
     assert len(said.err.splitlines()) == 3
 

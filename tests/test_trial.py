@@ -1,7 +1,11 @@
 """A trial's actor, in this process: one training after the other, and nothing left of the first."""
 
+import importlib
+import os
 import platform
+import sys
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,13 @@ import torch
 from conftest import assert_equal_runs, changed, resume_state, rows
 
 from kptrain.config import TrainConfig
-from kptrain.errors import CheckpointError, DataError, TrainingError, WeightsError
+from kptrain.errors import (
+    CheckpointError,
+    DataError,
+    OutOfMemoryError,
+    TrainingError,
+    WeightsError,
+)
 from kptrain.model import KeypointNet, build_model
 from search.trial import TrialActor
 
@@ -157,6 +167,70 @@ def test_a_rung_has_the_state_on_disk_however_seldom_it_is_saved_else(
 def test_a_trial_asks_for_its_cores_and_its_share_of_a_gpu(config: TrainConfig) -> None:
     asked = TrialActor.default_resource_request(trial_config(config, Path("x"), "x"))
     assert asked.required_resources == {"CPU": 1, "GPU": 0.5}
+
+
+ASKS = """
+import os
+from search import Metric, OwnTraining, Settings
+
+SEEN = os.environ["CUDA_VISIBLE_DEVICES"]
+
+class Config(Settings):
+    epochs: int = 1
+
+def fit(config, folder):
+    yield {"epoch": 1, "loss": 1.0}
+
+ASKS = OwnTraining(Config, fit, [Metric("loss")])
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A trial of a training that notes which GPUs it sees when it is imported."""
+    (tmp_path / "asks.py").write_text(ASKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-none")
+    asked = {"trainable": "asks:ASKS", "settings": {"epochs": 1}}
+    yield trial_config(TrainConfig(), tmp_path / "run", "x") | asked
+    sys.modules.pop("asks", None)
+
+
+@pytest.fixture
+def fractions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The caps that torch is told, as on a GPU of 2 GB."""
+    told: list[float] = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (0, 2 * 10**9))
+    monkeypatch.setattr("torch.cuda.set_per_process_memory_fraction", told.append)
+    return told
+
+
+@pytest.mark.parametrize(("gpu", "caps"), [(0.5, [0.25]), (0.75, [0.5]), (1.0, []), (0.0, [])])
+def test_a_trial_may_take_its_share_less_what_cuda_takes_and_a_whole_gpu_as_it_likes(
+    own: dict[str, Any], fractions: list[float], gpu: float, caps: list[float]
+) -> None:
+    trial = TrialActor(own | {"gpu": gpu})
+    trial.step()
+    trial.cleanup()
+    assert fractions == caps
+
+
+@pytest.mark.usefixtures("fractions")
+def test_a_share_without_room_for_a_training_is_told_by_its_first_step(own: dict[str, Any]) -> None:
+    trial = TrialActor(own | {"gpu": 0.25})
+    with pytest.raises(OutOfMemoryError, match=r"0\.25 of a GPU of 2\.0 GB is 0\.50 GB; raise it"):
+        trial.step()
+    trial.cleanup()
+
+
+@pytest.mark.parametrize(("gpu", "seen"), [(0.0, ""), (0.5, "GPU-none")])
+def test_a_trial_without_a_share_sees_no_gpu_from_before_its_training_is_imported(
+    own: dict[str, Any], gpu: float, seen: str
+) -> None:
+    trial = TrialActor(own | {"gpu": gpu})
+    assert importlib.import_module("asks").SEEN == os.environ["CUDA_VISIBLE_DEVICES"] == seen
+    trial.cleanup()
 
 
 @pytest.mark.gpu

@@ -1,24 +1,30 @@
 """What is taken over from an earlier search, and what makes it no help."""
 
-import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from conftest import FEW, resolved
 from optuna.trial import TrialState
 from test_record import epoch
 
-from kptrain.config import TrainConfig, save_config
-from kptrain.errors import SettingsError
-from kptrain.pack import open_pack
-from kptrain.resolve import change
+from kptrain.config import TrainConfig
+from kptrain.errors import CheckpointError, SettingsError
+from kptrain.resolve import change, settings_of
+from search.events import Arrival, Begin, Epoch, Event, Fail, Start, as_line
+from search.journal import JOURNAL, Journal
 from search.keypoints import KEYPOINTS
-from search.record import Record, State
+from search.opening import begin_search
+from search.past import PastSearch, PastTrial
+from search.reasons import Signal
+from search.record import State
 from search.searcher import Searcher
 from search.space import Space
 from search.space_file import read_space
-from search.warm import PastSearch, PastTrial, read_past_search, read_past_searches
+from search.warm import read_past_search, read_past_searches
 
 TWO_AXES = """
 space:
@@ -30,38 +36,74 @@ asha: {grace_epochs: 3}
 
 
 class Earlier:
-    """An earlier search as it is left on the disk, and the space of the one that asks."""
+    """An earlier search as its journal has it, and the space of the one that asks."""
 
     def __init__(self, folder: Path, root: str = "embedded", text: str = TWO_AXES) -> None:
         self.folder = folder / "other"
-        self.folder.mkdir()
         path = folder / "space.yaml"
         path.write_text(text)
         self.space = read_space(path, KEYPOINTS)
         fixed = {path: value for path, value in FEW.items() if path not in self.space.axes}
         self.base = resolved(self.space, fixed | {"data.root": root})
-        self.record = Record(self.folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
+        self.theirs: dict[str, Any] = {}
+        """Settings of the earlier search's base that differ."""
+        self.fingerprints: dict[str, str] = {}
+        self.trials: list[tuple[list[float], State, dict[str, Any]]] = []
 
-    def add(self, values: list[float], state: State, **settings: Any) -> TrainConfig:
+    def add(self, values: list[float], state: State, **settings: Any) -> None:
         """A trial with these settings, underscores for dots, that ended after these values."""
         said = {name.replace("__", "."): value for name, value in settings.items()}
-        config = change(self.base, said, "test")
-        number = self.record.add(said, config).number
-        for index, value in enumerate(values, 1):
-            self.record.report(number, epoch(index, value), "host", "cpu")
-        self.record.end(number, state, "it broke" if state == "failed" else "")
-        self.record.save()
-        return config
+        self.trials.append((values, state, said))
 
-    def promote(self, config: TrainConfig) -> None:
-        best = self.folder / "best"
-        best.mkdir()
-        save_config(config, best / "config.yaml")
-        prints = {name: open_pack(config.data, name).fingerprint for name in ("train", "val")}
-        (best / "provenance.json").write_text(json.dumps({"data": {"fingerprint": prints}}))
+    def write(self) -> None:
+        """Its folder; it varied whatever differs between its trials."""
+        base = change(self.base, self.theirs, "test")
+        varied: dict[str, list[Any]] = {}
+        for path in dict.fromkeys(p for *_, said in self.trials for p in said):
+            own = settings_of(base)[path]
+            values = [own, *(said.get(path, own) for *_, said in self.trials)]
+            varied[path] = [v for n, v in enumerate(values) if v not in values[:n]]
+        varied = {path: values for path, values in varied.items() if len(values) > 1}
+        file = self.folder.with_suffix(".yaml")
+        content = {"space": varied or {"optim.lr": [0.001, 0.5]}, "trials": 99, "metric": "val_ap"}
+        file.write_text(yaml.safe_dump(content))
+        space = read_space(file, KEYPOINTS)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        begin_search(self.folder, space, base, [])
+        journal = Journal(self.folder / JOURNAL)
+        if self.fingerprints:
+            journal.write({"at": 0.0, "event": "data", "fingerprints": self.fingerprints})
+        for number, (values, state, said) in enumerate(self.trials):
+            settings = {axis: said.get(axis, settings_of(base)[axis]) for axis in space.axes}
+            for event in events_of(number, settings, values, state):
+                journal.write(as_line(event))
 
     def read(self) -> PastSearch:
+        self.write()
         return read_past_search(self.folder, self.space, self.base)
+
+
+def events_of(
+    number: int, settings: dict[str, Any], values: list[float], state: State
+) -> Iterator[Event]:
+    """All that happens to a trial, from its begin to its end."""
+    yield Begin(at=0, trial=number, settings=settings, wandb_id="id", promised=3, sampler=None)
+    yield Start(at=0, trial=number, gpu=0)
+    ended: Any = {}
+    for done, value in enumerate(values, 1):
+        if done == len(values) and state == "stopped":
+            out = Arrival(rung=done, is_compared=True, goes_on=False, out=[number], trusts=None)
+            ended = {"state": state, "arrival": out, "promised": 0}
+        elif done == len(values) and state == "interrupted":
+            ended = {"state": state, "reason": Signal(name="SIGINT"), "promised": 0}
+        elif done == len(values) and state == "completed":
+            ended = {"state": state, "promised": 0}
+        told = {"state": "running", "reason": None, "arrival": None, "promised": 1} | ended
+        report = epoch(done, value)
+        yield Epoch(at=0, trial=number, report=report, host="host", device="cpu", **told)
+    if state == "failed":
+        end: Any = {"onward": None, "ends": None}
+        yield Fail(at=0, trial=number, error="it broke", cause="own", gpu=0, **end)
 
 
 @pytest.fixture
@@ -104,7 +146,7 @@ def test_trials_outside_of_the_space_or_without_a_proper_end_are_left_out_and_co
     )
 
 
-def test_values_are_those_of_the_axis_also_where_a_table_spells_them_otherwise(
+def test_values_are_those_of_the_axis_also_where_a_setting_spells_them_otherwise(
     tmp_path: Path,
 ) -> None:
     text = """
@@ -122,7 +164,7 @@ asha: {grace_epochs: 3}
     settings = {
         "data.limit_train": None,
         "data.image_size": [96, 64],
-        "loss.joint_weights": [2] * 17,  # floats in the table
+        "loss.joint_weights": [2] * 17,  # floats, as a setting
         "schedule.step_epochs": 7,
     }
     earlier.add([0.5], "stopped", **{path.replace(".", "__"): v for path, v in settings.items()})
@@ -140,7 +182,8 @@ def test_a_setting_that_was_none_lies_outside_of_a_range(tmp_path: Path) -> None
 
 
 def test_where_and_how_a_trial_ran_does_not_matter(earlier: Earlier) -> None:
-    earlier.add([0.5], "stopped", train__threads=7, wandb__mode="offline")
+    earlier.theirs = {"train.threads": 7, "wandb.mode": "offline"}
+    earlier.add([0.5], "stopped")
     assert len(earlier.read().trials) == 1
 
 
@@ -154,12 +197,21 @@ def test_where_and_how_a_trial_ran_does_not_matter(earlier: Earlier) -> None:
         ("train.seed", 1, "train.seed must be 0, as it is in this search, but is 1"),
     ],
 )
-def test_another_value_of_what_is_no_axis_here_is_refused_with_its_line(
+def test_another_value_of_what_is_no_axis_here_is_refused(
     earlier: Earlier, path: str, value: object, said: str
 ) -> None:
+    earlier.theirs = {path: value}
+    earlier.add([0.5], "stopped")
+    assert refused(earlier).startswith(f"--warm-from {earlier.folder}: trial 0: {said}")
+
+
+def test_another_value_of_what_the_earlier_search_varied_is_refused_with_its_trial(
+    earlier: Earlier,
+) -> None:
     earlier.add([0.5, 0.4, 0.3], "completed")
-    earlier.add([0.5], "stopped", **{path.replace(".", "__"): value})
-    assert refused(earlier).startswith(f"{earlier.folder / 'trials.csv'}:5: {said}")
+    earlier.add([0.5], "stopped", schedule__gamma=0.7)
+    said = "trial 1: schedule.gamma must be 0.5, as it is in this search, but is 0.7; vary it"
+    assert f"--warm-from {earlier.folder}: {said}" in refused(earlier)
 
 
 def test_an_axis_of_the_other_search_that_is_an_axis_here_too_may_differ_in_its_values(
@@ -180,7 +232,9 @@ def test_nothing_to_learn_from_is_refused_with_the_counts(earlier: Earlier) -> N
 
 def test_the_same_data_at_another_place_is_recognised(tmp_path: Path, small_coco: Path) -> None:
     earlier = Earlier(tmp_path, root=str(small_coco))
-    earlier.promote(earlier.add([0.5, 0.4, 0.3], "completed"))
+    earlier.fingerprints = KEYPOINTS.fingerprints(earlier.base)
+    earlier.add([0.5, 0.4, 0.3], "completed")
+    earlier.theirs = {"data.root": str(small_coco)}
     moved = tmp_path / "moved"
     moved.symlink_to(small_coco)
     earlier.base = change(earlier.base, {"data.root": str(moved)}, "test")
@@ -191,65 +245,49 @@ def test_other_data_is_refused_by_its_fingerprint(
     tmp_path: Path, small_coco: Path, other_data: Path
 ) -> None:
     earlier = Earlier(tmp_path, root=str(small_coco))
-    earlier.promote(earlier.add([0.5, 0.4, 0.3], "completed"))
+    earlier.fingerprints = KEYPOINTS.fingerprints(earlier.base)
+    earlier.add([0.5, 0.4, 0.3], "completed")
+    earlier.theirs = {"data.root": str(small_coco)}
     earlier.base = change(earlier.base, {"data.root": str(other_data)}, "test")
     assert f"the train data must be that of this search ({other_data})" in refused(earlier)
 
 
-def test_without_a_winner_the_data_must_lie_at_the_same_place(
+def test_where_no_fingerprint_is_known_the_data_must_lie_at_the_same_place(
     tmp_path: Path, small_coco: Path
 ) -> None:
     earlier = Earlier(tmp_path, root=str(small_coco))
     earlier.add([0.5], "stopped")
     assert len(earlier.read().trials) == 1
+    earlier.theirs = {"data.root": str(small_coco)}
     earlier.base = change(earlier.base, {"data.root": "embedded"}, "test")
-    assert "trials.csv:2: data.root must be embedded, as no fingerprint" in refused(earlier)
+    assert "data.root must be embedded, as no fingerprint in its journal" in refused(earlier)
 
 
-def test_a_provenance_that_is_none_is_named(earlier: Earlier) -> None:
-    earlier.add([0.5], "stopped")
-    (earlier.folder / "best").mkdir()
-    (earlier.folder / "best" / "provenance.json").write_text("{}")
-    assert "provenance.json: must have data.fingerprint, but cannot be read" in refused(earlier)
+def test_a_value_that_is_not_finite_is_named_with_its_trial_and_epoch(earlier: Earlier) -> None:
+    earlier.add([0.5, float("nan")], "stopped")
+    told = "trial 0: val_loss must be a finite number after epoch 2, but is nan"
+    assert f"--warm-from {earlier.folder}: {told}" in refused(earlier)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "said"),
-    [
-        ("val_loss", "val_los", ":1: must have the column val_loss, but has not"),
-        ("optim.lr", "optim.rl", ":1: must have the column optim.lr, but has not"),
-        (",0.25", ",quarter", ":3: val_loss must be a finite number, but got 'quarter'"),
-        (",0.25", ",nan", ":3: val_loss must be a finite number, but got 'nan'"),
-        (",0.25", "", ":3: must have as many cells as line 1"),
-        ("\n0,stopped", "\nzero,stopped", ":2: trial must be an integer, but got 'zero'"),
-        (
-            "stopped",
-            "halted",
-            ":2: state must be one of waiting, running, paused, completed, st",
-        ),
-        ("\n0,stopped", "\n1,stopped", ":3: epoch must be 1, the next of trial 0, but got 2"),
-        ("stopped", '"stop"ped', "trials.csv: must be the table of a search, but cannot be read"),
-    ],
-)
-def test_a_broken_table_is_named_with_its_line(
-    earlier: Earlier, old: str, new: str, said: str
-) -> None:
+def test_a_broken_line_is_named(earlier: Earlier) -> None:
     earlier.add([0.5, 0.25], "stopped")
-    table = earlier.folder / "trials.csv"
-    text = table.read_text()
-    count = -1 if old in (",0.25", "val_loss") else 1
-    table.write_text(text.replace("\r\n", "\n").replace(old, new, count))
-    assert said in refused(earlier)
+    earlier.write()
+    journal = Journal(earlier.folder / JOURNAL)
+    journal.write({"at": 0.0, "event": "start", "trial": 9, "gpu": 0.5})
+    with pytest.raises(CheckpointError, match=r"jsonl:6: trial must be one that has begun, below"):
+        read_past_search(earlier.folder, earlier.space, earlier.base)
 
 
 def test_a_folder_without_a_search_is_named(earlier: Earlier) -> None:
-    assert "trials.csv: must be the table of a search, but cannot be read" in refused(earlier)
+    with pytest.raises(CheckpointError, match=r"journal.jsonl: must be the journal of a search"):
+        read_past_search(earlier.folder, earlier.space, earlier.base)
 
 
 def test_a_search_named_twice_and_a_sampler_that_learns_nothing_are_refused(
     tmp_path: Path, earlier: Earlier
 ) -> None:
     earlier.add([0.5], "stopped")
+    earlier.write()
     twice = [earlier.folder, tmp_path / "x" / ".." / "other"]
     (tmp_path / "x").mkdir()
     with pytest.raises(SettingsError, match=r"must name a search once, but .* comes twice"):

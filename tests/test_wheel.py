@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import kptrain
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -22,7 +24,7 @@ def installed(tmp_path: Path) -> Path:
         shutil.copyfile(ROOT / name, source / name)
     wheels = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path)]
     subprocess.run([*pip, *wheels, str(source)], check=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = tmp_path.glob(f"kptrain-{kptrain.__version__}-*.whl")
     site = tmp_path / "site"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     return site
