@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.autograd import grad
 
-from bench.gpu import kernels, marked, passes, steps
+from bench.gpu import kernels, marked, passes, searches, steps
 from bench.gpu.__main__ import MINUTES
 from bench.gpu.deconvolution import subpixel, transposed
 from bench.gpu.parts import PARTS
@@ -29,6 +29,7 @@ from kptrain.config import TrainConfig
 from kptrain.memory import random_batch
 from kptrain.resolve import resolve
 from kptrain.training import predict, sample_losses, start_training, take_step
+from search.journal import JOURNAL, Journal
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -106,9 +107,6 @@ def test_rows_are_in_the_folder_and_where_asked_in_the_results(tmp_path: Path) -
     copy = tmp_path / "copy"
     for name in ("bench", "kptrain", "search"):
         shutil.copytree(ROOT / name, copy / name)
-    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in (["init", "-q"], ["add", "."], ["commit", "-qm", "all"]):
-        subprocess.run([*git, *words], cwd=copy, check=True)
     before = (copy / "bench" / "RESULTS.md").read_text()
     command = [sys.executable, "-m", "bench.gpu", "ceilings", "deconv", "--small"]
     subprocess.run(
@@ -128,7 +126,6 @@ def test_rows_are_in_the_folder_and_where_asked_in_the_results(tmp_path: Path) -
         assert line.endswith(f" | {row['device']} | {told}")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which would be measured")
 def test_without_a_gpu_the_bench_is_skipped_with_the_reason(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.gpu", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -239,6 +236,36 @@ def test_kernels_are_of_the_kind_that_their_names_tell() -> None:
     assert kernels.by_kind(micros) == (
         "batch norm 40%, convolution 30%, Adam 15%, copies and casts 10%, other arithmetic 5%"
     )
+
+
+@pytest.mark.parametrize(
+    ("failures", "state", "told"),
+    [
+        ([], "completed", "never out of memory, completed"),
+        (
+            [{"cause": "memory", "gpu": 0.1, "goes_on": True}],
+            "completed",
+            "memory with 0.1 of a GPU, goes on; then completed",
+        ),
+        (
+            [
+                {"cause": "memory", "gpu": 0.1, "goes_on": True},
+                {"cause": "memory", "gpu": 0.2, "goes_on": False},
+            ],
+            "failed",
+            "memory with 0.1 of a GPU, goes on; memory with 0.2 of a GPU, for good; then failed",
+        ),
+    ],
+)
+def test_what_became_of_a_trial_that_was_out_of_memory_is_read_from_its_journal(
+    failures: list[dict[str, Any]], state: str, told: str, tmp_path: Path
+) -> None:
+    journal = Journal(tmp_path / JOURNAL)
+    journal.write({"event": "start", "trial": 0})
+    for failure in failures:
+        journal.write({"event": "fail", "trial": 0, **failure})
+    (tmp_path / "trials.csv").write_text(f"trial,state\n0,{state}\n")
+    assert searches.outcome(tmp_path) == told
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from bench.gpu.run import Run
 from bench.gpu.running import SPAWN
 from kptrain.cores import usable_cores
 from kptrain.memory import MemoryNeed, measure_memory
+from search.gpus import CONTEXT
 from search.journal import JOURNAL, read_events
 
 TRIALS, EPOCHS, BATCH_SIZE = 8, 3, 8
@@ -20,7 +21,7 @@ SMALL_TRIALS, SMALL_EPOCHS = 2, 2
 EPOCH = r"epoch +\d+/\d+  val_loss"
 """How a search tells that an epoch is done."""
 LARGE_BATCH = 64
-SHORT = 0.7
+SHORT = 0.6
 """Of what a training needs, the share that is too small, while twice as much suffices."""
 
 
@@ -52,7 +53,7 @@ def measure_memory_short(run: Run) -> None:
     config = run.config(BATCH_SIZE if run.is_small else LARGE_BATCH)
     with SPAWN.Pool(1) as pool:  # so that all it held is free again
         need: MemoryNeed = pool.apply(measure_memory, (config,))
-    share = SHORT * need.peak / need.total if need.total else SHORT
+    share = (SHORT * need.peak + CONTEXT) / need.total if need.total else SHORT
     space = space_of(run, 1, 1, config.train.batch_size)
     search(run, "memory", space | {"resources": {"cpu": 1, "gpu": round(share, 4)}})
     told = (
