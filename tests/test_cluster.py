@@ -16,14 +16,12 @@ from pathlib import Path
 
 import pytest
 import ray
-from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
 from test_search import command
 
 from kptrain.errors import SettingsError
 from kptrain.locks import held
 from search.address import check_address
-from search.cluster import RAY_SETTINGS, RayOnDemand, _settings, has_gpu
-from search.gpus import claim_gpus
+from search.cluster import RAY_SETTINGS, RayOnDemand, _settings
 from search.ray_folder import keep_token
 
 pytestmark = pytest.mark.slow  # imports Ray
@@ -31,8 +29,6 @@ pytestmark = pytest.mark.slow  # imports Ray
 RIDGE = ["search.run", "examples/ridge.yaml", "--trainable", "examples.ridge:RIDGE"]
 ROOT = Path(__file__).parents[1]
 LONG = "long" * 25
-COUNT = "get_current_node_num_accelerators"
-"""By which Ray itself counts GPUs."""
 
 
 def test_folders_of_killed_searches_are_removed_and_those_of_running_ones_stay(
@@ -187,19 +183,34 @@ def test_a_disk_without_room_for_rays_logs_is_told_at_once(
             search.start()
 
 
-@pytest.mark.parametrize("uses_gpus", [True, False])
+WITH_GPUS = """
+import sys
+from pathlib import Path
+import ray
+from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+from search import cluster, gpus
+NvidiaGPUAcceleratorManager.get_current_node_num_accelerators = staticmethod(lambda: 5)
+cluster.visible_gpus = lambda: ["GPU-1", "GPU-2"]
+cluster.claim_gpus = lambda names: gpus.claim_gpus(names, Path("claims"))
+with cluster.RayOnDemand(None, uses_gpus=sys.argv[1] == "uses") as search:
+    search.start()
+    print(int(ray.cluster_resources().get("GPU", 0)), cluster.has_gpu())
+"""
+"""Where Ray itself would count five."""
+
+
+@pytest.mark.parametrize(("how", "told"), [("uses", "2 True"), ("uses none", "0 False")])
 def test_our_own_ray_has_the_gpus_that_the_search_has_claimed_and_no_other(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uses_gpus: bool
+    tmp_path: Path, how: str, told: str
 ) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    monkeypatch.setattr("search.cluster.visible_gpus", lambda: ["GPU-1", "GPU-2"])
-    claims = tmp_path / "claims"
-    monkeypatch.setattr("search.cluster.claim_gpus", lambda names: claim_gpus(names, claims))
-    monkeypatch.setattr(NvidiaGPUAcceleratorManager, COUNT, staticmethod(lambda: 5))
-    with RayOnDemand(None, uses_gpus=uses_gpus) as search:
-        search.start()
-        assert ray.cluster_resources().get("GPU", 0) == (2 if uses_gpus else 0)
-        assert has_gpu() == uses_gpus
+    shown = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    said = subprocess.check_output(  # in a process of its own, as Ray leaves variables behind
+        [sys.executable, "-c", WITH_GPUS, how],
+        cwd=tmp_path,
+        env=shown | {"PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+    assert said.splitlines()[-1] == told
 
 
 def test_a_home_that_cannot_be_written_is_not_needed_and_the_command_for_the_token_is_right(

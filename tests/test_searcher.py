@@ -205,6 +205,8 @@ sampler: random
 """
     searcher = Searcher.of(*make(tmp_path, text))
     seen = [searcher.propose(number) for number in range(100)][1:]
+    assert len(searcher.study.trials) == 99 + searcher._is_on_axes(searcher._first[0])
+    assert all(searcher._is_on_axes(point) for point in seen)  # else it is not told again
     assert {p["schedule.step_epochs"] for p in seen} == {3, 4, 5}
     assert {round(p["schedule.gamma"], 9) for p in seen} == {0.1, 0.2, 0.3}
     assert {tuple(p["data.image_size"]) for p in seen} == {(64, 64), (96, 96)}
