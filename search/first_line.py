@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -15,6 +14,7 @@ from uuid import uuid4
 import yaml
 from pydantic import ValidationError
 
+import kptrain
 from kptrain.config import PositiveInt, Settings
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.resolve import flatten, settings_of
@@ -70,7 +70,7 @@ def first_line(
         "at": 0.0,
         "event": "search",
         "format": FORMAT,
-        "version": version("kptrain"),
+        "version": kptrain.__version__,
         "trainable": space.trainable.name,
         "id": uuid4().hex,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -38,6 +38,8 @@ MOST_CONTEXT = 2 * 10**9
 """Bytes; CUDA holds less than this for a process, so that more belongs to others."""
 USABLE = 0.9
 """Of a GPU's memory, what trials are planned to fill."""
+LEAST_WORK = 0.1
+"""Of what one trial does alone, that the last of those on a GPU must find to do."""
 CODE = "from kptrain.memory import answer; answer()"
 
 
@@ -106,8 +108,8 @@ def share_of_each(need: MemoryNeed, held: int) -> float:
 
 
 def trials_that_work(need: MemoryNeed) -> int:
-    """How many at once keep a GPU busy all the time: further ones would wait for it."""
-    return math.ceil(1 / need.busy)
+    """How many at once keep a GPU busy: a further one that finds hardly any work would wait."""
+    return max(math.ceil(1 / need.busy - LEAST_WORK), 1)
 
 
 def _why(need: MemoryNeed, held: int) -> str:
