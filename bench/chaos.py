@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.measure import parse_arguments, record, show
-from kptrain.cores import usable_cores
-from search.journal import JOURNAL, read_events
+from kptrain.machine.cores import usable_cores
+from search.journal.journal import JOURNAL, read_events
 
 SPACE = """\
 base:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
-from kptrain.batches import batches
-from kptrain.device import find_device
-from kptrain.pack import open_pack
+from kptrain.data.pack import open_pack
+from kptrain.machine.device import find_device
 from kptrain.resolve import change, resolve
-from kptrain.steps import Steps
-from kptrain.training import start_training
+from kptrain.training.batches import batches
+from kptrain.training.state import start_training
+from kptrain.training.steps import Steps
 
 STEPS = 20
 

@@ -14,11 +14,11 @@ from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import Trial, TrialState
 
 from bench.simulation import Contender, Settings, Spec
-from search.asha import Asha
-from search.domains import Choice, Range
-from search.searcher import Searcher
-from search.space import Asha as AshaSettings
-from search.space import SamplerName, early_rung, rungs
+from search.algorithms.asha import Asha
+from search.algorithms.searcher import Searcher
+from search.space.axes import Choice, Range
+from search.space.space import Asha as AshaSettings
+from search.space.space import SamplerName, early_rung, rungs
 
 DEFAULT = AshaSettings()
 """As a space file that says nothing of ASHA has it."""

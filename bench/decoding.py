@@ -16,9 +16,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2.functional import resize
 
 from bench.measure import in_turns, parse_arguments, rates, ratio, record, show, spread
-from kptrain.coco import read_split
-from kptrain.decode import decode_image
-from kptrain.pack import data_folder
+from kptrain.annotations.reader import read_split
+from kptrain.data.decode import decode_image
+from kptrain.data.pack import data_folder
 from kptrain.resolve import resolve
 
 SIZE = (256, 256)

@@ -23,7 +23,8 @@ from statistics import fmean
 
 from bench.full_curves import AXES, SEED, TABLE
 from bench.measure import parse_arguments, record, spread
-from search import asha, space
+from search.algorithms import asha
+from search.space import space
 
 GRACES = (1, 2, 3, 4, 6, 8)
 REDUCTIONS = (2, 3, 4)

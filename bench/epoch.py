@@ -19,11 +19,11 @@ import torch
 
 from bench import textbook
 from bench.measure import in_turns, parse_arguments, rates, ratio, record, show, spread
-from kptrain.batches import batches
-from kptrain.curve import EpochReport
-from kptrain.pack import open_pack
+from kptrain.data.pack import open_pack
 from kptrain.resolve import EMBEDDED_SETTINGS, resolve
-from kptrain.stream import fit
+from kptrain.run.curve import EpochReport
+from kptrain.training.batches import batches
+from kptrain.training.fit import fit
 
 
 @contextmanager
@@ -47,7 +47,10 @@ def main() -> None:
     config = resolve(said, "bench")
     pack = open_pack(config.data, "train")
     open_pack(config.data, "val")
-    with tempfile.TemporaryDirectory() as folder, patch("kptrain.stream.in_background", at_once):
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch("kptrain.training.fit.in_background", at_once),
+    ):
         peers = {f"textbook, {n} workers": n for n in (0, 1)}
         streams: dict[str, Iterator[object]] = {
             name: textbook.train(config, Path(folder) / name, n) for name, n in peers.items()

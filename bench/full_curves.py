@@ -18,10 +18,10 @@ from pathlib import Path
 from bench.measure import RESULTS
 from kptrain.config import Settings, TrainConfig
 from kptrain.resolve import change
-from kptrain.stream import fit
-from search.keypoints import KEYPOINTS
-from search.space import Space, resolve_space
-from search.space_file import read_space
+from kptrain.training.fit import fit
+from search.space.reader import read_space
+from search.space.space import Space, resolve_space
+from search.trainings.keypoints import KEYPOINTS
 
 HERE = RESULTS.parent
 TABLE = HERE / "early_stopping.csv"

@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 from bench.measure import in_turns, parse_arguments, rates, ratio, record, show, spread
-from kptrain.batches import Slot
-from kptrain.coco import read_split
-from kptrain.pack import data_folder, open_pack
-from kptrain.pack_files import Pack
+from kptrain.annotations.reader import read_split
+from kptrain.data.pack import data_folder, open_pack
+from kptrain.data.pack_format import Pack
 from kptrain.resolve import resolve
+from kptrain.training.batches import Slot
 
 BATCH = 64
 PROCESSES = 4

@@ -25,12 +25,12 @@ import torch
 from PIL import Image
 
 import kptrain.__main__
-import search.driver  # once, before the commands are forked
+import search.backend.tune_driver  # once, before the commands are forked
 import search.run
 from bench.measure import parse_arguments, record, show
 from kptrain.config import BEST, RESUME
-from kptrain.cores import usable_cores
-from kptrain.embedded import write_embedded
+from kptrain.machine.cores import usable_cores
+from kptrain.synthetic.data_set import write_embedded
 
 SETTINGS = """\
 data: {image_size: [64, 64]}

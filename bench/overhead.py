@@ -26,8 +26,8 @@ import json, sys, time
 from contextlib import closing
 from pathlib import Path
 from kptrain.config import TrainConfig
-from kptrain.stream import fit
-from kptrain.pack import open_pack
+from kptrain.training.fit import fit
+from kptrain.data.pack import open_pack
 configs = [TrainConfig.model_validate(tree) for tree in json.loads(Path(sys.argv[1]).read_text())]
 for name in ("train", "val"):
     open_pack(configs[0].data, name)

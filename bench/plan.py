@@ -10,7 +10,7 @@ from statistics import median
 
 from bench.command import run_search
 from bench.measure import parse_arguments, record, show, spread
-from kptrain.progress import UNITS
+from kptrain.machine.progress import UNITS
 
 SPACE = Path("spaces/quick.yaml")
 TAKES = re.compile(r"^Takes +some ([\d.]+) (\w+) \(", re.MULTILINE)

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kptrain.layout import LAYOUTS, SplitName, locate
+from kptrain.files.layout import LAYOUTS, SplitName, locate
 
 
 def repeat(root: Path, into: Path, num_train: int, num_val: int) -> Path:

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 
 from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
-from kptrain.checkpoint import on_host, save_checkpoint
-from kptrain.memory import random_batch
+from kptrain.model.checkpoint import on_host, save_checkpoint
+from kptrain.needs.memory import random_batch
 from kptrain.resolve import resolve
-from kptrain.training import start_training, take_step
+from kptrain.training.state import start_training, take_step
 
 FULL = {
     "data.root": "embedded",

@@ -14,7 +14,7 @@ import yaml
 
 from bench.command import run_command, table_of
 from bench.measure import parse_arguments, ratio, record, show, spread
-from kptrain.cores import usable_cores
+from kptrain.machine.cores import usable_cores
 
 TRIALS = 6
 

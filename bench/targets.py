@@ -5,8 +5,8 @@ import torch
 
 from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
 from bench.textbook import heatmap_loop
-from kptrain.device import keep_freed_memory
-from kptrain.heatmaps import encode
+from kptrain.machine.device import keep_freed_memory
+from kptrain.model.heatmaps import encode
 
 BATCH, PERSONS, JOINTS, SIDE, SIGMA = 64, 3, 17, 64, 2.0
 

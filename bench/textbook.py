@@ -2,8 +2,8 @@
 
 Pillow decodes and resizes each sample in a DataLoader's workers, targets are made on the CPU in
 Python loops, the training is fp32 in torch's default layout with its default Adam, and everything
-is saved in full after each epoch. Same model, samples, targets, masks and loss as `kptrain.stream`
-with the same settings, so that the curves can be compared; only how it is done differs.
+is saved in full after each epoch. Model, samples, targets, masks and loss are those of
+`kptrain.fit` with the same settings, so that the curves can be compared.
 """
 
 from collections.abc import Iterator
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import functional
 
-from kptrain.batches import MEAN, STD, epoch_order
-from kptrain.coco import CocoImage, read_split
+from kptrain.annotations.reader import CocoImage, read_split
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
-from kptrain.layout import SplitName
-from kptrain.model import build_model
-from kptrain.pack import data_folder
-from kptrain.views import ignore_mask, image_frame
+from kptrain.data.pack import data_folder
+from kptrain.data.views import ignore_mask, image_frame
+from kptrain.files.layout import SplitName
+from kptrain.model.network import build_model
+from kptrain.training.batches import MEAN, STD, epoch_order
 
 Sample = tuple[Tensor, Tensor, Tensor]
 

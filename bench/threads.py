@@ -13,9 +13,9 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from bench.measure import parse_arguments, ratio, record, show, spread
-from kptrain.pack import open_pack
+from kptrain.data.pack import open_pack
 from kptrain.resolve import resolve
-from kptrain.stream import fit
+from kptrain.training.fit import fit
 
 EPOCHS = 3
 

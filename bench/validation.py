@@ -9,9 +9,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bench.measure import in_turns, parse_arguments, ratio, record, show, spread
+from kptrain.data.pack_format import Table
 from kptrain.keypoints import NUM_JOINTS
-from kptrain.metrics import coco_numbers, oks
-from kptrain.pack_files import Table
+from kptrain.training.metrics import coco_numbers, oks
 
 NUM_IMAGES, NUM_PERSONS = 2346, 6352
 """Of val2017 with a labelled keypoint. Source: COCO's person_keypoints_val2017.json."""

@@ -23,8 +23,8 @@ from bench.command import Said, run_command, run_search, table_of
 from bench.measure import parse_arguments, ratio, record, show, spread
 from bench.repeated import repeat
 from kptrain.resolve import EMBEDDED, EMBEDDED_SETTINGS, resolve
-from search.keypoints import KEYPOINTS
-from search.space_file import read_space
+from search.space.reader import read_space
+from search.trainings.keypoints import KEYPOINTS
 
 OURS, TEXTBOOKS = r"epoch +\d+/\d+  val_loss (\S+)", r"^reached (\S+)"
 """How each tells the value of an epoch."""

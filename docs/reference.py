@@ -11,7 +11,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from kptrain.config import Settings, TrainConfig
-from search.space import Asha, Confirm, Resources, Space
+from search.space.space import Asha, Confirm, Resources, Space
 
 DOCS = Path(__file__).parent
 CHANGES = {

@@ -4,8 +4,8 @@ from search import run_search
 
 if __name__ == "__main__":
     small = {"data.limit_train": 48, "data.limit_val": 24, "train.epochs": 2}
-    history = run_search(
+    result = run_search(
         "spaces/quick.yaml", "runs/example-search", data="embedded", settings=small, trials=3
     )
-    best = history.record.leader()
+    best = result.history.record.leader()
     print(best.number, best.settings, best.best())

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kptrain.config import TrainConfig
-    from kptrain.stream import fit
+    from kptrain.training.fit import fit
 
 __all__ = ["TrainConfig", "fit"]
 __version__ = "0.2.0"
@@ -13,7 +13,7 @@ __version__ = "0.2.0"
 def __getattr__(name: str) -> Any:
     """Imported when they are used: torch takes seconds, which not every command need pay."""
     if name == "fit":
-        from kptrain.stream import fit  # noqa: PLC0415  (only what is needed)
+        from kptrain.training.fit import fit  # noqa: PLC0415  (only what is needed)
 
         return fit
     if name == "TrainConfig":

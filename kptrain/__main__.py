@@ -11,22 +11,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kptrain.hidden import end_if_hidden
+from kptrain.machine.shadowed import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
 from kptrain import __version__
+from kptrain.commands.picture import draw_predictions
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
-from kptrain.console import spell_out_unknown
-from kptrain.curve import EpochReport
-from kptrain.device import describe_device
+from kptrain.data.pack import open_pack
 from kptrain.errors import KptrainError, SettingsError, spelt_out
 from kptrain.keypoints import GIVEN_BOXES, metric_in_words
-from kptrain.loggers import log_reports
-from kptrain.model import weights_file
-from kptrain.outputs import check_folder, writing
-from kptrain.pack import open_pack
-from kptrain.picture import draw_predictions
+from kptrain.machine.console import spell_out_unknown
+from kptrain.machine.device import describe_device
+from kptrain.machine.outputs import check_folder, writing
+from kptrain.model.network import weights_file
 from kptrain.resolve import (
     banner,
     check_names,
@@ -34,8 +32,10 @@ from kptrain.resolve import (
     read_settings,
     resolve,
 )
-from kptrain.run_folder import CONFIG, only_user_of, saved_state
-from kptrain.stream import fit
+from kptrain.run.curve import EpochReport
+from kptrain.run.folder import CONFIG, only_user_of, saved_state
+from kptrain.run.loggers import log_reports
+from kptrain.training.fit import fit
 
 say = partial(print, flush=True)  # a log file shows each line when it is said
 
@@ -108,13 +108,13 @@ COMMANDS = ("evaluate", "predict", "show", "export")
 def run_command(name: str, arguments: list[str]) -> None:
     """Run one of COMMANDS; only what it needs is imported."""
     if name == "evaluate":
-        from kptrain.evaluate_command import evaluate as command  # noqa: PLC0415  (only what is needed)
+        from kptrain.commands.evaluate import evaluate as command  # noqa: PLC0415  (only what is needed)
     elif name == "predict":
-        from kptrain.predict import predict as command  # noqa: PLC0415  (only what is needed)
+        from kptrain.commands.predict import predict as command  # noqa: PLC0415  (only what is needed)
     elif name == "show":
-        from kptrain.show import show as command  # noqa: PLC0415  (only what is needed)
+        from kptrain.commands.show import show as command  # noqa: PLC0415  (only what is needed)
     else:
-        from kptrain.export import export as command  # noqa: PLC0415  (only what is needed)
+        from kptrain.commands.export import export as command  # noqa: PLC0415  (only what is needed)
     command(arguments)
 
 

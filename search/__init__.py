@@ -8,19 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kptrain.config import Settings, setting
-    from search.api import read_history, run_search
-    from search.own_training import OwnTraining
-    from search.space import Space
-    from search.trainable import Metric
+    from search.session import SearchResult, read_history, resume_search, run_search
+    from search.space.space import Space
+    from search.space.training import Metric
+    from search.trainings.custom import OwnTraining
 
-__all__ = ["Metric", "OwnTraining", "Settings", "Space", "read_history", "run_search", "setting"]
+__all__ = [
+    "Metric",
+    "OwnTraining",
+    "SearchResult",
+    "Settings",
+    "Space",
+    "read_history",
+    "resume_search",
+    "run_search",
+    "setting",
+]
 PLACES = {
-    "Metric": "search.trainable",
-    "OwnTraining": "search.own_training",
+    "Metric": "search.space.training",
+    "OwnTraining": "search.trainings.custom",
     "Settings": "kptrain.config",
-    "Space": "search.space",
-    "read_history": "search.api",
-    "run_search": "search.api",
+    "Space": "search.space.space",
+    "SearchResult": "search.session",
+    "read_history": "search.session",
+    "resume_search": "search.session",
+    "run_search": "search.session",
     "setting": "kptrain.config",
 }
 

@@ -6,12 +6,12 @@ import random
 from dataclasses import dataclass
 
 from kptrain.config import Settings
-from kptrain.progress import in_words
-from search.asha import Asha
-from search.domains import Choice
-from search.pace import Pace, Seconds
+from kptrain.machine.progress import in_words
+from search.algorithms.asha import Asha
 from search.plan import confirmed_settings
-from search.space import Space, early_rung, max_epochs, rungs
+from search.space.axes import Choice
+from search.space.pace import Pace, Seconds
+from search.space.space import Space, early_rung, max_epochs, rungs
 
 Bounds = tuple[int | None, int | None]
 """Of trials and of epochs, as many as all have together."""

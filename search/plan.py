@@ -3,10 +3,10 @@
 import math
 
 from kptrain.config import Settings
-from kptrain.cores import usable_cores
 from kptrain.errors import SettingsError
-from search.budget import describe_budget
-from search.space import Space, early_rung, max_epochs, rungs
+from kptrain.machine.cores import usable_cores
+from search.space.budget import describe_budget
+from search.space.space import Space, early_rung, max_epochs, rungs
 
 
 def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int:

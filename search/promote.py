@@ -18,9 +18,9 @@ from typing import Any
 import kptrain
 from kptrain.config import save_config
 from kptrain.errors import CheckpointError
-from search.opening import Search
-from search.record import TrialRecord
-from search.trainable import Trainable
+from search.space.training import Trainable
+from search.trials.record import TrialRecord
+from search.trials.run_folder import Search
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pycocotools", "numpy", "pillow", "pydantic")
 

@@ -7,21 +7,21 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
-from search.hidden import end_if_hidden
+from search.machine.shadowed import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
 from rich.console import Console
 from rich.live import Live
 
-from kptrain.console import spell_out_unknown
 from kptrain.errors import KptrainError, spelt_out
-from search.history import History, read_history
-from search.named import add_trainable, trainable_named
-from search.space import max_epochs
-from search.trainable import Trainable
-from search.view import picture, summary
-from search.way import outlive_reader
+from kptrain.machine.console import spell_out_unknown
+from search.console.live_table import picture, summary
+from search.console.output import outlive_reader
+from search.space.space import max_epochs
+from search.space.training import Trainable
+from search.trainings.loading import add_trainable, trainable_named
+from search.trials.history import History, read_history
 
 SECONDS = 1.0
 """Between two looks."""

@@ -4,6 +4,8 @@ import csv
 import gc
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -16,14 +18,14 @@ import pytest
 import torch
 from PIL import Image
 
-from kptrain.checkpoint import load_checkpoint
 from kptrain.config import BEST, RESUME, TrainConfig
-from kptrain.curve import METRICS, EpochReport
-from kptrain.embedded import write_embedded
 from kptrain.keypoints import JOINTS
+from kptrain.model.checkpoint import load_checkpoint
 from kptrain.resolve import change, resolve
-from kptrain.stream import fit
-from search.space import Space, resolve_space
+from kptrain.run.curve import METRICS, EpochReport
+from kptrain.synthetic.data_set import write_embedded
+from kptrain.training.fit import fit
+from search.space.space import Space, resolve_space
 
 FEW: dict[str, Any] = {
     "data.image_size": [64, 64],
@@ -165,7 +167,7 @@ def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Other drawn images than those of `small_coco`."""
     root = tmp_path_factory.mktemp("other-data")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kptrain.embedded.SEED", 1)
+        patch.setattr("kptrain.synthetic.data_set.SEED", 1)
         write_embedded(root, num_train=12, num_val=8)
     return root
 
@@ -292,3 +294,20 @@ def resolved(space: Space, said: Mapping[str, Any]) -> TrainConfig:
     config = resolve_space(space, said)
     assert isinstance(config, TrainConfig)
     return config
+
+
+def unread(command: list[str]) -> tuple[int, str]:
+    """The exit code and standard error of a command whose standard output nobody reads."""
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, told = process.communicate("go\n")
+    assert "Error" not in told
+    return process.returncode, told

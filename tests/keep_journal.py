@@ -19,15 +19,15 @@ from simulated import loss_of, simulate
 from test_record import epoch
 
 from kptrain.config import TrainConfig
-from search.budget import Budget
-from search.confirm import Confirmation, fresh_seeds
-from search.history import History, read_history
-from search.keypoints import KEYPOINTS
-from search.opening import begin_search, journal_of
-from search.rebuild import Listed, confirmation_state, search_state, searcher_of
-from search.record import Record
-from search.space_file import read_space
-from search.state import SearchState
+from search.space.budget import Budget
+from search.space.reader import read_space
+from search.trainings.keypoints import KEYPOINTS
+from search.trials.assembly import Listed, confirmation_state, search_state, searcher_of
+from search.trials.confirmation import Confirmation, fresh_seeds
+from search.trials.controller import SearchState
+from search.trials.history import History, read_history
+from search.trials.record import Record
+from search.trials.run_folder import begin_search, journal_of
 
 SPACE = """\
 base: {train.epochs: 6}

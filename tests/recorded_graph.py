@@ -67,7 +67,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch
 @contextmanager
 def _graph(graph: RecordedGraph, **_: Any) -> Iterator[None]:
     recorder = _Recorder(graph)
-    with recorder, patch("kptrain.batches.send", side_effect=RuntimeError(REFUSED)):
+    with recorder, patch("kptrain.training.batches.send", side_effect=RuntimeError(REFUSED)):
         yield
     recorder.undo()
 
@@ -96,5 +96,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[RecordedGraph]:
     monkeypatch.setattr("torch.cuda.Stream", _Stream)
     monkeypatch.setattr("torch.cuda.stream", lambda _: nullcontext())
     monkeypatch.setattr("torch.cuda.current_stream", _Stream)
-    monkeypatch.setattr("kptrain.steps.uses_graph", lambda config, _: config.train.cuda_graph)
+    monkeypatch.setattr(
+        "kptrain.training.steps.uses_graph", lambda config, _: config.train.cuda_graph
+    )
     return made

@@ -8,12 +8,12 @@ from conftest import resolved
 from test_record import epoch
 
 from kptrain.config import TrainConfig
-from search.keypoints import KEYPOINTS
-from search.opening import Search, begin_search, journal_of
-from search.rebuild import search_state, searcher_of
-from search.record import Record
-from search.space_file import read_space
-from search.state import SearchState
+from search.space.reader import read_space
+from search.trainings.keypoints import KEYPOINTS
+from search.trials.assembly import search_state, searcher_of
+from search.trials.controller import SearchState
+from search.trials.record import Record
+from search.trials.run_folder import Search, begin_search, journal_of
 
 SPACE = """\
 base: {{train.epochs: 8}}

@@ -24,10 +24,10 @@ from bench.gpu.run import Run
 from bench.gpu.running import SPAWN
 from bench.gpu.steps import WARM_UP, WAYS, stepper, ways_here
 from bench.gpu.timing import synchronize
-from kptrain.batches import batches
 from kptrain.config import TrainConfig
-from kptrain.pack import open_pack
+from kptrain.data.pack import open_pack
 from kptrain.resolve import change
+from kptrain.training.batches import batches
 
 COUNTS = (1, 2, 4, 8)
 SMALL_COUNTS = (1, 2)

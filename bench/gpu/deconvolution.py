@@ -10,7 +10,7 @@ from torch.nn import functional
 from bench.gpu.run import Run
 from bench.gpu.timing import rate_of, seconds_each
 
-Way = Callable[[Tensor, Tensor], Tensor]
+Output = Callable[[Tensor, Tensor], Tensor]
 LAYERS = ((2048, 1024, 8), (1024, 512, 16), (512, 256, 32))
 """Channels in and out, and the input's side, of the full network at 256x256."""
 SMALL_LAYERS = ((16, 16, 8),)
@@ -32,11 +32,11 @@ def one_layer(run: Run, size: int, inputs: int, outputs: int, side: int) -> None
     weight = _random(run, inputs, outputs, 4, 4)
     upstream = torch.randn_like(transposed(x, weight))
 
-    def forward(way: Way) -> None:
+    def forward(way: Output) -> None:
         with torch.no_grad():
             way(x, weight)
 
-    def both(way: Way) -> None:
+    def both(way: Output) -> None:
         torch.autograd.grad(way(x, weight), (x, weight), upstream)
 
     tflop = 2 * 16 * inputs * outputs * side**2 * size / 1e12

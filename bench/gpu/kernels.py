@@ -9,7 +9,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.gpu.run import Run
 from bench.gpu.steps import stepper
 from bench.gpu.timing import synchronize
-from kptrain.memory import NUM_PERSONS, random_batch
+from kptrain.needs.memory import NUM_PERSONS, random_batch
 
 SIZES = (64, 8)
 STEPS = 3

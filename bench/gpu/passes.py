@@ -16,12 +16,12 @@ from bench.gpu.steps import WAYS, stepper, ways_here
 from bench.gpu.timing import REPETITIONS, seconds_once, synchronize
 from bench.measure import rates, ratio, spread
 from bench.textbook import KeypointDataset, one_pass
-from kptrain.batches import batches
 from kptrain.config import TrainConfig
-from kptrain.cores import usable_cores
-from kptrain.model import build_model
-from kptrain.pack import open_pack
+from kptrain.data.pack import open_pack
+from kptrain.machine.cores import usable_cores
+from kptrain.model.network import build_model
 from kptrain.resolve import change
+from kptrain.training.batches import batches
 
 SIZES = (8, 64)
 LEAST_IMAGES, LEAST_STEPS = 512, 16

@@ -11,10 +11,10 @@ import yaml
 from bench.command import Said, run_command, table_of
 from bench.gpu.run import Run
 from bench.gpu.running import SPAWN
-from kptrain.cores import usable_cores
-from kptrain.memory import MemoryNeed, measure_memory
-from search.gpus import CONTEXT
-from search.journal import JOURNAL, read_events
+from kptrain.machine.cores import usable_cores
+from kptrain.needs.memory import MemoryNeed, measure_memory
+from search.journal.journal import JOURNAL, read_events
+from search.machine.gpus import CONTEXT
 
 TRIALS, EPOCHS, BATCH_SIZE = 8, 3, 8
 SMALL_TRIALS, SMALL_EPOCHS = 2, 2

@@ -14,11 +14,11 @@ import torch
 from bench.gpu.predicted import GFLOP_AN_IMAGE, beside
 from bench.gpu.run import Run
 from bench.gpu.timing import host_seconds, rate_of, seconds_each, seconds_once
-from kptrain.batches import Batch
 from kptrain.config import TrainConfig
-from kptrain.memory import NUM_PERSONS, random_batch
-from kptrain.steps import Steps
-from kptrain.training import Training, start_training
+from kptrain.needs.memory import NUM_PERSONS, random_batch
+from kptrain.training.batches import Batch
+from kptrain.training.state import Training, start_training
+from kptrain.training.steps import Steps
 
 SIZES = (8, 64, 32, 128, 16)
 """Most wanted first."""

@@ -5,8 +5,8 @@ from functools import partial
 from bench.gpu.run import Run
 from bench.gpu.steps import WAYS, sizes, stepper, ways_here, write
 from bench.gpu.switches import SWITCHES
-from kptrain.memory import NUM_PERSONS, random_batch
-from kptrain.training import Training
+from kptrain.needs.memory import NUM_PERSONS, random_batch
+from kptrain.training.state import Training
 
 
 def measure(run: Run) -> None:

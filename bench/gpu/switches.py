@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from kptrain.training import Training
+from kptrain.training.state import Training
 
 MOST_COMPILED = 64
 """A block's code is compiled once for each of its shapes; torch gives up after 8."""

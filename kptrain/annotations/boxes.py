@@ -1,0 +1,136 @@
+"""What is sound in COCO's boxes and outlines.
+
+No field is taken on trust: each may be missing, of another type, NaN, or absurdly large.
+"""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from kptrain.files.values import numbers_of
+
+Box = tuple[float, float, float, float]
+
+PERSON = 1
+"""The category id of a person in COCO's own files."""
+
+
+def read_box(values: Any, size: tuple[int, int]) -> Box | None:
+    """x, y, width, height of some of an image of (height, width), and of little beside it; None if
+    it is not. An empty one may lie anywhere."""
+    box = numbers_of(values, 4)
+    if box is None or not _are_near(box[0::2], box[1::2], size):
+        return None
+    x, y, width, height = box
+    if min(width, height) < 0 or not _are_near([x + width], [y + height], size):
+        return None
+    if _is_beside(x, width, size[1]) or _is_beside(y, height, size[0]):
+        return None
+    return x, y, width, height
+
+
+def _is_beside(start: float, length: float, end: int) -> bool:
+    """Whether nothing of it lies between 0 and the end."""
+    return length > 0 and min(start + length, end) <= max(start, 0)
+
+
+def box_of_joints(keypoints: np.ndarray) -> Box | None:
+    """The box around what is labelled of (K, 3) x, y, v; None if that is not two places or more."""
+    labelled = keypoints[keypoints[:, 2] > 0, :2]
+    if not len(labelled) or (labelled == labelled[0]).all():
+        return None
+    left, top = labelled.min(axis=0).tolist()
+    width, height = (np.ptp(labelled, axis=0) + 1).tolist()
+    return left, top, width, height
+
+
+def is_of_joints(box: Box, keypoints: np.ndarray) -> bool:
+    """Whether it is a pixel wide and high, and three of it side by side hold a labelled joint.
+
+    Of COCO's persons a few have their only joint a little beside their box.
+    """
+    left, top, width, height = box
+    return min(width, height) >= 1 and any(
+        v > 0 and -width <= x - left <= 2 * width and -height <= y - top <= 2 * height
+        for x, y, v in keypoints.tolist()
+    )
+
+
+def box_of_outline(outline: Any, size: tuple[int, int]) -> Box | None:
+    """The box around COCO's polygons or RLE; None if they cannot be drawn or are empty."""
+    if not outline or not is_outline(outline, size):
+        return None
+    rows, columns = np.nonzero(draw_outline(outline, size))
+    if not len(rows):
+        return None
+    left, top = float(columns.min()), float(rows.min())
+    return left, top, float(columns.max()) + 1 - left, float(rows.max()) + 1 - top
+
+
+def is_outline(outline: Any, size: tuple[int, int]) -> bool:
+    """Whether it is polygons or an RLE that can be drawn at (height, width)."""
+    if isinstance(outline, list):
+        return all(_is_polygon(polygon, size) for polygon in outline)
+    if not isinstance(outline, dict) or outline.get("size") != list(size):
+        return False
+    runs = outline.get("counts")
+    if isinstance(runs, str):
+        runs = _runs(runs)
+    return isinstance(runs, list) and all(map(_is_run, runs)) and sum(runs) == size[0] * size[1]
+
+
+def _are_near(xs: Any, ys: Any, size: tuple[int, int]) -> bool:
+    """Whether all lie in the image or not far from it: what is cut or drawn must fit into
+    memory."""
+    height, width = size
+    return all(-width <= x <= 2 * width for x in xs) and all(-height <= y <= 2 * height for y in ys)
+
+
+def _is_polygon(polygon: Any, size: tuple[int, int]) -> bool:
+    if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+        return False
+    if any(isinstance(number, str) for number in polygon):
+        return False
+    numbers = numbers_of(polygon, len(polygon))
+    return numbers is not None and _are_near(numbers[0::2], numbers[1::2], size)
+
+
+def _is_run(count: Any) -> bool:
+    return type(count) is int and 0 <= count < 2**31
+
+
+def _runs(text: str) -> list[int] | None:
+    """The runs of a compressed RLE; None if it is malformed, on which pycocotools may crash.
+
+    Each run is the difference to the one before the last, from the third on; in groups of five
+    bits, the lowest first, a character each: 48 plus the bits, plus 32 if more follow. Source:
+    rleFrString in maskApi.c of COCO's API.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64 or shift > 30:
+            return None
+        value |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            if bits & 16:
+                value -= 1 << shift
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
+    return None if shift else runs
+
+
+def draw_outline(outline: Any, size: tuple[int, int]) -> Any:
+    """(h, w) uint8 of COCO's polygons or RLE: 1 inside, 0 outside."""
+    if isinstance(outline, list):
+        outline = coco_mask.merge(coco_mask.frPyObjects(outline, *size))
+    elif isinstance(outline["counts"], list):
+        outline = coco_mask.frPyObjects(outline, *size)
+    with warnings.catch_warnings():
+        # pycocotools is built on an array protocol that numpy wants renewed.
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
+        return coco_mask.decode(outline)

@@ -1,0 +1,87 @@
+"""The keypoints of one annotation: what is unsound in a joint costs that joint, not the person.
+
+Shapes: K joints, in COCO's order; x, y are indices of pixels, as COCO stores them.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from kptrain.annotations.reasons import BORDER_PX, CLIPPED, NO_PLACE, OUTSIDE, UNKNOWN_FLAG
+from kptrain.files.values import number_of
+from kptrain.keypoints import NUM_JOINTS
+
+Joint = tuple[float, float, float]
+NOT_LABELLED: Joint = (0.0, 0.0, 0.0)
+
+
+def in_one_list(values: Any) -> Any:
+    """The numbers of keypoints that have a list each, x, y, v or x, y, in one list; others as they
+    are."""
+    if not isinstance(values, list) or not values or not isinstance(values[0], list):
+        return values
+    is_nested = len(values[0]) in (2, 3) and all(
+        isinstance(joint, list) and len(joint) == len(values[0]) for joint in values
+    )
+    return [number for joint in values for number in joint] if is_nested else values
+
+
+def are_joints(values: Any) -> bool:
+    """Whether it is a list as long as 17 x, y, v; none of them is looked at."""
+    return isinstance(values, list) and len(values) == 3 * NUM_JOINTS
+
+
+def read_joints(
+    values: Any, size: tuple[int, int], order: Sequence[int] | None = None
+) -> tuple[np.ndarray, Counter[str]]:
+    """(K, 3) float64 of 17 x, y, v in an image of (height, width), and in how many of them was
+    what wrong.
+
+    A joint up to BORDER_PX outside of the image is moved to the border; one farther outside is
+    taken as not labelled.
+    `order`: for each of COCO's joints where it is among the given ones; None: in the same place.
+    What is not labelled has no place to look at: it is kept if it lies in the image, else it is 0.
+    """
+    faults: Counter[str] = Counter()
+    found = _as_array(values)
+    height, width = size
+    is_inside = (found >= 0) & (found <= (width, height, 2))  # NaN is not
+    if not (is_inside.all() and (found[:, 2] % 1 == 0).all()):
+        found = np.array([_joint(x, y, v, size, faults) for x, y, v in found.tolist()])
+    return (found if order is None else found[list(order)]), faults
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """(K, 3) float64; NaN for what is no finite number."""
+    try:
+        found = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        found = np.empty(0)
+    if found.shape != (3 * NUM_JOINTS,):
+        numbers = map(number_of, values)
+        found = np.array([math.nan if number is None else number for number in numbers])
+    return found.reshape(NUM_JOINTS, 3)
+
+
+def _joint(x: float, y: float, v: float, size: tuple[int, int], faults: Counter[str]) -> Joint:
+    height, width = size
+    is_inside = 0 <= x <= width and 0 <= y <= height
+    if v == 0:
+        return (x, y, v) if is_inside else NOT_LABELLED
+    if v not in (1, 2):
+        faults[UNKNOWN_FLAG] += 1
+        return NOT_LABELLED
+    if not (math.isfinite(x) and math.isfinite(y)):
+        faults[NO_PLACE] += 1
+        return NOT_LABELLED
+    if is_inside:
+        return x, y, v
+    nearest = min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
+    if max(abs(x - nearest[0]), abs(y - nearest[1])) > BORDER_PX:
+        faults[OUTSIDE] += 1
+        return NOT_LABELLED
+    faults[CLIPPED] += 1
+    return *nearest, v

@@ -1,0 +1,102 @@
+"""The annotations of persons that a file lists: each once, with an id that no other has, in an
+image that is listed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kptrain.annotations.categories import Order
+from kptrain.annotations.images import Record, Records, free_ids
+from kptrain.annotations.reasons import (
+    ID_TWICE,
+    NO_CATEGORY,
+    NO_ID,
+    NOT_A_MAPPING,
+    NOT_LISTED,
+    OF_LEFT_OUT,
+    OTHER_CATEGORY,
+    TEXT_ID,
+    TWICE,
+)
+from kptrain.annotations.skipped import LeftOut
+from kptrain.files.values import Id, id_of
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One of a person, in an image that is listed."""
+
+    content: dict[str, Any]
+    place: int
+    which: str
+    """What a user finds it by."""
+    id: int
+    image: Record
+    order: Order
+
+
+def annotations_of_persons(
+    annotations: list[Any],
+    orders: Mapping[Id, Order],
+    records: Records,
+    file: Path,
+    left_out: LeftOut,
+    only: Id | None,
+) -> Iterator[Annotation]:
+    """Find them; `orders`: the categories of persons, with the order of their joints; `only`: the
+    category of those that name none.
+
+    Raises: DataError where `left_out` is strict, at the first fault.
+    """
+    ids = _Ids(annotations)
+    for place, annotation in enumerate(annotations):
+        which = f"annotations[{place}]"
+        if not isinstance(annotation, dict):
+            left_out.add(NOT_A_MAPPING, which, file)
+            continue
+        names_none = annotation.get("category_id") in (None, "")
+        category = only if names_none else id_of(annotation.get("category_id"))
+        if category is None or category not in orders:
+            left_out.count(OTHER_CATEGORY)
+            continue
+        given = id_of(annotation.get("id"))
+        which = which if given is None else f"annotation {given}"
+        if ids.is_repeated(given, annotation):
+            left_out.add(TWICE, which, file)
+            continue
+        image_id = records.named(annotation.get("image_id"))
+        image = None if image_id is None else records.sound.get(image_id)
+        if image_id in records.unsound:
+            left_out.count(OF_LEFT_OUT)
+        elif image is None:
+            left_out.add(NOT_LISTED, which, file)
+        else:
+            number, repair = ids.number(given, annotation)
+            if repair:
+                left_out.repair(repair, which, file, unsound=repair != TEXT_ID)
+            if names_none:
+                left_out.repair(NO_CATEGORY, which, file, unsound=False)
+            yield Annotation(annotation, place, which, number, image, orders[category])
+
+
+class _Ids:
+    """Gives each annotation an id that no other has."""
+
+    def __init__(self, annotations: list[Any]) -> None:
+        given = (id_of(one.get("id")) for one in annotations if isinstance(one, dict))
+        self._free = free_ids({number for number in given if number is not None})
+        self._first: dict[Id, dict[str, Any]] = {}
+
+    def is_repeated(self, given: Id | None, annotation: dict[str, Any]) -> bool:
+        """Whether the same annotation came before, with all that it says."""
+        return given is not None and self._first.get(given) == annotation
+
+    def number(self, given: Id | None, annotation: dict[str, Any]) -> tuple[int, str | None]:
+        """Its id, and why it is not its own."""
+        if given is None:
+            return next(self._free), NO_ID
+        if given in self._first:
+            return next(self._free), ID_TWICE
+        self._first[given] = annotation
+        return (next(self._free), TEXT_ID) if isinstance(given, str) else (given, None)

@@ -1,0 +1,1 @@
+"""What `python -m kptrain` does beside training: evaluate, predict, show and export."""

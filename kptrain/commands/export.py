@@ -1,0 +1,132 @@
+"""The command `python -m kptrain export`: a checkpoint as an ONNX file that onnxruntime runs.
+
+The file's input is RGB from 0 to 255, (N, 3, H, W) float32; normalisation is inside. Its output is
+(N, 17, H/4, W/4) heatmaps.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from kptrain.commands.inference import load_model
+from kptrain.errors import CheckpointError, SettingsError
+from kptrain.keypoints import JOINTS
+from kptrain.machine.outputs import check_folder, writing
+from kptrain.resolve import settings_of
+from kptrain.training.batches import MEAN, STD
+
+OPSET = 18
+PARITY = 1e-4
+"""The most by which onnxruntime's heatmaps may differ from torch's."""
+
+
+class FromPixels(nn.Module):
+    """A model with the normalisation before it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("mean", 255 * torch.tensor(MEAN).reshape(3, 1, 1))
+        self.register_buffer("std", 255 * torch.tensor(STD).reshape(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        heatmaps: Tensor = self.model((images - self.mean) / self.std)
+        return heatmaps
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kptrain export",
+        description="Write a checkpoint as ONNX (opset 18): RGB from 0 to 255, (N, 3, H, W) "
+        "float32, to heatmaps, (N, 17, H/4, W/4). What onnxruntime makes of it is compared with "
+        "torch.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("out", type=Path, metavar="MODEL.onnx")
+    return parser
+
+
+def export(arguments: list[str]) -> None:
+    """Run the command. Raises: CheckpointError, SettingsError."""
+    parsed = build_parser().parse_args(arguments)
+    if parsed.out.is_dir():
+        raise SettingsError(f"{parsed.out}: must be a file, but is a folder; name a file in it")
+    check_folder(parsed.out.parent, str(parsed.out.parent))
+    print(f"Writing {parsed.out}, then comparing it with torch", flush=True)
+    with writing(parsed.out):
+        difference = export_model(parsed.checkpoint, parsed.out)
+    print(f"{parsed.out}: differs from torch by at most {difference:.1e}")
+
+
+def export_model(checkpoint: Path, out: Path) -> float:
+    """Write the file; returns the most by which its heatmaps differ from torch's.
+
+    Raises: CheckpointError, also where they differ by more than PARITY: then nothing is written.
+    """
+    try:
+        import onnx  # noqa: PLC0415  (of the extra `onnx`, as few need it)
+        import onnxruntime  # noqa: PLC0415  (only what is needed)
+        import onnxscript  # noqa: F401, PLC0415  (torch's exporter needs it)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"export: must have onnx, onnxscript and onnxruntime, but {error.name} is not "
+            f"installed; install them with pip install 'kptrain[onnx]'"
+        ) from None
+    model, config = load_model(checkpoint)
+    wrapped = FromPixels(model).eval()
+    height, width = config.data.image_size
+    draw = np.random.default_rng(0)
+    images = draw.uniform(0, 255, (2, 3, height, width)).astype(np.float32)
+    temporary = out.with_name(f".{out.name}.tmp")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        _write(wrapped, torch.from_numpy(images), temporary)
+        written = onnx.load(temporary)
+        told = {"joints": ",".join(JOINTS), "settings": json.dumps(settings_of(config))}
+        onnx.helper.set_model_props(written, told)
+        onnx.save(written, temporary)
+        session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
+        difference = 0.0
+        for batch in (images, images[:1]):
+            with torch.inference_mode():
+                ours = wrapped(torch.from_numpy(batch)).numpy()
+            theirs = session.run(None, {"images": batch})[0]
+            difference = max(difference, float(np.abs(ours - theirs).max()))
+        if not difference <= PARITY:
+            raise CheckpointError(
+                f"{out}: onnxruntime must give torch's heatmaps to {PARITY:g}, but differs by "
+                f"{difference:.1e}; nothing was written"
+            )
+        temporary.replace(out)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return difference
+
+
+def _write(model: nn.Module, images: Tensor, path: Path) -> None:
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")  # of torch's own exporter
+        torch.onnx.export(
+            model,
+            (images,),
+            str(path),
+            input_names=["images"],
+            output_names=["heatmaps"],
+            dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
+            opset_version=OPSET,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )

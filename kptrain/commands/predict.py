@@ -1,0 +1,209 @@
+"""The command `python -m kptrain predict`: keypoints drawn on any picture."""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from kptrain.commands.drawing import draw_persons
+from kptrain.commands.inference import heatmaps_of, load_model, normalised, placed
+from kptrain.config import OUTPUT_STRIDE, TrainConfig
+from kptrain.data.decode import read_picture
+from kptrain.data.views import PEAK_MARGIN, PERSON_MARGIN, Box, Frame, box_frame
+from kptrain.errors import DataError, SettingsError
+from kptrain.keypoints import JOINTS
+from kptrain.machine.device import enough_memory, find_dtype, named_device
+from kptrain.machine.outputs import check_folder, writing
+from kptrain.model.heatmaps import decode
+
+PIXELS_AT_ONCE = 2**20
+"""Input pixels of a batch: 16 crops of 256 x 256."""
+
+Look = tuple[Frame, np.ndarray]
+"""What is seen, and (4,) x0, y0, x1, y1 of it in which a person's peaks are looked for."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kptrain predict",
+        description="Find the 17 keypoints of persons in pictures, and draw them beside each "
+        "picture as NAME-keypoints.png. Each person is looked for in a box, which is to end where "
+        "the person does; without boxes, one person in the whole picture.",
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    parser.add_argument(
+        "--box",
+        action="append",
+        default=[],
+        metavar="x,y,w,h",
+        help="where a person is, in pixels of the picture; may be given several times",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: beside)")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto (a GPU where there is one), cpu, cuda or cuda:N (default: auto)",
+    )
+    parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
+    parser.add_argument("--json", action="store_true", help="print the keypoints, a line a picture")
+    return parser
+
+
+def predict(arguments: list[str]) -> None:
+    """Run the command. Raises: CheckpointError, DataError, SettingsError."""
+    parsed = build_parser().parse_args(_with_boxes(arguments))
+    boxes = [_box(text) for text in parsed.box]
+    given = [path.absolute() for path in parsed.images]
+    for path in parsed.images:
+        if given.count(path.absolute()) > 1:
+            raise SettingsError(f"{path}: must be named once, but is named twice; leave one out")
+    drawings = [_drawing(path, parsed.out) for path in parsed.images]
+    for path, drawn in zip(parsed.images, drawings, strict=True):
+        if drawings.count(drawn) > 1:
+            raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
+        if drawn.absolute() in given:
+            raise SettingsError(
+                f"{path}: must not be drawn over {drawn}, a picture that is named too; leave one "
+                f"of them out, or name a folder with --out"
+            )
+    _check_files(parsed.images)
+    for folder in dict.fromkeys(drawn.parent for drawn in drawings):
+        check_folder(folder, "--out")
+    device = named_device(parsed.device, "--device")
+    model, config = load_model(parsed.checkpoint)
+    with enough_memory(device):
+        placed(model, config, device)
+    for path, drawn in zip(parsed.images, drawings, strict=True):
+        image, num_pictures = read_picture(path)
+        if num_pictures > 1:
+            told = f"note: {path}: holds {num_pictures} pictures, of which the first is read"
+            print(told, file=sys.stderr)
+        _check_boxes(boxes, path, image)
+        with enough_memory(device):
+            found = find_persons(model, config, image, boxes, flip=parsed.flip)
+        with writing(drawn):
+            drawn.parent.mkdir(parents=True, exist_ok=True)
+            draw_persons(image, found).save(drawn)
+        if parsed.json:
+            print(json.dumps({"image": str(path), "persons": [_told(one) for one in found]}))
+        else:
+            print(f"{drawn}: {len(found)} persons, mean score {found[:, :, 2].mean():.2f}")
+
+
+def _check_files(paths: list[Path]) -> None:
+    """What is missing is said before anything long begins."""
+    for path in paths:
+        if path.is_dir():
+            raise DataError(f"{path}: must be a picture, but is a folder; name the files in it")
+        if not path.exists():
+            raise DataError(f"{path}: must be a picture, but there is no such file; name another")
+
+
+def _drawing(path: Path, out: Path | None) -> Path:
+    return (out or path.parent) / f"{path.stem}-keypoints.png"
+
+
+def _with_boxes(arguments: list[str]) -> list[str]:
+    """The arguments with `--box -5,0,9,9` as `--box=-5,0,9,9`: for argparse what begins with a
+    minus is an option, unless it is a single number."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1] == "--box" and re.match(r"-[\d.]", argument):
+            joined[-1] = f"--box={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _box(text: str) -> Box:
+    try:
+        x, y, width, height = map(float, text.split(","))
+    except ValueError:
+        raise SettingsError(f"--box: must be x,y,w,h in pixels, but got {text!r}") from None
+    if not np.isfinite([x, y, width, height]).all() or min(width, height) <= 0:
+        raise SettingsError(
+            f"--box: must be finite, with a width and a height above 0, but got {text!r}"
+        )
+    return x, y, width, height
+
+
+def _check_boxes(boxes: list[Box], path: Path, image: Image.Image) -> None:
+    """As of an annotation, a box may reach beyond the picture, but by no more than its size."""
+    for x, y, width, height in boxes:
+        spans = ((x, x + width, image.width), (y, y + height, image.height))
+        if not all(-side <= low < side and 0 < high <= 2 * side for low, high, side in spans):
+            raise SettingsError(
+                f"--box: must lie in {path} at least in part ({image.width} x {image.height} "
+                f"pixels), and not reach further beyond it than its size, "
+                f"but got {x:g},{y:g},{width:g},{height:g}; give x,y,w,h in its pixels"
+            )
+
+
+@torch.inference_mode()
+def find_persons(
+    model: torch.nn.Module, config: TrainConfig, image: Image.Image, boxes: list[Box], *, flip: bool
+) -> np.ndarray:
+    """(n, 17, 3) float64: x, y as indices of the picture's pixels, and peak height, by a model on
+    any device."""
+    looks = _looks(config, image, boxes)
+    height, width = config.data.image_size
+    at_once = max(1, PIXELS_AT_ONCE // (height * width))
+    parts = [looks[start : start + at_once] for start in range(0, len(looks), at_once)]
+    return np.concatenate([_find(model, config, image, part, flip=flip) for part in parts])
+
+
+def _looks(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[Look]:
+    """In the person view each box is a crop of its own. Without boxes the picture is one, but not
+    enlarged as a box is: it shows what is around the person already. In the image view the whole
+    picture is seen, and each person is looked for in its box.
+    """
+    size = config.data.image_size
+    picture = (0.0, 0.0, float(image.width), float(image.height))
+    if config.data.view == "person":
+        if not boxes:
+            frame = box_frame(picture, size, 1.0)
+            return [(frame, frame.inside((image.height, image.width)))]
+        everywhere = np.array([0.0, 0.0, size[1], size[0]])
+        return [(box_frame(box, size, PERSON_MARGIN), everywhere) for box in boxes]
+    whole = Frame(*picture, size)
+    if not boxes:
+        return [(whole, whole.inside((image.height, image.width)))]
+    return [(whole, whole.box_in(box, PEAK_MARGIN)) for box in boxes]
+
+
+def _find(
+    model: torch.nn.Module,
+    config: TrainConfig,
+    image: Image.Image,
+    looks: list[Look],
+    *,
+    flip: bool,
+) -> np.ndarray:
+    """`find_persons` of one batch."""
+    device = next(model.parameters()).device
+    frames = list(dict.fromkeys(frame for frame, _ in looks))  # of the image view, one
+    pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames])).to(device)
+    dtype = find_dtype(config, device)
+    heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
+    seen = heatmaps[[frames.index(frame) for frame, _ in looks]]
+    places = torch.from_numpy(np.stack([place for _, place in looks]).astype(np.float32))
+    found: np.ndarray = decode(seen, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
+    found = found.astype(np.float64)
+    for person, (frame, _) in zip(found, looks, strict=True):
+        person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
+    return found
+
+
+def _told(person: np.ndarray) -> dict[str, Any]:
+    return {
+        name: {"x": round(float(x), 2), "y": round(float(y), 2), "score": round(float(score), 4)}
+        for name, (x, y, score) in zip(JOINTS, person, strict=True)
+    }

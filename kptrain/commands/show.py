@@ -1,0 +1,101 @@
+"""The command `python -m kptrain show`: samples with the targets that a model is taught."""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kptrain.commands.drawing import Example, draw_examples
+from kptrain.config import OUTPUT_STRIDE, TrainConfig
+from kptrain.data.pack import open_pack
+from kptrain.errors import SettingsError
+from kptrain.machine.outputs import check_file, writing
+from kptrain.model.heatmaps import decode
+from kptrain.resolve import parse_assignments, read_settings, resolve
+from kptrain.training.augment import draw_augmentation
+from kptrain.training.batches import MEAN, STD, Batch, batches, epoch_order, targets
+
+MASKED = 0.35
+"""Brightness of what is masked."""
+TITLES = ("input", "decoded", "targets")
+"""As augmented; the targets decoded again, which is the best that can be learnt; the targets."""
+NOWHERE = -1e3
+"""Where a joint of nobody is drawn: outside of the picture."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m kptrain show",
+        description="Draw samples of the first epoch with their targets, as the settings have "
+        "them: what the model is taught at this sigma, what is masked (dark), what augmentation "
+        "does.",
+    )
+    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="settings in yaml")
+    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
+    parser.add_argument("--set", action="append", default=[], metavar="path=value")
+    parser.add_argument("--number", type=int, default=6, metavar="N", help="of samples")
+    parser.add_argument("--out", type=Path, default=Path("targets.png"), metavar="PNG")
+    return parser
+
+
+def show(arguments: list[str]) -> None:
+    """Run the command. Raises: SettingsError, DataError."""
+    parsed = build_parser().parse_args(arguments)
+    if parsed.number < 1:
+        raise SettingsError(f"--number: must be 1 or more, but got {parsed.number}")
+    said = read_settings(parsed.config) if parsed.config else {}
+    said |= parse_assignments(parsed.set)
+    if parsed.data is not None:
+        said["data.root"] = parsed.data
+    config = resolve(said, str(parsed.config or "--set"))
+    if parsed.out.suffix.lower() != ".png":
+        raise SettingsError(f"--out: must end in .png, as a PNG is written, but got {parsed.out}")
+    check_file(parsed.out, "--out")
+    examples = taught(config, parsed.number)
+    with writing(parsed.out):
+        draw_examples(examples, parsed.out, TITLES)
+    print(f"{parsed.out}: sigma {config.heatmap.sigma_px:g} heatmap pixels")
+
+
+def taught(config: TrainConfig, number: int) -> list[Example]:
+    """The first samples of the first epoch, with their targets."""
+    pack = open_pack(config.data, "train", progress=True)
+    seed = config.train.seed
+    order = epoch_order(len(pack), seed, 1)[:number]
+    size, table = config.data.image_size, pack.table
+    augmentation = draw_augmentation(config.augment, table.scale, table.inside, size, seed, 1)
+    (batch,) = batches(pack, order, len(order), torch.device("cpu"), augmentation)
+    heatmaps = targets(batch, config)
+    return [_example(batch, heatmaps[index], index) for index in range(len(order))]
+
+
+def _example(batch: Batch, heatmaps: torch.Tensor, index: int) -> Example:
+    joints, labelled = batch.joints[index], batch.labelled[index]
+    persons = labelled.any(dim=1)
+    boxes = _around(joints[persons] / OUTPUT_STRIDE, labelled[persons])
+    found = decode(heatmaps.expand(len(boxes), *heatmaps.shape), boxes)
+    found[..., :2] *= OUTPUT_STRIDE
+    is_taught = labelled[persons][..., None] & (found[..., 2:] > 0)
+    found[..., :2] = torch.where(is_taught, found[..., :2], NOWHERE)
+    true = torch.cat((joints, labelled[..., None].float()), dim=2)[persons]
+    return Example(_pixels(batch, index), true.numpy(), found.numpy(), heatmaps.numpy())
+
+
+def _around(joints: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
+    """(N, 4) left, top, right, bottom of each person's labelled joints, two pixels wider."""
+    seen = labelled[..., None]
+    low = joints.masked_fill(~seen, torch.inf).amin(dim=1) - 2
+    high = joints.masked_fill(~seen, -torch.inf).amax(dim=1) + 2
+    return torch.cat((low, high), dim=1)
+
+
+def _pixels(batch: Batch, index: int) -> np.ndarray:
+    """(H, W, 3) uint8 of an input, dark where nothing is learnt."""
+    mean, std = (torch.tensor(told).reshape(3, 1, 1) for told in (MEAN, STD))
+    image = (batch.images[index] * std + mean).clamp(0, 1)
+    mask = batch.mask[index][None, None]
+    learnt = torch.nn.functional.interpolate(mask, image.shape[1:], mode="nearest")[0]
+    shown = image * (MASKED + (1 - MASKED) * learnt)
+    pixels: np.ndarray = (255 * shown).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return pixels

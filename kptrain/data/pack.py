@@ -1,0 +1,147 @@
+"""A split of the data, ready to be gathered into batches: its pack, found, checked or built.
+
+A pack is named by a fingerprint of all that shapes it, the content of the image files too, and
+shared by all trainings of a machine.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from kptrain.config import DataSettings
+from kptrain.synthetic.data_set import embedded_root
+from kptrain.errors import DataError
+from kptrain.files.layout import SplitName
+from kptrain.annotations.skipped import check_strict
+from kptrain.data.pack_format import Pack, damage_of, read_pack
+from kptrain.data.pack_builder import build_pack, limit_of
+from kptrain.resolve import EMBEDDED
+from kptrain.data.fingerprint import Source
+
+PACKS = "packs"
+"""Where the packs are, in the cache."""
+
+_log = logging.getLogger(__name__)
+
+PACK_VERSION = 5
+"""To be raised whenever a pack would come out differently."""
+
+
+def cache_dir() -> Path:
+    """`KPTRAIN_CACHE`, else `kptrain` in the user's cache folder.
+
+    Raises: DataError if KPTRAIN_CACHE is a file.
+    """
+    given = os.environ.get("KPTRAIN_CACHE")
+    if given:
+        folder = Path(given).expanduser().absolute()
+        if folder.is_file():
+            raise DataError(
+                f"KPTRAIN_CACHE: must be a folder, but {given!r} is a file; name another"
+            )
+        return folder
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home.absolute() / "kptrain"
+
+
+def data_folder(settings: DataSettings, progress: bool = False) -> Path:
+    """The folder with COCO; the embedded set is drawn on first use."""
+    if settings.root is None:
+        raise DataError("data.root: must be resolved first, but got None; use kptrain.resolve")
+    if settings.root == EMBEDDED:
+        with _in_cache(cache_dir()):
+            return embedded_root(cache_dir(), progress)
+    return Path(settings.root)
+
+
+def open_pack(
+    settings: DataSettings, name: SplitName, progress: bool = False, *, verify: bool = False
+) -> Pack:
+    """Open the pack of a split, building it first if no one has, or if it is damaged.
+
+    verify: whether to read it whole, for its checksums, though nothing seems to have changed it.
+    Raises: DataError if there is nothing sound to pack or no room for it; with `data.strict`, if
+    anything is unsound.
+    """
+    source = _source(settings, name, progress)
+    digest = _fingerprint(settings, source)
+    folder = _folder_of(digest)
+    with _in_cache(folder.parent):
+        if not folder.is_dir() or damage_of(folder, verify, progress):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder.with_suffix(".lock")):
+                _build_where_needed(source, settings, folder, progress, verify)
+        pack, fault = read_pack(folder, digest)
+    check_strict(settings.strict, fault)
+    return pack
+
+
+@contextmanager
+def _in_cache(folder: Path) -> Iterator[None]:
+    """Raises: DataError, where the system does not let a folder of the cache be used."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise DataError(
+            f"{folder}: must be a folder to read and write, with room for the decoded images, but "
+            f"{error.strerror or error}{where}; grant the right or make room, or name another "
+            f"folder with KPTRAIN_CACHE"
+        ) from None
+
+
+def is_packed(settings: DataSettings, name: SplitName) -> bool:
+    """Whether the pack of a split is known to be there, sound or not, without reading the files:
+    once their times have changed, only their content tells. Raises: DataError if the data is not.
+    """
+    source = _source(settings, name)
+    return source.is_known() and _folder_of(_fingerprint(settings, source)).is_dir()
+
+
+def _folder_of(digest: str) -> Path:
+    return cache_dir() / PACKS / digest[:32]
+
+
+def _build_where_needed(
+    source: Source, settings: DataSettings, folder: Path, progress: bool, verify: bool
+) -> None:
+    """Build a pack, unless another process has by now. Whoever calls holds the lock."""
+    if folder.is_dir():
+        damage = damage_of(folder, verify, progress)
+        if damage is None:
+            return
+        _log.warning("%s: %s; it is built anew", folder, damage)
+        shutil.rmtree(folder)
+    build_pack(source.split, settings, folder, progress)
+    if source.has_changed():
+        shutil.rmtree(folder)
+        raise DataError(
+            f"{source.root}: must not change while its images are decoded, but the files of the "
+            f"{source.name} split have; run it again when they are whole"
+        )
+
+
+def pack_fingerprint(settings: DataSettings, name: SplitName) -> str:
+    """What names the pack of a split, without building it: a hash of all that shapes it.
+
+    Raises: DataError if the data is not there, or holds nothing sound.
+    """
+    return _fingerprint(settings, _source(settings, name))
+
+
+def _source(settings: DataSettings, name: SplitName, progress: bool = False) -> Source:
+    limit = limit_of(settings, name)
+    kept_in = cache_dir() / PACKS
+    return Source(data_folder(settings), name, limit, settings.strict, kept_in, progress)
+
+
+def _fingerprint(settings: DataSettings, source: Source) -> str:
+    shaping = [PACK_VERSION, source.name, source.digest, settings.view, settings.image_size]
+    return hashlib.sha256(json.dumps([*shaping, source.limit]).encode()).hexdigest()

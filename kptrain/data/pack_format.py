@@ -1,0 +1,216 @@
+"""The files of a pack: images decoded once, memory-mapped and shared by all trainings of a machine.
+
+Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds,
+persons without one and persons beyond a limit of samples in the samples' images, K joints, H x W
+input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
+`Table`, and `about.json`, its header: what was found, and the size, the time and the checksums of
+the rest.
+"""
+
+import os
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kptrain.machine.cores import usable_cores
+from kptrain.machine.disk import flush
+from kptrain.machine.progress import track
+
+IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
+FILES = (IMAGES, IGNORE, TABLE)
+BLOCK = 2**26
+"""Bytes that share a checksum."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """All of a pack but its pixels. Samples are rows; persons of sample s are rows
+    `first[s]` to `first[s + 1]`."""
+
+    row: np.ndarray
+    """(S,) int64: where the sample's pixels are in `images`."""
+    first: np.ndarray
+    """(S + 1,) int64."""
+    scale: np.ndarray
+    """(S, 2) float64: input pixels per original pixel, along x and y."""
+    shift: np.ndarray
+    """(S, 2) float64: `input = (original + 0.5) * scale + shift`."""
+    inside: np.ndarray
+    """(S, 4) float32: x0, y0, x1, y1 of the image in the input, which is black around it."""
+    joints: np.ndarray
+    """(M, K, 2) float32: x, y in the input."""
+    peak_box: np.ndarray
+    """(M, 4) float32: x0, y0, x1, y1 in the input; where the person's peaks are looked for."""
+    keypoints: np.ndarray
+    """(M, K, 3) float64: x, y, v in the original image."""
+    area: np.ndarray
+    """(M,) float64: the annotation's, in original pixels."""
+    person_id: np.ndarray
+    """(M,) int64: the annotation's id."""
+    image_id: np.ndarray
+    """(M,) int64."""
+    place: np.ndarray
+    """(M,) int64: of the annotation in its file."""
+    ignored_keypoints: np.ndarray
+    """(N, K, 3) float64, as `keypoints`; all 0 where there are none."""
+    ignored_box: np.ndarray
+    """(N, 4) float64: x, y, width, height in the original image."""
+    ignored_area: np.ndarray
+    """(N,) float64, as `area`."""
+    ignored_is_crowd: np.ndarray
+    """(N,) bool."""
+    ignored_image_id: np.ndarray
+    """(N,) int64, as `image_id`."""
+    ignored_place: np.ndarray
+    """(N,) int64, as `place`."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One split, ready to be gathered into batches."""
+
+    images: np.ndarray
+    """(S or more, H, W, 3) uint8, memory-mapped, read-only."""
+    ignore: np.ndarray
+    """(S, H/4, W/4) bool, likewise: heatmap pixels in which nothing is learnt; in the person view
+    (S, 1, 1), as all is learnt."""
+    table: Table
+    fingerprint: str
+    summary: str
+    """One line: what was found and what was left out, and why."""
+    category_id: int | str
+    """Of persons, in the annotation file."""
+    written: "Written"
+
+    def __len__(self) -> int:
+        return len(self.table.row)
+
+    @property
+    def most_persons(self) -> int:
+        """In one sample."""
+        return int(np.diff(self.table.first).max())
+
+
+class Written(BaseModel):
+    """How the annotation file has what it says in other words than we: for what is written to be
+    read beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    category_id: int | float | str
+    image_ids: dict[int, int | float | str] = {}
+    """By our ids; those that are no other are left out."""
+    joint_order: tuple[int, ...] | None = None
+    """For each of COCO's joints where it is among the file's; None: in the same place."""
+
+
+class About(BaseModel):
+    """The header."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    summary: str
+    """One line: what was found and what was left out, and why."""
+    fault: str | None
+    """What `data.strict` has to say of the first that is unsound."""
+    category_id: int | str
+    """Of persons, in the annotation file."""
+    written: Written
+    sizes: dict[str, int]
+    """By file: bytes."""
+    times: dict[str, int]
+    """By file: when it was written, in nanoseconds since 1970."""
+    checksums: dict[str, list[int]]
+    """By file: CRC-32 of each block."""
+
+
+def write_pack(
+    folder: Path,
+    ignore: np.ndarray,
+    table: Table,
+    summary: str,
+    fault: str | None,
+    category_id: int | str,
+    written: Written,
+    progress: bool = False,
+) -> None:
+    """Write all but the images, which are there, and flush everything to the disk."""
+    np.save(folder / IGNORE, ignore)
+    np.savez(folder / TABLE, **vars(table))
+    paths = [folder / name for name in FILES]
+    for path in paths:
+        flush(path)  # a memory map's time is that of its last page
+    about = About(
+        summary=summary,
+        fault=fault,
+        category_id=category_id,
+        written=written,
+        sizes={path.name: path.stat().st_size for path in paths},
+        times={path.name: path.stat().st_mtime_ns for path in paths},
+        checksums={path.name: _checksums(path, progress) for path in paths},
+    )
+    (folder / ABOUT).write_text(about.model_dump_json())
+    for path in (folder / ABOUT, folder):
+        flush(path)
+
+
+def damage_of(folder: Path, verify: bool, progress: bool = False) -> str | None:
+    """In what a pack is not as it was written, if so: by the size and the time of each file.
+
+    The images are as large as the memory of a machine, and to read them takes minutes: so a file's
+    checksums are looked at where its time has changed, as in a copy, which then gets its time back,
+    and of all with `verify`.
+    """
+    try:
+        about = About.model_validate_json((folder / ABOUT).read_bytes())
+        damaged = [name for name in FILES if not _is_sound(folder / name, about, verify, progress)]
+    except (ValidationError, FileNotFoundError, NotADirectoryError, KeyError):
+        return f"{ABOUT} does not fit what is there"
+    return f"{damaged[0]} is not as it was written" if damaged else None
+
+
+def _is_sound(path: Path, about: About, verify: bool, progress: bool) -> bool:
+    found, time = path.stat(), about.times[path.name]
+    if found.st_size != about.sizes[path.name]:
+        return False
+    is_untouched = found.st_mtime_ns == time
+    if is_untouched and not verify:
+        return True
+    if _checksums(path, progress) != about.checksums[path.name]:
+        return False
+    if not is_untouched:
+        with suppress(OSError):  # another user's: it is read again by whoever asks next
+            os.utime(path, ns=(found.st_atime_ns, time))
+    return True
+
+
+def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:
+    """Open a pack that is not damaged; also what `data.strict` has to say of it."""
+    about = About.model_validate_json((folder / ABOUT).read_bytes())
+    with np.load(folder / TABLE) as arrays:
+        table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
+    images, ignore = (np.load(folder / name, mmap_mode="r") for name in (IMAGES, IGNORE))
+    named = about.category_id, about.written
+    pack = Pack(images, ignore, table, fingerprint, about.summary, *named)
+    return pack, about.fault
+
+
+def _checksums(path: Path, progress: bool) -> list[int]:
+    """CRC-32 of each block of a file."""
+    starts = range(0, path.stat().st_size, BLOCK)
+
+    def checksum(start: int) -> int:
+        with path.open("rb") as file:
+            file.seek(start)
+            return zlib.crc32(file.read(BLOCK))  # without holding the GIL
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        sums = track(
+            pool.map(checksum, starts), f"Checksums of {path.name}", len(starts), shown=progress
+        )
+        return list(sums)

@@ -1,0 +1,211 @@
+"""The device that a training runs on, and its memory."""
+
+import ctypes
+import gc
+import resource
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kptrain.config import TrainConfig
+from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError
+from kptrain.machine.cores import usable_cores
+
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "unable to find an engine",
+)
+"""Torch has an exception of its own for a full GPU mostly; else only these words tell: a library
+that has no room for its handle is not initialised, and cuDNN finds no engine whose workspace fits.
+"""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Source: malloc.h of glibc."""
+
+
+def find_device(config: TrainConfig) -> torch.device:
+    """The device that `train.device` names.
+
+    Raises: SettingsError if it is a CUDA device that is not there, or a CPU that shall replay CUDA
+    graphs.
+    """
+    device = named_device(config.train.device, "train.device")
+    if config.train.cuda_graph is True and device.type != "cuda":
+        raise SettingsError(
+            f"train.cuda_graph: must be auto or false where training is not on a GPU, but got true "
+            f"with {device}; set it to auto"
+        )
+    return device
+
+
+def named_device(name: str, where: str) -> torch.device:
+    """The device of a name: `auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`.
+
+    Raises: SettingsError naming `where` it was given.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, colon, number = name.partition(":")
+    if name == "cpu":
+        return torch.device("cpu")
+    if kind != "cuda" or bool(colon) != number.isdecimal():
+        raise SettingsError(f"{where}: must be auto, cpu, cuda or cuda:N, but got {name!r}")
+    index = int(number or 0)  # torch.device would read cuda:128 as cuda:-128
+    if index >= torch.cuda.device_count():
+        raise SettingsError(
+            f"{where}: must be a device of this machine, but {name} is not there "
+            f"({torch.cuda.device_count()} CUDA devices found); use auto or cpu"
+        )
+    return torch.device("cuda", index)
+
+
+def use(device: torch.device) -> None:
+    """Have a GPU be the one that is meant where none is named, in this thread. Else what is pinned
+    or waited for would take memory of the first one."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
+def find_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
+    """The dtype of the activations, as `train.precision` has it."""
+    if config.train.precision != "auto":
+        return torch.float32 if config.train.precision == "float32" else torch.bfloat16
+    is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if is_fast else torch.float32
+
+
+def set_exactness(config: TrainConfig, device: torch.device) -> None:
+    """Tell cuDNN, for the whole process, that what is called float32 must not be TF32."""
+    with warnings.catch_warnings():
+        # Torch 2.9 warns of this name, 2.11 no more. With the newer name, what still reads this one
+        # in torch ends with an error (up to 2.15).
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
+
+
+def describe_device(config: TrainConfig) -> str:
+    """The device and dtype in words, as far as they matter to who compares two trainings."""
+    device = find_device(config)
+    dtype = str(find_dtype(config, device)).removeprefix("torch.")
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, {dtype}"
+    return f"cpu, {num_threads(config.train.threads)} threads, {dtype}"
+
+
+def num_threads(given: int | None = None) -> int:
+    """For torch to compute with. None: its default, which is blind to quotas, within those."""
+    return given or min(torch.get_num_threads(), usable_cores())
+
+
+def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A small array on the device, without waiting for what a GPU still has to do."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # torch keeps the copy until it was read
+    return tensor.to(device, non_blocking=True)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: what torch held of a GPU since its statistics were reset, or on a CPU the process so
+    far.
+
+    What it held, not what lay in it: that is what a trial's share of a GPU bounds, and it counts
+    what a CUDA graph keeps for itself.
+    """
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_reserved(device))
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held when it started us
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed, where it is the C library, for the whole process.
+
+    To get the memory of large tensors from the system anew in each step costs some 5 % of a CPU's
+    epoch. Source: mallopt(3).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for name, num_bytes in ((M_MMAP_THRESHOLD, 2**25), (M_TRIM_THRESHOLD, 2**31 - 1)):
+            mallopt(name, num_bytes)
+
+
+def release_memory() -> None:
+    """Give back what a training that has ended held, so that the next one finds it free.
+
+    What was compiled stays, for the next network of its kind.
+    """
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+@contextmanager
+def explained(config: TrainConfig) -> Iterator[None]:
+    """Say torch's own failures in terms of the settings that decide.
+
+    Raises: OutOfMemoryError where the memory does not suffice; TrainingError where the network
+    cannot be compiled.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        reason = _first_line(error)
+        if _is_out_of_memory(error):
+            raise OutOfMemoryError(
+                f"the training must fit into memory, but with train.batch_size "
+                f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
+                f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
+            ) from None
+        if "captur" in str(error):  # as CUDA and torch call the recording of a graph
+            raise TrainingError(
+                f"train.cuda_graph: a step must be recordable here, but is not "
+                f"({_first_line(error)}); set train.cuda_graph to false"
+            ) from None
+        if config.train.compile and type(error).__module__.startswith("torch._"):
+            raise TrainingError(
+                f"train.compile: the network must be compilable here, but is not ({reason}); "
+                f"install a C++ compiler, or set train.compile to false"
+            ) from None
+        raise
+
+
+@contextmanager
+def enough_memory(device: torch.device) -> Iterator[None]:
+    """Raises: OutOfMemoryError where a device's memory does not suffice to predict on it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"--device: must have memory for a batch, but {device} has not ({_first_line(error)}); "
+            f"wait until it is free, or give --device cpu"
+        ) from None
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Also where a graph's recording, which ends with an error of its own then, met that first."""
+    if error is None:
+        return False
+    is_told = isinstance(error, RuntimeError) and any(w in str(error) for w in OUT_OF_MEMORY)
+    is_one = is_told or isinstance(error, torch.OutOfMemoryError)
+    return is_one or _is_out_of_memory(error.__context__)
+
+
+def _first_line(error: RuntimeError) -> str:
+    return " ".join(str(error).partition("\n")[0].split()[:40])

@@ -1,0 +1,1 @@
+"""The network, its target heatmaps, its loss and its checkpoints."""

@@ -1,0 +1,101 @@
+"""What a training takes of a device's memory and time, and of the disk, found before it runs."""
+
+import json
+import sys
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+
+import torch
+
+from kptrain.config import ModelSettings, TrainConfig
+from kptrain.keypoints import NUM_JOINTS
+from kptrain.machine.device import explained, find_device, peak_memory
+from kptrain.model.network import KeypointNet
+from kptrain.needs.busy import busy_share
+from kptrain.training.batches import Batch
+from kptrain.training.state import start_training
+from kptrain.training.steps import WARM_UP, Steps
+
+NUM_PERSONS = 20
+
+
+@dataclass(frozen=True)
+class MemoryNeed:
+    """Of the device on which a training ran alone: bytes, and how busy it was."""
+
+    peak: int
+    """The most that torch held; on a CPU, the process."""
+    context: int
+    """What CUDA holds for a process beside that; 0 on a CPU."""
+    total: int
+    """Of the device; 0 on a CPU."""
+    busy: float
+    """The share of a step's time in which the GPU works, above 0; 1 on a CPU."""
+
+
+def measure_memory(config: TrainConfig) -> MemoryNeed:
+    """Take some steps on random images. For a process of its own, on a GPU that is idle.
+
+    Those that count have Adam's moments and the kernels that were found, as any later one.
+
+    Raises: SettingsError if the device is not there; OutOfMemoryError.
+    """
+    device = find_device(config)
+    with explained(config):
+        training = start_training(config, device, afresh=False)
+        training.model.train()
+        steps = Steps(training, config, num_persons=NUM_PERSONS)
+        batch = random_batch(config, device)
+        for _ in range(2):
+            steps(batch)
+        if device.type != "cuda":
+            return MemoryNeed(peak_memory(device), 0, 0, 1.0)
+        for _ in range(WARM_UP):  # after which all is recorded, and has been replayed
+            steps(batch)
+        busy = busy_share(lambda: steps(batch), device)
+    torch.cuda.synchronize(device)
+    free, total = torch.cuda.mem_get_info(device)
+    context = total - free - torch.cuda.memory_reserved(device)
+    return MemoryNeed(torch.cuda.max_memory_reserved(device), context, total, busy)
+
+
+def answer() -> None:
+    """The whole of a process that measures: the settings are read from standard input as JSON, and
+    what they need, or `error` and its `kind`, is written to standard output."""
+    with redirect_stdout(sys.stderr):
+        try:
+            told = asdict(measure_memory(TrainConfig.model_validate_json(sys.stdin.read())))
+        except Exception as error:  # whatever it is, it is said by who asked
+            told = {"error": str(error), "kind": type(error).__name__}
+    print(json.dumps(told), flush=True)
+
+
+def random_batch(config: TrainConfig, device: torch.device) -> Batch:
+    """A batch as a training has it, of noise, with as many persons as COCO's fullest images."""
+    size, (height, width) = config.train.batch_size, config.data.image_size
+    images = torch.rand(size, 3, height, width, device=device)
+    joints = torch.rand(size, NUM_PERSONS, NUM_JOINTS, 2, device=device) * width
+    return Batch(
+        samples=torch.arange(size).numpy(),
+        images=images.contiguous(memory_format=torch.channels_last),
+        joints=joints,
+        labelled=torch.ones(joints.shape[:3], dtype=torch.bool, device=device),
+        mask=torch.ones(size, *config.heatmap_size, device=device),
+    )
+
+
+def checkpoint_bytes(config: TrainConfig) -> tuple[int, int]:
+    """Bytes of the best checkpoint and of the state to resume from, but for names and settings."""
+    num_weights, num_statistics = _num_weights(config.model)
+    small = config.checkpoint.best_dtype == "bfloat16"
+    best = (2 if small else 4) * num_weights + 4 * num_statistics
+    moments = 2 * num_weights  # Adam's
+    return best, 4 * (num_weights + num_statistics + moments)
+
+
+def _num_weights(settings: ModelSettings) -> tuple[int, int]:
+    """How many weights, and how many statistics of normalisation."""
+    with torch.device("meta"):
+        model = KeypointNet(settings)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    return weights, sum(buffer.numel() for buffer in model.buffers())

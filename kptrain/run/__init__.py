@@ -1,0 +1,1 @@
+"""The folder of a training: its settings, its curve and its logs."""

@@ -1,0 +1,110 @@
+"""A whole step of training as one CUDA graph: some 670 launches become one.
+
+At small batches the host cannot launch kernels as fast as the GPU runs them. A graph holds a step
+with its addresses and numbers as they were when it was recorded, so whatever changes from step to
+step lies in tensors that stay: the batch, its persons padded to one number, and the learning rate.
+
+Source: PyTorch's notes on CUDA semantics, section on CUDA graphs.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+import torch
+
+from kptrain.config import TrainConfig
+from kptrain.training.batches import Batch
+from kptrain.training.state import Training, take_step
+
+T = TypeVar("T")
+
+
+class GraphStep:
+    """The step of a full batch: recorded the first time, then replayed."""
+
+    def __init__(
+        self,
+        training: Training,
+        config: TrainConfig,
+        network: Callable[..., torch.Tensor],
+        num_persons: int,
+        device: torch.device,
+    ) -> None:
+        """network: the training's, or what was compiled of it; num_persons: the most in a sample.
+
+        Steps must have been taken before the first one here, with `aside`.
+        """
+        self._training = training
+        self._config = config
+        self._network = network
+        self._num_persons = num_persons
+        self._lr = torch.zeros((), device=device)
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        self._lr.fill_(self._training.optimizer.param_groups[0]["lr"])
+        if self._graph is None:
+            self._graph = self._record(batch)
+        else:
+            _fill(self._batch, batch)
+        self._graph.replay()
+        return self._losses.clone()
+
+    def aside(self, job: Callable[[], T]) -> T:
+        """Run a job on the stream on which the step will be recorded, which warms that up."""
+        here = torch.cuda.current_stream(self._stream.device)
+        self._stream.wait_stream(here)
+        with torch.cuda.stream(self._stream):
+            result = job()
+        here.wait_stream(self._stream)
+        return result
+
+    def _record(self, batch: Batch) -> Any:
+        """Nothing runs yet. Other threads of ours may wait for the GPU meanwhile."""
+        self._batch = _padded(batch, self._num_persons)
+        graph = torch.cuda.CUDAGraph()
+        with (
+            _capturable(self._training.optimizer, self._lr),
+            torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
+        ):
+            self._losses = take_step(self._training, self._batch, self._config, self._network)
+        return graph
+
+
+@contextmanager
+def _capturable(optimizer: torch.optim.Optimizer, lr: torch.Tensor) -> Iterator[None]:
+    """Have the optimizer read its learning rate from a tensor; its schedule needs a number."""
+    group = optimizer.param_groups[0]
+    before = {name: group[name] for name in ("lr", "capturable")}
+    group.update(lr=lr, capturable=True)
+    try:
+        yield
+    finally:
+        group.update(before)
+
+
+def _padded(batch: Batch, num_persons: int) -> Batch:
+    """A copy with so many persons, of whom those that the batch has not are not labelled."""
+    num, there, joints, two = batch.joints.shape
+    absent = num_persons - there
+    return replace(
+        batch,
+        images=batch.images.clone(memory_format=torch.preserve_format),
+        joints=torch.cat((batch.joints, batch.joints.new_zeros(num, absent, joints, two)), 1),
+        labelled=torch.cat((batch.labelled, batch.labelled.new_zeros(num, absent, joints)), 1),
+        mask=batch.mask.clone(),
+    )
+
+
+def _fill(kept: Batch, batch: Batch) -> None:
+    """Copy a batch into one that stays."""
+    kept.labelled.zero_()
+    for field in fields(Batch):
+        tensor = getattr(batch, field.name)
+        if isinstance(tensor, torch.Tensor):
+            place = getattr(kept, field.name)
+            is_of_persons = field.name in ("joints", "labelled")
+            (place[:, : tensor.shape[1]] if is_of_persons else place).copy_(tensor)

@@ -1,0 +1,40 @@
+"""What is known of an earlier search, to be learnt from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+Ending = Literal["completed", "stopped", "failed"]
+"""How a trial ended, to whoever learns from it."""
+
+
+@dataclass(frozen=True)
+class PastTrial:
+    """One trial of an earlier search."""
+
+    settings: dict[str, Any]
+    """Of this search's axes, by dotted path."""
+    curve: list[tuple[int, float]]
+    """(epoch, value of this search's metric)."""
+    ending: Ending
+
+
+@dataclass(frozen=True)
+class PastSearch:
+    """What can be learnt from an earlier search."""
+
+    folder: Path
+    trials: list[PastTrial]
+    num_outside: int
+    """Trials left out, as a value lies outside of an axis of this search."""
+    num_unfinished: int
+    """Trials left out, as they failed, were interrupted, or are not at their end."""
+
+    def __str__(self) -> str:
+        num_all = len(self.trials) + self.num_outside + self.num_unfinished
+        left_out = [
+            *([f"{self.num_outside} lie outside of this space"] if self.num_outside else []),
+            *([f"{self.num_unfinished} did not finish"] if self.num_unfinished else []),
+        ]
+        told = f"; {', '.join(left_out)}" if left_out else ""
+        return f"{len(self.trials)} of {num_all} trials of {self.folder}{told}"

@@ -1,0 +1,127 @@
+"""Settings as points of the unit cube, one coordinate an axis, and what a kernel compares of them.
+
+Shapes: n points, d axes, f features.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.space.axes import Choice, Range
+
+Points = NDArray[np.float64]
+
+
+class UnitCube:
+    """The axes of a space. A choice of numbers is ordered like a range; any other choice is not."""
+
+    def __init__(self, axes: Mapping[str, Choice | Range]) -> None:
+        self._axes = {path: _sorted(axis) for path, axis in axes.items()}
+        self._levels = [_num_levels(axis) for axis in self._axes.values()]
+        self.is_ordered = np.array([_is_ordered(axis) for axis in axes.values()])
+
+    def encode(self, settings: Mapping[str, Any]) -> Points:
+        """The point (d) of settings that lie on the axes."""
+        return np.array([_place(axis, settings[path]) for path, axis in self._axes.items()])
+
+    def decode(self, point: Points) -> dict[str, Any]:
+        """The settings nearest to a point (d)."""
+        return {
+            path: _value(axis, float(at))
+            for (path, axis), at in zip(self._axes.items(), point, strict=True)
+        }
+
+    def draw(self, rng: np.random.Generator, num: int) -> Points:
+        """Points (num, d), uniform over the cube."""
+        return self.snap(rng.random((num, len(self._axes))))
+
+    def snap(self, points: Points) -> Points:
+        """The points (n, d) with each coordinate where the value that it stands for lies."""
+        snapped = points.copy()
+        for column, levels in enumerate(self._levels):
+            if levels is not None:
+                snapped[:, column] = (_level(points[:, column], levels) + 0.5) / levels
+        for column, axis in enumerate(self._axes.values()):
+            if isinstance(axis, Range) and axis.kind == "int" and axis.log:
+                low, high = _scaled_ends(axis)
+                nearest = np.round(np.exp(low + points[:, column] * (high - low)))
+                snapped[:, column] = (np.log(np.clip(nearest, *axis.ends())) - low) / (high - low)
+        return snapped
+
+    def features(self, points: Points) -> tuple[Points, NDArray[np.intp]]:
+        """What a kernel compares (n, f), and the axis of each feature (f).
+
+        An ordered axis is one feature; another one has a feature for each value, such that any two
+        values are 1 apart.
+        """
+        columns, axis_of = [], []
+        for column, levels in enumerate(self._levels):
+            at = points[:, column]
+            if self.is_ordered[column] or levels is None:
+                columns.append(at)
+                axis_of.append(column)
+            else:
+                level = _level(at, levels)
+                columns += [(level == one) / math.sqrt(2) for one in range(levels)]
+                axis_of += [column] * levels
+        return np.stack(columns, axis=1), np.array(axis_of)
+
+
+def _is_ordered(axis: Choice | Range) -> bool:
+    if isinstance(axis, Range):
+        return True
+    return all(isinstance(v, int | float) and not isinstance(v, bool) for v in axis.values)
+
+
+def _sorted(axis: Choice | Range) -> Choice | Range:
+    if isinstance(axis, Choice) and _is_ordered(axis):
+        return Choice(tuple(sorted(axis.values)))
+    return axis
+
+
+def _num_levels(axis: Choice | Range) -> int | None:
+    """How many values there are; None for a continuum, as a log scale is taken to be."""
+    if isinstance(axis, Choice):
+        return len(axis.values)
+    if axis.log or (axis.kind == "float" and axis.step is None):
+        return None
+    return math.floor((axis.high - axis.low) / (axis.step or 1) + 1e-8) + 1
+
+
+def _level(at: Points, levels: int) -> NDArray[np.intp]:
+    return np.clip(at * levels, 0, levels - 1).astype(np.intp)
+
+
+def _place(axis: Choice | Range, value: Any) -> float:
+    levels = _num_levels(axis)
+    if isinstance(axis, Choice):
+        return float(axis.values.index(value) + 0.5) / len(axis.values)
+    if levels is not None:
+        return float(round((value - axis.low) / (axis.step or 1)) + 0.5) / levels
+    low, high = _scaled_ends(axis)
+    return float(((math.log(value) if axis.log else value) - low) / (high - low))
+
+
+def _value(axis: Choice | Range, at: float) -> Any:
+    levels = _num_levels(axis)
+    level = None if levels is None else min(max(int(at * levels), 0), levels - 1)
+    if isinstance(axis, Choice):
+        return axis.values[level or 0]
+    if level is not None:
+        value = axis.low + level * (axis.step or 1)
+    else:
+        low, high = _scaled_ends(axis)
+        value = low + at * (high - low)
+        value = math.exp(value) if axis.log else value
+    value = round(value) if axis.kind == "int" else value
+    return min(max(value, axis.low), axis.high)  # undoes a rounding beyond an end
+
+
+def _scaled_ends(axis: Range) -> tuple[float, float]:
+    """The ends of a continuum. Whole numbers have half a unit more, so that each has its room."""
+    margin = 0.5 if axis.kind == "int" else 0.0
+    ends = (axis.low - margin, axis.high + margin)
+    return (math.log(ends[0]), math.log(ends[1])) if axis.log else ends

@@ -1,0 +1,95 @@
+"""Why a trial failed, without the layers that Ray puts around it."""
+
+import re
+from pathlib import Path
+
+import ray
+import torch
+from ray import cloudpickle
+from ray.exceptions import OutOfMemoryError as NodeIsFullError
+from ray.tune.experiment import Trial
+
+from kptrain.errors import KptrainError, OutOfMemoryError, TrainingError
+from kptrain.machine.device import OUT_OF_MEMORY
+from search.journal.reasons import Cause
+from search.journal.remote import StorageError
+
+DIED = (
+    ray.exceptions.RayActorError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.WorkerCrashedError,
+)
+UNABLE = (ray.exceptions.RayError, StorageError)
+"""What a node or a network cannot do may be done on another, or a moment later."""
+
+
+class LostError(ray.exceptions.RayActorError):
+    """The error to give Tune in place of a `cause` that it does not know."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(error_msg=str(cause))
+        self.cause = cause
+
+
+def as_tune_knows(error: Exception) -> Exception:
+    """An error of a trial's process or call, as Tune takes it for one: others end its whole run."""
+    known = (ray.exceptions.RayActorError, ray.exceptions.RayTaskError)
+    return error if isinstance(error, known) else LostError(error)
+
+
+def cause_of(trial: Trial) -> BaseException:
+    """The error itself."""
+    if trial.pickled_error_file is None:  # an error of Tune's own
+        return TrainingError(Path(trial.error_file).read_text(encoding="utf-8").strip())
+    # Ray's own file on this machine; the copy that its accessor reads is not there yet.
+    error: BaseException = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
+    while getattr(error, "cause", None) is not None:
+        error = error.cause  # type: ignore[attr-defined]  # looked for in the line above
+    return error
+
+
+def kind_of(error: BaseException) -> Cause:
+    """Whether another attempt may help: with more memory, or in another process."""
+    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or _is_told_full(error):
+        return "memory"
+    if isinstance(error, NodeIsFullError):
+        return "node_memory"
+    is_own = isinstance(error, ray.exceptions.RayTaskError) or _failed_at_start(str(error))
+    return "lost" if isinstance(error, UNABLE) and not is_own else "own"
+
+
+def _is_told_full(error: BaseException) -> bool:
+    """As of a context of CUDA that has no room, or of a training of one's own."""
+    is_plain = isinstance(error, RuntimeError) and not isinstance(error, UNABLE)
+    return is_plain and any(words in str(error) for words in OUT_OF_MEMORY)
+
+
+def in_one_line(error: BaseException) -> str:
+    if isinstance(error, NodeIsFullError):
+        return _on_full_node(str(error))
+    if isinstance(error, DIED):
+        return _cause_of_death(str(error))
+    name = "" if isinstance(error, KptrainError) else f"{type(error).__name__}: "
+    return " ".join(f"{name}{error}".split())[:500]
+
+
+def _on_full_node(text: str) -> str:
+    """Which node, and how full it may be, as far as Ray says so."""
+    node, most = (
+        re.search(r"IP: ([^,)\s]+)", text),
+        re.search(r"exceeded threshold.*\((.+?%)", text),
+    )
+    where, above = (f" {node[1]}" if node else ""), (f" above {most[1]}" if most else "")
+    return f"the memory of its node{where} was full{above}, so Ray ended its process"
+
+
+def _cause_of_death(text: str) -> str:
+    """Why a trial's process is gone: an error of its start, or one from outside."""
+    if _failed_at_start(text):
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+        return plain.strip().rpartition("\n")[2].strip()[:500]
+    return "the trial's process died: killed, out of memory, or lost with its node"
+
+
+def _failed_at_start(text: str) -> bool:
+    return "creation task" in text

@@ -1,0 +1,217 @@
+"""The Ray that trials run on: one of our own, a running cluster, or the one of our caller."""
+
+import logging
+import math
+import os
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private.node import Node
+
+from kptrain.errors import SettingsError
+from kptrain.machine.cores import usable_cores
+from search.backend.lost_cluster import ends_with_cluster
+from search.backend.ray_address import bad_address, find_cluster
+from search.backend.ray_folder import keep_token, no_start, own_folder, remove_leftovers, why_not
+from search.machine.gpus import claim_gpus, visible_gpus
+from search.machine.programs import program
+from search.machine.signals import kept
+from search.plan import concurrent_trials, slots
+
+RAY_SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints even at verbose=0
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is ours
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # else one starts after the other; suggest() bounds them
+    # It kills trials once a machine is full, whoever fills it; the kernel does so where it must.
+    "RAY_memory_monitor_refresh_ms": "0",
+    # Under `uv run` Ray would send the working folder to the nodes, which have what they need.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+OWN = {
+    "include_dashboard": True,
+    "dashboard_host": "127.0.0.1",
+    # Of bytes: what trials report is small, and a share of the machine's memory is more than
+    # `ulimit -v` or a container's /dev/shm may allow.
+    "object_store_memory": 200_000_000,
+}
+QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+
+
+@dataclass(frozen=True)
+class Session:
+    """A Ray that we are connected to."""
+
+    dashboard: str
+    """Its address; empty if there is none."""
+    token: str
+    """The command that says the dashboard's token."""
+    logs: Path | None
+    """What is written there, the dashboard shows; None if that is not ours."""
+    cluster: str | None = None
+    """Its host:port, if this process has joined it for the search."""
+
+
+@contextmanager
+def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
+    """The Ray that this process is connected to, which stays; else a running cluster, or a Ray of
+    our own on this machine, with so many of its GPUs.
+
+    Ray's own output is off: what matters of it reaches the user through the record.
+    Raises: SettingsError if it does not start.
+    """
+    # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
+    ray._private.worker.print_to_stdstream = _print_nothing
+    # A trial's failure is logged there as an error, with every layer; the record has its cause.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    if ray.is_initialized():
+        _check_usable(address)
+        with _settings():
+            yield Session(ray._private.worker.get_dashboard_url() or "", _token_command(), None)
+        return
+    if address is None and os.environ.get("RAY_ADDRESS"):
+        print("RAY_ADDRESS is set, but is followed with --address auto alone", flush=True)
+    with _settings(), nullcontext() if address else own_folder() as folder:
+        before = "" if address else keep_token()
+        address = address and find_cluster(address)
+        # Ray itself would count all cores of the machine, and GPUs that torch cannot use.
+        here = {"_temp_dir": str(folder), "num_cpus": usable_cores(), "num_gpus": num_gpus}
+        own = {} if folder is None else OWN | here
+        try:
+            with kept():  # Ray has an answer of its own to SIGTERM
+                context = ray.init(address=address or "local", **QUIET, **own)
+        except Exception as error:  # of a dozen kinds
+            _end_processes(error)
+            raise _no_session(address, why_not(error, folder)) from None
+        logging.getLogger("ray").setLevel(logging.ERROR)  # the start's are told by the error
+        try:
+            logs = folder and folder / "session_latest" / "logs"
+            yield Session(context.dashboard_url or "", before + _token_command(), logs, address)
+        finally:
+            ray.shutdown()
+
+
+def _end_processes(error: Exception) -> None:
+    """Those of a Ray that has started in part, which nothing but its error knows of."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+    ray.shutdown()
+
+
+@contextmanager
+def _settings() -> Iterator[None]:
+    """Set Ray's environment variables; restore the caller's own at the end of the block."""
+    constants = ray._private.ray_constants  # where Ray has what it read when it was imported
+    before = {name: os.environ.get(name) for name in RAY_SETTINGS}
+    sends_folder = constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
+    os.environ.update(RAY_SETTINGS)
+    constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
+    try:
+        yield
+    finally:
+        constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = sends_folder
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _check_usable(address: str | None) -> None:
+    """Raises: SettingsError if the Ray that this process is connected to is not what was asked
+    for."""
+    if ray.util.client.ray.is_connected():
+        raise SettingsError(
+            "Ray must not be connected as a client (ray://) in this process, but is: a search runs "
+            "where Tune does; call ray.shutdown() first, and give the cluster's --address host:port"
+        )
+    here = ray.get_runtime_context().gcs_address
+    if address in (None, "auto"):
+        print(f"Ray is on in this process, so the search runs on it ({here})")
+    elif ray._private.services.canonicalize_bootstrap_address(address) != here:
+        raise SettingsError(
+            f"--address: must be that of the Ray that this process is connected to, {here}, but "
+            f"got {address}; leave it out, or call ray.shutdown() first"
+        )
+
+
+def _no_session(address: str | None, reason: str) -> SettingsError:
+    return no_start(reason) if address is None else bad_address(address, reason)
+
+
+def _token_command() -> str:
+    return f"{program('ray')} get-auth-token"
+
+
+class RayOnDemand(ExitStack):
+    """A session that starts when it is first needed, and is shut down at the end."""
+
+    def __init__(self, address: str | None, *, uses_gpus: bool, how_to_go_on: str = "") -> None:
+        super().__init__()
+        if address is None:  # also what processes of a killed search wrote while they ended
+            self.callback(remove_leftovers)
+        self._address = address
+        self._how_to_go_on = how_to_go_on
+        self._claimed = visible_gpus() if uses_gpus and address is None else []
+        self._is_started = False
+        self.logs: Path | None = None
+        """What is written there, Ray's dashboard shows; None before the start and on a cluster."""
+
+    def start(self) -> None:
+        """Start it, unless it runs, and say where its dashboard is."""
+        if self._is_started:
+            return
+        self.enter_context(claim_gpus(self._claimed))
+        print("Starting Ray ...", flush=True)
+        session = self.enter_context(ray_session(self._address, len(self._claimed)))
+        if session.cluster is not None:
+            self.enter_context(ends_with_cluster(session.cluster, self._how_to_go_on))
+        self.logs = session.logs
+        self._is_started = True
+        if session.dashboard:
+            print(f"Dashboard http://{session.dashboard} (its token: {session.token})", flush=True)
+
+
+def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:
+    pass
+
+
+def has_gpu() -> bool:
+    """Whether the cluster that we are connected to has a GPU."""
+    return bool(ray.cluster_resources().get("GPU"))
+
+
+def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
+    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow.
+
+    larger: the shares of those of them that hold more of a GPU than `gpu`.
+    """
+    nodes = [_size(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    most = sum(concurrent_trials(cpu, gpu, *node) for node in nodes)
+    if not gpu:
+        return most
+    on_gpus = sum(num_gpus for _, num_gpus in nodes) * math.floor(1 / gpu)
+    return min(most, on_gpus - sum(slots(share, gpu) - 1 for share in larger))
+
+
+def _size(node: dict[str, float]) -> tuple[int, int]:
+    """Cores and GPUs."""
+    return int(node.get("CPU", 0)), int(node.get("GPU", 0))
+
+
+def with_room(cpu: int, gpu: float, times: int) -> tuple[int, float]:
+    """`times` what a trial holds, of cores and of a GPU, or as much of it as one node has."""
+    if times == 1:
+        return cpu, gpu
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    fitting = [node for node in nodes if concurrent_trials(cpu, gpu, *_size(node))]
+    most = max((_size(node)[0] for node in fitting), default=cpu)
+    return min(times * cpu, most), min(times * gpu, max(gpu, 1.0))

@@ -1,0 +1,50 @@
+"""The command `python -m search.report`: what a search came to so far, as a page and a picture.
+
+Reads the folder alone: the search may run, have been killed, or be at its end.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from search.machine.shadowed import end_if_hidden
+
+end_if_hidden(__name__)  # before all that the working folder may hide
+
+from kptrain.errors import KptrainError, spelt_out
+from kptrain.machine.console import spell_out_unknown
+from search.report.write import write_report
+from search.trainings.loading import add_trainable, trainable_named
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m search.report",
+        description="Draw what a search came to so far: DIR/report.html, which opens offline, and "
+        "DIR/report.png. The search may be running, killed or finished.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
+    add_trainable(parser)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; returns the exit code."""
+    parsed = build_parser().parse_args(arguments)
+    try:
+        print(write_report(parsed.folder, trainable_named(parsed.trainable)))
+    except (KptrainError, OSError) as error:
+        print(f"error: {spelt_out(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def script() -> NoReturn:
+    """The command with its arguments, as it is installed."""
+    spell_out_unknown()
+    sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    script()

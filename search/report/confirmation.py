@@ -1,0 +1,134 @@
+"""What a confirmation came to: in words, as a table, and for the winner's provenance."""
+
+import csv
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from search.report.importance import Importance, describe_importance
+from search.report.wording import where_saved
+from search.space.space import axis_values
+from search.trials.confirmation import Confirmation
+from search.trials.record import TrialRecord
+from search.trials.seed_summary import Standing
+
+COLUMNS = (
+    *("metric", "n", "mean", "standard_deviation"),
+    *("search_state", "search_epochs", "search_value", "optimism"),
+    *("better_than_defaults", "low_95", "high_95"),
+)
+"""Of `confirm.csv`, between a setting's values and those of its seeds."""
+
+
+def describe_confirmation(confirmation: Confirmation, mattered: Importance, out: Path) -> str:
+    """Every setting's mean, what won, what mattered, and the command that reruns it."""
+    standings, defaults = confirmation.standings(), confirmation.defaults()
+    lines = [
+        "",
+        f"Confirm   each trained in full with {len(confirmation.seeds)} fresh seeds; the best mean "
+        f"{confirmation.metric.label} first:",
+        *(f"          {describe_standing(standing, defaults)}" for standing in standings),
+        f"Best      {_winner(standings[0])}",
+        describe_importance(mattered),
+        where_saved(confirmation.trainable, out),
+    ]
+    return "\n".join(lines)
+
+
+def describe_standing(standing: Standing, defaults: Standing) -> str:
+    """One setting's mean, against the defaults' and against what the search saw."""
+    told = [f"{_name(standing.trial)}: {_mean(standing)}"]
+    if standing.trial is not defaults.trial and standing.mean() is not None:
+        told.append(_against(standing, defaults))
+    if (optimism := standing.optimism()) is not None:
+        trial = standing.trial
+        told.append(
+            f"the search's {trial.best():.6f} ({trial.state} after epoch "
+            f"{len(trial.curve)}) was {_signed(optimism)}"
+        )
+    told += [f"failed with seed {made.seed}: {made.error}" for made in standing.failed()]
+    return "; ".join(told)
+
+
+def _mean(standing: Standing) -> str:
+    mean, spread = standing.mean(), standing.spread()
+    if mean is None:
+        return "no training completed"
+    deviation = "one seed only" if spread is None else f"sd {spread:.6f}"
+    return f"{mean:.6f} ({deviation}, n {len(standing.values())})"
+
+
+def _against(standing: Standing, defaults: Standing) -> str:
+    gain = standing.gain(defaults)
+    if gain is None:
+        return "without two seeds in common with the defaults"
+    ends = f"95 %: {_signed(gain.low)} to {_signed(gain.high)}"
+    if gain.low <= 0 <= gain.high:
+        return f"not told apart from the defaults ({ends})"
+    return f"{_signed(gain.mean)} than the defaults ({ends})"
+
+
+def _winner(first: Standing) -> str:
+    won = f"{_name(first.trial)}, by the mean"
+    if first.trial.number == 0:
+        won = "the defaults (trial 0): by the mean, nothing that was confirmed is better"
+    saved = first.best()
+    assert saved is not None
+    return (
+        f"{won}, {axis_values(first.trial.settings)}; saved is its training with seed "
+        f"{saved.seed}, {first.metric.label} {saved.best():.6f}"
+    )
+
+
+def _name(trial: TrialRecord) -> str:
+    return "defaults (trial 0)" if trial.number == 0 else f"trial {trial.number}"
+
+
+def _signed(gain: float) -> str:
+    return f"{abs(gain):.6f} {'worse' if gain < 0 else 'better'}"
+
+
+def provenance_of(confirmation: Confirmation) -> dict[str, Any]:
+    """What the winner's provenance says instead of what it would of a trial."""
+    first = confirmation.standings()[0]
+    return {
+        "trial": first.trial.number,
+        "settings": first.trial.settings,
+        "confirmed": {
+            "values_by_seed": first.values(),
+            "failed_by_seed": {made.seed: made.error for made in first.failed()},
+            "mean": first.mean(),
+            "standard_deviation": first.spread(),
+            "search_value": first.trial.best(),
+        },
+    }
+
+
+def save_confirmation(confirmation: Confirmation, run_dir: Path) -> None:
+    """Write `confirm.csv`: one row for each setting, best first."""
+    defaults = confirmation.defaults()
+    seeds = [f"seed {seed}" for seed in confirmation.seeds]
+    with (run_dir / "confirm.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["trial", *defaults.trial.settings, *COLUMNS, *seeds, "failed"])
+        for standing in confirmation.standings():
+            other = defaults if standing.trial is not defaults.trial else None
+            writer.writerow(
+                [
+                    *(standing.trial.number, *standing.trial.settings.values()),
+                    *_figures(standing, other),
+                    *(standing.values().get(seed) for seed in confirmation.seeds),
+                    "; ".join(f"{made.seed}: {made.error}" for made in standing.failed()),
+                ]
+            )
+
+
+def _figures(standing: Standing, defaults: Standing | None) -> list[Any]:
+    """In the order of COLUMNS; a cell without a figure is None."""
+    trial = standing.trial
+    gain = None if defaults is None else standing.gain(defaults)
+    return [
+        *(standing.metric, len(standing.values()), standing.mean(), standing.spread()),
+        *(trial.state, len(trial.curve), trial.best(), standing.optimism()),
+        *((None, None, None) if gain is None else astuple(gain)),
+    ]

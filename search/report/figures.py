@@ -1,0 +1,232 @@
+"""The figures of how a search went: the best so far, the curves, who ran where and when."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from search.report.svg import BEST, COLOURS, FAINT, INK, MARKERS, ON_WHITE, named
+from search.report.wording import outcomes
+from search.space.space import axis_values
+from search.space.training import Metric
+from search.trials.history import History, Span
+from search.trials.record import TrialRecord
+
+LEAST_WIDTH = 0.03
+"""Of a bar that has its trial's number, as a share of the whole time."""
+
+
+def told(trial: TrialRecord, history: History) -> str:
+    """A trial in one line."""
+    best = trial.best()
+    value = "" if best is None else f"; best {trial.metric.label} {best:.6f}"
+    fate = outcomes(history)[trial.number]
+    settings = axis_values(trial.settings)
+    return f"trial {trial.label}: {settings}; after epoch {len(trial.curve)} {fate}{value}"
+
+
+def best_so_far(history: History) -> list[Callable[[], Figure | None]]:
+    """The best value against epochs spent, and against time."""
+    steps = _steps(history)
+    end = (len(steps.values), history.state.clock.now)
+    unit, name = (60, "minutes") if end[1] > 120 else (1, "seconds")
+    return [
+        lambda: _stairs(history, steps, steps.epochs, end[0], "epochs trained, of all trials"),
+        lambda: _stairs(history, steps, [s / unit for s in steps.seconds], end[1] / unit, name),
+    ]
+
+
+@dataclass
+class _Steps:
+    """Where the best value so far changes."""
+
+    values: list[float]
+    """After every epoch of any trial."""
+    epochs: list[float]
+    seconds: list[float]
+    best: list[float]
+
+
+def _steps(history: History) -> _Steps:
+    metric = history.record.metric
+    pick = max if metric.is_max else min
+    found = _Steps([], [], [], [])
+    for event in (e for e in history.events if e["event"] == "epoch"):
+        value = event["report"][metric.name]
+        found.values.append(value)
+        if not found.best or pick(value, found.best[-1]) != found.best[-1]:
+            found.epochs.append(len(found.values))
+            found.seconds.append(event["at"])
+            found.best.append(value)
+    return found
+
+
+def _stairs(
+    history: History, steps: _Steps, places: Sequence[float], end: float, label: str
+) -> Figure | None:
+    if not steps.best:
+        return None
+    figure = Figure(figsize=(3.7, 2.6))
+    draw_stairs(figure.subplots(), history, [*places, end], steps.best, label)
+    return figure
+
+
+def draw_stairs(
+    axes: Axes, history: History, places: Sequence[float], best: Sequence[float], label: str
+) -> None:
+    """The best so far as steps, and the defaults' best as a line; the last place is the end."""
+    axes.step(places, [*best, best[-1]], where="post", color=BEST, linewidth=2, label="best so far")
+    defaults = history.record.trials[0].best()
+    if defaults is not None:
+        line = axes.axhline(defaults, color=INK, linestyle=":", linewidth=1, label="the defaults")
+        named(line, f"the defaults' best: {defaults:.6f}")
+    axes.set_xlabel(label)
+    axes.set_ylabel(history.record.metric.label)
+    axes.legend(loc="upper right" if not history.record.metric.is_max else "lower right")
+
+
+def curves(history: History) -> Figure | None:
+    """Every trial's curve, the rungs, and where and why each ended."""
+    if not any(trial.curve for trial in history.record.trials):
+        return None
+    figure = Figure(figsize=(7.2, 3.6))
+    draw_curves(figure.subplots(), history)
+    return figure
+
+
+def draw_curves(axes: Axes, history: History) -> None:
+    """The curves, the best one and the defaults with their numbers; there is one at least."""
+    record = history.record
+    trials = [trial for trial in record.trials if trial.curve]
+    first = record.front_runner() if history.state.has_work() else record.leader()
+    for rung in history.state.asha.epochs():
+        line = axes.axvline(rung, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
+        named(line, f"rung: trials are compared after epoch {rung}")
+    for trial in sorted(trials, key=lambda t: t is first):
+        is_best = trial is first
+        colour = BEST if is_best else COLOURS[trial.state]
+        epochs = [report["epoch"] for report in trial.curve]
+        values = trial.values()
+        (line,) = axes.plot(epochs, values, color=colour, linewidth=2.4 if is_best else 1.0)
+        named(line, told(trial, history))
+        if marker := MARKERS.get(trial.state):
+            (end,) = axes.plot(epochs[-1:], values[-1:], marker, color=colour, markersize=5)
+            named(end, told(trial, history))
+        if is_best or trial.number == 0:
+            name = f" {trial.number}" if trial.number else " 0, the defaults"
+            axes.annotate(name, (epochs[-1], values[-1]), va="center", clip_on=True, fontsize=8)
+    values = [value for trial in trials for value in trial.values()]
+    _frame(axes, values, record.metric)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+    axes.set_ylabel(record.metric.label)
+    _add_legend(axes, trials, first)
+
+
+def _add_legend(axes: Axes, trials: Sequence[TrialRecord], first: TrialRecord | None) -> None:
+    states = [state for state in COLOURS if any(trial.state == state for trial in trials)]
+    keys = [_key(state) for state in states]
+    if first is not None:
+        keys, states = [Line2D([], [], color=BEST, linewidth=2.4), *keys], ["best", *states]
+    axes.legend(keys, states, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+def _key(state: str) -> Line2D:
+    return Line2D([], [], color=COLOURS[state], marker=MARKERS.get(state, ""))
+
+
+def _frame(axes: Axes, values: Sequence[float], metric: Metric) -> None:
+    """Limits that hold all but what is far worse than most, which would flatten the others."""
+    near = [value for value in values if not is_far(value, values, metric)]
+    low, high = min(near), max(near)
+    axes.set_yscale("log" if low > 0 and high > 3 * low else "linear")
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    axes.set_ylim(low - min(margin, low / 2) if low > 0 else low - margin, high + margin)
+
+
+def is_far(value: float, values: Sequence[float], metric: Metric) -> bool:
+    """Whether a value is worse than the middle half of all by three times its width, as Tukey has
+    it, or is not finite."""
+    finite = [other for other in values if np.isfinite(other)]
+    if not finite or not np.isfinite(value):
+        return bool(finite)
+    low, high = np.quantile(finite, [0.25, 0.75])
+    beyond = low - value if metric.is_max else value - high
+    return bool(beyond > 3 * (high - low) > 0)
+
+
+def timeline(history: History) -> Figure | None:
+    """Which trial ran where and when; wide bars have their trial's number."""
+    lanes = lanes_of(history.spans())
+    if not lanes:
+        return None
+    record = history.record
+    first = record.front_runner() if history.state.has_work() else record.leader()
+    end = max(span.end for _, spans in lanes for span in spans)
+    whole = end - min(span.begin for _, spans in lanes for span in spans)
+    unit, name = (60, "minutes") if end > 120 else (1, "seconds")
+    figure = Figure(figsize=(7.2, 1.0 + 0.3 * len(lanes)))
+    axes = figure.subplots()
+    for row, (_, spans) in enumerate(lanes):
+        for span in spans:
+            trial = record.trials[span.trial]
+            width = (span.end - span.begin) / unit
+            colour = BEST if trial is first else COLOURS[trial.state]
+            (bar,) = axes.barh(
+                [row], [width], left=span.begin / unit, height=0.8, color=colour, edgecolor=FAINT
+            )
+            named(bar, told(trial, history))
+            if span.end - span.begin > LEAST_WIDTH * whole:
+                middle = (span.begin + span.end) / 2 / unit
+                label = axes.text(middle, row, trial.label, ha="center", va="center")
+                label.set(fontsize=8, color="white")
+    axes.set_yticks(range(len(lanes)), [_name(number, lanes) for number in range(len(lanes))])
+    axes.invert_yaxis()
+    axes.set_xlabel(name)
+    axes.grid(axis="y", visible=False)
+    _add_legend(axes, [record.trials[span.trial] for _, spans in lanes for span in spans], first)
+    return figure
+
+
+def _name(number: int, lanes: Sequence[tuple[str, list[Span]]]) -> str:
+    """Of a lane: the host, and which of its lanes it is."""
+    hosts = [place.partition(" ")[0] or "?" for place, _ in lanes]
+    host = hosts[number]
+    return f"{host} #{hosts[: number + 1].count(host)}" if hosts.count(host) > 1 else host
+
+
+def lanes_of(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
+    """Spans that follow each other in one place, so that none overlaps another of its lane."""
+    lanes: list[tuple[str, list[Span]]] = []
+    for span in sorted(spans, key=lambda s: (s.place, s.begin)):
+        free = (lane for place, lane in lanes if place == span.place and lane[-1].end <= span.begin)
+        lane = next(free, None)
+        if lane is None:
+            lanes.append((span.place, [span]))
+        else:
+            lane.append(span)
+    return lanes
+
+
+def for_a_chat(history: History, title: str) -> Figure:
+    """One picture with the essentials, on white."""
+    with mpl.rc_context(ON_WHITE):
+        figure = Figure(figsize=(9, 4.6), facecolor="white")
+        figure.suptitle(title, fontsize=11)
+        left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+        if (steps := _steps(history)).best:
+            draw_curves(left, history)
+            end = len(steps.values)
+            draw_stairs(right, history, [*steps.epochs, end], steps.best, "epochs, of all trials")
+        else:
+            left.set_axis_off()
+            right.set_axis_off()
+        for line in left.lines:
+            if line.get_color() == INK:
+                line.set_color(ON_WHITE["text.color"])
+    return figure

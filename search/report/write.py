@@ -1,0 +1,34 @@
+"""The files of a report: the page that opens offline, and the picture."""
+
+from pathlib import Path
+from typing import Any
+
+from search.report.figures import for_a_chat
+from search.report.page import page_of, won, won_with
+from search.report.svg import drawing
+from search.space.training import Trainable
+from search.trials.history import read_history
+
+PAGE = "report.html"
+CHAT = "report.png"
+
+
+def write_report(folder: Path, trainable: Trainable[Any]) -> Path:
+    """Write `report.html` and `report.png` into a search's folder; returns the first.
+
+    Raises: CheckpointError or SettingsError if it holds no search.
+    """
+    history = read_history(folder, trainable)
+    _replace(folder / PAGE, page_of(history).encode())
+    with drawing():
+        temporary = folder / f".{CHAT}.tmp"
+        title = f"{folder.absolute().name}: {won(history)}\n{won_with(history)}".strip()
+        for_a_chat(history, title).savefig(temporary, format="png", dpi=110)
+    temporary.replace(folder / CHAT)
+    return folder / PAGE
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_bytes(content)
+    temporary.replace(path)

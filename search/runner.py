@@ -1,0 +1,118 @@
+"""From a search that is ready to its result: Ray runs what is left of it, the best is promoted."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from kptrain.errors import TrainingError
+from search.backend.ray_session import RayOnDemand
+from search.backend.tune_driver import run_trials
+from search.conclusion import conclude, how_to_resume, named_from_here, why_none_succeeded
+from search.console.output import Output
+from search.console.progress import ProgressLog
+from search.report.optuna_study import StudyMirror
+from search.report.refresher import Refresh
+from search.report.write import write_report
+from search.space.space import max_epochs
+from search.trials.assembly import Listed, confirmation_state, search_state, searcher_of
+from search.trials.confirmation import Confirmation, fresh_seeds
+from search.trials.controller import SearchState
+from search.trials.record import Record
+from search.trials.run_folder import Search, journal_of
+
+
+def run(search: Search, output: Output, *, address: str | None, verify: bool) -> bool:
+    """Run what is left of a search, and promote its best; returns whether it is at its end.
+
+    address: of a running Ray cluster; verify: whether to read the data whole that was made ready
+    before.
+    Raises: KptrainError.
+    """
+    space, base = search.space, search.base
+    with output.as_progress():  # once, before the first trial
+        fingerprints = space.trainable.prepare(base, verify=verify)
+    with journal_of(search, fingerprints) as journal:
+        record = Record(search.folder, space.trainable, space.metric, space.keep, search.storage)
+        state = search_state(search, record, searcher_of(search), journal)
+        state.expected = None if search.estimate is None else search.estimate.trials
+        if state.read_back():
+            state.resume(space)
+        try:
+            with output.as_progress():
+                all_ran, confirmation = _run_all(search, state, address, output)
+        except KeyboardInterrupt:
+            record.save()
+            with output.as_result():
+                print(f"Interrupted at once. {how_to_resume(search)}")
+            return False
+        record.sweep()  # all processes are gone by now
+        with output.as_result():
+            try:
+                is_whole = conclude(search, record, confirmation, all_ran, output)
+            finally:
+                _draw_report(search)
+        best = search.folder / "best"
+        if best.is_dir():  # else it was interrupted before any epoch
+            output.write({"event": "result"} | json.loads((best / "provenance.json").read_text()))
+            space.trainable.log_artifact(base, best, group=record.title, run_id=search.wandb_id)
+        if all_ran and not record.ranking():
+            raise TrainingError(why_none_succeeded(record, named_from_here(search.folder)))
+        return is_whole
+
+
+def _run_all(
+    search: Search, state: SearchState, address: str | None, output: Output
+) -> tuple[bool, Confirmation | None]:
+    """Run what is left of the search, then of its confirmation; whether the search is at its end,
+    and the confirmation if there is one."""
+    space, base = search.space, search.base
+    url = "" if search.storage is None else f", and at {search.storage.url}"
+    print(f"Results   {named_from_here(search.folder) / 'trials.csv'}{url}", flush=True)
+    uses_gpus, how = space.trainable.uses_gpu(base), how_to_resume(search)
+    with RayOnDemand(address, uses_gpus=uses_gpus, how_to_go_on=how) as ray:
+        if not state.has_work() and space.confirm is None:
+            print("Nothing is left of its budget; give more by --trials and the other parts.")
+        if state.has_work():
+            ray.start()
+            _run_search_trials(search, state, ray.logs, output)
+        if state.interrupted or space.confirm is None or not state.record.ranking():
+            return state.interrupted is None, None
+        seeds = fresh_seeds(space, base, space.confirm.seeds)
+        confirmation = Confirmation(state.record, space.confirm, seeds)
+        print(confirmation.describe(), flush=True)
+        points = Listed(confirmation.points())
+        confirming = confirmation_state(search, confirmation, points, confirmation.journal())
+        confirming.expected = None if search.estimate is None else search.estimate.confirm
+        if confirming.read_back():
+            confirming.resume(confirming.spending.budget)
+        if confirming.has_work():
+            ray.start()
+            run_trials(space, base, confirming, output)
+    return True, confirmation
+
+
+def _run_search_trials(
+    search: Search, state: SearchState, logs: Path | None, output: Output
+) -> None:
+    """Run the search's own trials; its study, its report and Ray's log of it follow.
+
+    logs: where Ray's dashboard shows what is written; None if nowhere.
+    """
+    space, base = search.space, search.base
+    refresh = Refresh(search.folder, space.trainable.name)
+    try:
+        onlookers: list[Callable[[], None]]
+        onlookers = [StudyMirror(state.record, space.axes).sync, refresh]
+        if logs is not None:
+            onlookers.append(ProgressLog(logs / "search.log", state, max_epochs(space, base)))
+        run_trials(space, base, state, output, onlookers)
+    finally:
+        refresh.end()
+
+
+def _draw_report(search: Search) -> None:
+    """A report that cannot be drawn costs no result."""
+    try:
+        write_report(search.folder, search.space.trainable)
+    except Exception as error:
+        print(f"Report    cannot be drawn: {type(error).__name__}: {error}")

@@ -1,0 +1,152 @@
+"""A search from Python, and the functions that the command calls."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from search.console.output import Kind, Output
+from search.request import Request, read_search
+from search.space.space import Space
+from search.trainings.loading import trainable_named
+
+if TYPE_CHECKING:
+    from search.trials.history import History
+
+# Torch, Optuna and Ray take seconds to import: a typo in the space file is answered before.
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search came to."""
+
+    history: "History"
+    is_whole: bool
+    """Whether it is at its end; else it was interrupted, and can be resumed."""
+
+    @property
+    def best(self) -> Path:
+        """The winner's folder; it is not there if no trial has finished an epoch."""
+        return self.history.search.folder / "best"
+
+
+def run_search(
+    space: Space | Path | str | None,
+    out: Path | str | None = None,
+    *,
+    data: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    gpu_hours: float | None = None,
+    epochs: int | None = None,
+    warm_from: Sequence[Path | str] = (),
+    trainable: str | None = None,
+    address: str | None = None,
+    verify: bool = False,
+    output: Kind = "text",
+) -> SearchResult:
+    """Search the file of a space into a new folder or URL `out` (None: a folder in `runs`).
+
+    A `Space` stands for its file, which is read again. `data`: a folder with COCO, or `embedded`;
+    `settings`: fixed for all trials, by their dotted path; `trials`, `hours`, `gpu_hours` and
+    `epochs`: the budget, each instead of the space's; `warm_from`: folders of earlier searches of
+    the same training to learn from; `trainable`: `MODULE:NAME` of an `OwnTraining` to search
+    instead of the keypoints'; `address`: of a running Ray cluster; `verify`: whether to read the
+    decoded images whole, to compare their checksums; `output`: what is printed.
+
+    Raises: KptrainError, whose text is the command's error.
+    """
+    request = Request(
+        space=space.path if isinstance(space, Space) else _path(space),
+        out=None if out is None else str(out),
+        data=data,
+        settings=settings or {},
+        trials=trials,
+        hours=hours,
+        gpu_hours=gpu_hours,
+        epochs=epochs,
+        warm_from=[Path(folder) for folder in warm_from],
+        trainable=trainable,
+        address=address,
+        verify=verify,
+        output=output,
+    )
+    return _search(request)
+
+
+def resume_search(
+    folder: Path | str,
+    *,
+    space: Space | Path | str | None = None,
+    data: str | None = None,
+    trials: int | None = None,
+    hours: float | None = None,
+    gpu_hours: float | None = None,
+    epochs: int | None = None,
+    trainable: str | None = None,
+    address: str | None = None,
+    verify: bool = False,
+    output: Kind = "text",
+) -> SearchResult:
+    """Resume the search in a folder or at a URL, whatever ended it; a larger budget extends it.
+
+    `space`: if given, must be the space that it began with; `data`: where its data lie now, if not
+    where they lay; the others as those of `run_search`.
+
+    Raises: KptrainError, whose text is the command's error.
+    """
+    request = Request(
+        space=space.path if isinstance(space, Space) else _path(space),
+        folder=str(folder),
+        data=data,
+        trials=trials,
+        hours=hours,
+        gpu_hours=gpu_hours,
+        epochs=epochs,
+        trainable=trainable,
+        address=address,
+        verify=verify,
+        output=output,
+    )
+    return _search(request)
+
+
+def read_history(folder: Path | str, trainable: str | None = None) -> "History":
+    """What a search came to so far, be it running, killed or at its end.
+
+    Raises: CheckpointError or SettingsError if the folder does not hold a search of that training.
+    """
+    from search.trials import history
+
+    return history.read_history(Path(folder), trainable_named(trainable))
+
+
+def _path(space: Path | str | None) -> Path | None:
+    return None if space is None else Path(space)
+
+
+def plan_search(request: Request) -> None:
+    """Check and print what a search would do, and begin nothing. Raises: KptrainError."""
+    if request.folder is None:
+        read_search(request)
+    from search.prepare import plan
+
+    plan(request)
+
+
+def _search(request: Request) -> SearchResult:
+    output = Output(request.output)
+    with output.as_progress():
+        new = read_search(request) if request.folder is None else None
+        from search.prepare import begin, resume
+
+        search = resume(request) if new is None else begin(request, *new)
+    from search.runner import run
+    from search.trials.history import read_history
+    from search.trials.run_folder import gone_if_nothing_ran
+
+    with nullcontext() if new is None else gone_if_nothing_ran(search):
+        is_whole = run(search, output, address=request.address, verify=request.verify)
+    return SearchResult(read_history(search.folder, search.space.trainable), is_whole)

@@ -1,0 +1,1 @@
+"""What can be searched: the keypoint training of this package, or a user's own."""

@@ -1,0 +1,248 @@
+"""A training of one's own: a function that yields a report an epoch, and its tree of settings."""
+
+import csv
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from kptrain.config import Settings
+from kptrain.errors import CheckpointError, SettingsError, TrainingError
+from kptrain.machine.locks import HeldError, held
+from kptrain.resolve import change, settings_of
+from search.space.axes import Choice
+from search.space.training import SEEDS_BELOW, Axes, Metric, Report, Trainable
+
+LOCK = ".lock"
+TAKEN = ("trial", "state", "error")
+"""Columns of `trials.csv` beside settings and figures."""
+
+Fit = Callable[[Any, Path], Iterable[Mapping[str, Any]]]
+
+
+class OwnTraining(Trainable[Settings]):
+    """To be named on the command line: `--trainable MODULE:NAME`."""
+
+    def __init__(
+        self,
+        settings: type[Settings],
+        fit: Fit,
+        metrics: Sequence[Metric],
+        *,
+        epochs: str = "epochs",
+        seed: str | None = None,
+        data: str | None = None,
+        uses_gpu: bool = True,
+        best: Sequence[str] = (),
+        resume: Sequence[str] = (),
+    ) -> None:
+        """fit: called with a tree and the folder of the trial, yields a report an epoch, in order:
+        a mapping with `epoch`, from 1, every metric, and other figures as it likes. It may be ended
+        after any epoch, and called again with the same: it begins anew, or goes on from what it has
+        saved there; then it tells again the report of the epoch that was saved last, at least, as
+        nobody may have heard of it. What is known is passed over.
+
+        uses_gpu: whether a trial holds the space's share of a GPU, where there is one.
+
+        The others as `Trainable` has them. Raises: SettingsError for what cannot be searched.
+        """
+        self._where = getattr(settings, "__name__", "OwnTraining")
+        if not (isinstance(settings, type) and issubclass(settings, Settings)):
+            raise self._wrong("settings must be a class made from search.Settings", settings)
+        for what, given in (("best", best), ("resume", resume)):
+            if isinstance(given, str) or not all(Path(name).name == name for name in given):
+                raise self._wrong(
+                    f"{what} must be a list of names of files in the folder of a trial", given
+                )
+        names = [metric.name for metric in metrics if isinstance(metric, Metric)]
+        if not names or len(set(names)) < len(metrics):
+            raise self._wrong("metrics must be one Metric or more, of different names", metrics)
+        super().__init__(
+            settings, metrics, epochs=epochs, seed=seed, data=data, best=best, resume=resume
+        )
+        self._fit = fit
+        self._uses_gpu = uses_gpu
+        self._check_settings()
+        self._check_paths()
+
+    def _wrong(self, rule: str, given: object) -> SettingsError:
+        return SettingsError(f"{self._where}: {rule}, but got {given!r}")
+
+    def _check_settings(self) -> None:
+        """Raises: SettingsError."""
+        try:
+            defaults = self.settings()
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise SettingsError(f"{self._where}: must have a default for each: {reason}") from None
+        try:
+            change(defaults, settings_of(defaults), self._where)
+        except SettingsError as error:
+            raise SettingsError(
+                f"{error}; a setting must be read from what yaml can hold, such as a list for a "
+                f"tuple by Field(strict=False)"
+            ) from None
+        for name in (*TAKEN, "epoch"):
+            if name in self.infos():
+                raise self._wrong(f"no setting must be called {', '.join(TAKEN)} or epoch", name)
+        for name in self.metrics:
+            if name in TAKEN or name in self.infos():
+                raise self._wrong("a metric must have a name of its own, and no setting's", name)
+
+    def _check_paths(self) -> None:
+        """Raises: SettingsError."""
+        known = f"one of {', '.join(self.infos())}"
+        for what, path in (("epochs", self.epochs), ("seed", self.seed)):
+            if path is not None and (not self._is(path, int) or self._takes(path, None)):
+                raise self._wrong(f"{what} must name a setting that is an integer, {known}", path)
+        if self.seed is not None and not self._takes(self.seed, SEEDS_BELOW - 1):
+            raise self._wrong(f"seed must take any integer below {SEEDS_BELOW}", self.seed)
+        if self.data is not None and not self._is(self.data, str):
+            raise self._wrong(f"data must name a setting that is a text, {known}", self.data)
+
+    def _is(self, path: str, kind: type) -> bool:
+        return path in self.infos() and self.infos()[path].type is kind
+
+    def _takes(self, path: str, value: Any) -> bool:
+        try:
+            change(self.settings(), {path: value}, "")
+        except SettingsError:
+            return False
+        return True
+
+    def resolve(self, said: Mapping[str, Any], where: str) -> Settings:
+        config = change(self.settings(), said, where)
+        self._check_epochs(self.epochs_of(config), where)
+        return config
+
+    def check_axes(self, axes: Axes, base: Settings, where: str) -> None:
+        if (axis := axes.get(self.epochs)) is not None:
+            least = min(axis.values if isinstance(axis, Choice) else axis.ends())
+            self._check_epochs(least, f"{where}: space")
+
+    def _check_epochs(self, epochs: float, where: str) -> None:
+        if epochs < 1:
+            raise SettingsError(f"{where}: {self.epochs} must be 1 or more, but got {epochs}")
+
+    def data_given(self, data: str) -> str:
+        """An absolute path, as trials run in other folders. Raises: SettingsError."""
+        if "://" in data:
+            return data
+        path = Path(data).expanduser().absolute()
+        if not path.exists():
+            raise SettingsError(f"--data: must be a file, a folder or a URL, but got {data!r}")
+        return str(path)
+
+    def describe(self, config: Settings, axes: Axes) -> str:
+        return f"Trains    {self.name}"
+
+    def uses_gpu(self, config: Settings) -> bool:
+        return self._uses_gpu
+
+    def stream(
+        self,
+        config: Settings,
+        run_dir: Path,
+        *,
+        known: int,
+        until: int,
+        wait: float,
+        saved: Callable[[], None],
+        **_: str,
+    ) -> Generator[Report, None, None]:
+        """The last report comes when `fit` has ended.
+
+        Raises: TrainingError for what no search can use; CheckpointError if another holds the
+        folder.
+        """
+        run_dir.mkdir(parents=True, exist_ok=True)
+        whole = self.epochs_of(config)
+        try:
+            with held(run_dir / LOCK, wait), self._called(config, run_dir) as reports:
+                last = 0
+                for given in reports:
+                    report = self._checked(given)
+                    last = self._next(report["epoch"], last, known)
+                    if last == whole and next(reports, None) is not None:
+                        raise self._wrong_reports(f"{whole} epochs, as {self.epochs} says", "more")
+                    if last > known:
+                        self._check_best(run_dir)
+                        saved()
+                        yield report
+                    if last == until:
+                        return
+        except HeldError as error:
+            raise CheckpointError(f"{run_dir}: must not be in use, but {error} uses it") from None
+        raise self._wrong_reports(
+            f"{whole} epochs, as {self.epochs} says", f"none after {last or 'it went on'}"
+        )
+
+    @contextmanager
+    def _called(self, config: Settings, run_dir: Path) -> Iterator[Iterator[Any]]:
+        """What `fit` reports, and closed at the end if it can be."""
+        reports = self._fit(config, run_dir)
+        if not isinstance(reports, Iterable):
+            raise self._wrong_reports("by yield, or return something to iterate", repr(reports))
+        try:
+            yield iter(reports)
+        finally:
+            if (close := getattr(reports, "close", None)) is not None:
+                close()
+
+    def _next(self, epoch: int, last: int, known: int) -> int:
+        """The epoch of a report. Raises: TrainingError if it does not come now."""
+        if epoch == last + 1 or (last == 0 and 1 <= epoch <= known + 1):
+            return epoch
+        first = "" if last else ", and that of the state that it goes on from again"
+        raise self._wrong_reports(f"every epoch in order{first}", f"{epoch} after {last or known}")
+
+    def _checked(self, given: Any) -> Report:
+        """Raises: TrainingError for a report that no search can use."""
+        if not isinstance(given, Mapping):
+            raise self._wrong_reports("mappings", repr(given))
+        report = {str(name): self._number(name, value) for name, value in given.items()}
+        for name in ("epoch", *self.metrics):
+            if name not in report:
+                raise self._wrong_reports(name, ", ".join(report) or "nothing")
+        if not isinstance(report["epoch"], int):
+            raise self._wrong_reports("a whole number as epoch", repr(report["epoch"]))
+        for name in report:
+            if name in TAKEN or name in self.infos():
+                taken = "column of each table" if name in TAKEN else "setting"
+                raise self._wrong_reports("names of its own", f"{name}, which is a {taken}")
+        return report
+
+    def _number(self, name: str, value: Any) -> int | float:
+        """As the journal has it, be it numpy's."""
+        if isinstance(value, Integral):
+            return int(value)
+        if isinstance(value, Real) and math.isfinite(value):
+            return float(value)
+        raise self._wrong_reports(
+            "finite numbers of Python or numpy (of a tensor, by item())", f"{name} {value!r}"
+        )
+
+    def _wrong_reports(self, rule: str, given: str) -> TrainingError:
+        return TrainingError(f"{self._told}: must report {rule}, but reports {given}")
+
+    @property
+    def _told(self) -> str:
+        return self.name or self._where
+
+    def _check_best(self, run_dir: Path) -> None:
+        """Raises: TrainingError, as nothing could be promoted at the end."""
+        for name in self.best:
+            if not (run_dir / name).is_file():
+                raise TrainingError(
+                    f"{self._told}: must write {name} before its first report, as best says, but "
+                    f"{run_dir} has none"
+                )
+
+    def save_curve(self, curve: Sequence[Report], folder: Path) -> None:
+        columns = list(dict.fromkeys(name for report in curve for name in report))
+        with (folder / "metrics.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(curve)

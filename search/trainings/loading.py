@@ -1,0 +1,54 @@
+"""What a command searches: the training that comes with this package, or one that it names."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from kptrain.errors import KptrainError, SettingsError
+from search.space.training import Trainable
+from search.trainings.custom import OwnTraining
+from search.trainings.keypoints import KEYPOINTS
+
+
+def add_trainable(parser: argparse.ArgumentParser) -> None:
+    """The option that names one."""
+    parser.add_argument(
+        "--trainable",
+        metavar="MODULE:NAME",
+        help="a training of your own instead of the keypoints': an OwnTraining in a module that "
+        "Python finds from here",
+    )
+
+
+def trainable_named(name: str | None) -> Trainable[Any]:
+    """What `MODULE:NAME` names, also in the working folder; without a name, our own.
+
+    Raises: SettingsError, also for whatever the module does instead of being imported.
+    """
+    if name is None:
+        return KEYPOINTS
+    module, _, attribute = name.partition(":")
+    where = f"--trainable {name}"
+    if not (module and attribute):
+        raise SettingsError(f"{where}: must be MODULE:NAME, such as examples.ridge:RIDGE")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), attribute, None)
+    except KptrainError:
+        raise
+    except (Exception, SystemExit) as error:  # it may do whatever it likes
+        raise SettingsError(
+            f"{where}: {module} must be importable from {here}, but is not "
+            f"({type(error).__name__}: {error}); correct the name, or install the module"
+        ) from None
+    if not isinstance(found, OwnTraining):
+        raise SettingsError(
+            f"{where}: must be an OwnTraining of the search package, but {attribute} in {module} "
+            f"is {'not there' if found is None else type(found).__name__}"
+        )
+    found.name = name
+    return found

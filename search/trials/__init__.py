@@ -1,0 +1,1 @@
+"""The trials of a search: its run folder, its events applied, its decisions, its confirmation."""

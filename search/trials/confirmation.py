@@ -1,0 +1,137 @@
+"""The confirmation of a search: its best few settings and the defaults, trained again in full.
+
+The best of many values is partly luck. So each setting is trained with seeds that the search has
+not seen, the same for all settings, and the one with the best mean is promoted.
+"""
+
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+from kptrain.config import Settings
+from search.journal.journal import JOURNAL, Journal, Line, read_events
+from search.space.space import Confirm, Space
+from search.space.training import SEEDS_BELOW
+from search.trials.beginning import FORMAT
+from search.trials.record import Record, TrialRecord
+from search.trials.seed_summary import Standing
+
+ENDED = ("completed", "failed")
+
+
+def fresh_seeds(space: Space, base: Settings, count: int) -> list[int]:
+    """So many training seeds, told by the search's seed alone, none of them the search's own."""
+    draw = random.Random(space.seed)  # noqa: S311 (to be drawn again, not to be secret)
+    seeds: list[int] = []
+    while len(seeds) < count:
+        seed = draw.randrange(SEEDS_BELOW)
+        if seed != space.trainable.seed_of(base) and seed not in seeds:
+            seeds.append(seed)
+    return seeds
+
+
+def candidates(search: Record, top: int) -> list[TrialRecord]:
+    """The best trials, best first, and the defaults; no settings twice.
+
+    Whatever trial has the defaults' settings, trial 0 stands for it.
+    """
+    defaults = search.trials[0]
+    chosen: list[TrialRecord] = []
+    for ranked in search.ranking():
+        trial = defaults if ranked.config == defaults.config else ranked
+        is_new = all(trial.config != other.config for other in chosen)
+        if is_new and len(chosen) < top:
+            chosen.append(trial)
+    return chosen if any(trial is defaults for trial in chosen) else [*chosen, defaults]
+
+
+class Confirmation(Record):
+    """A record of its own, in `<run>/confirm`: one training for each setting and seed."""
+
+    def __init__(self, search: Record, how: Confirm, seeds: list[int]) -> None:
+        storage = None if search.storage is None else search.storage.below("confirm")
+        super().__init__(
+            search.run_dir / "confirm", search.trainable, search.metric, storage=storage
+        )
+        self.search = search
+        self.title = f"{search.run_dir.name}-confirm"
+        self.seeds = seeds
+        self.settings = candidates(search, how.top)
+        # Setting by setting: one that is done can fall behind before the next begins.
+        self._plan = [(trial, seed) for trial in self.settings for seed in seeds]
+
+    def describe(self) -> str:
+        """Who is trained again, with which seeds."""
+        numbers = ", ".join(map(str, self._numbers()))
+        return (
+            f"Confirm   trials {numbers}, in full with each of the seeds "
+            f"{', '.join(map(str, self.seeds))}"
+        )
+
+    def journal(self) -> Journal:
+        """Its journal, behind the first line; one of other trials or seeds is begun anew."""
+        first = self.first_line()
+        path = self.run_dir / JOURNAL
+        if path.exists() and read_events(path)[:1] != [first]:
+            if self.storage is not None:
+                self.storage.clear()
+            shutil.rmtree(self.run_dir)  # last, as it is asked above
+        self.run_dir.mkdir(exist_ok=True)
+        journal = Journal(path, None if self.storage is None else self.storage.grow)
+        if not journal.written:
+            journal.write(first)
+        return journal
+
+    def first_line(self) -> Line:
+        """Of its journal: what is confirmed."""
+        told = {"trials": self._numbers(), "seeds": self.seeds}
+        return {"at": 0.0, "event": "confirm", "format": FORMAT, **told}
+
+    def _numbers(self) -> list[int]:
+        return [trial.number for trial in self.settings]
+
+    def points(self) -> list[dict[str, Any]]:
+        """What differs from the base, of each training."""
+        path = self.trainable.seed
+        assert path is not None  # which a space that confirms has been checked for
+        return [trial.settings | {path: seed} for trial, seed in self._plan]
+
+    def _name(self, number: int) -> tuple[str, Path]:
+        trial, seed = self._plan[number]
+        return f"{trial.number}-{seed}", self.run_dir / f"{trial.number:03d}-{seed}"
+
+    def is_whole(self) -> bool:
+        """Whether every training has come to its end, be it a failure."""
+        return self.num_done() == len(self._plan)
+
+    def num_done(self) -> int:
+        """Trainings that have come to their end."""
+        return sum(trial.state in ENDED for trial in self.trials)
+
+    def standings(self) -> list[Standing]:
+        """Of each setting what its trainings came to; the best mean first, without one last."""
+        told = [Standing(trial, self._of(trial), self.metric) for trial in self.settings]
+        return sorted(told, key=lambda standing: standing.rank())
+
+    def defaults(self) -> Standing:
+        """That of trial 0."""
+        return next(told for told in self.standings() if told.trial.number == 0)
+
+    def leader(self) -> TrialRecord | None:
+        """The best training of the setting with the best mean; None if all have failed."""
+        return self.standings()[0].best()
+
+    def _of(self, trial: TrialRecord) -> list[TrialRecord]:
+        return [made for made in self.trials if self._plan[made.number][0] is trial]
+
+    def _kept(self) -> list[TrialRecord]:
+        """The best training of each setting that can still win."""
+        standings = self.standings()
+        done = [standing for standing in standings if self._is_done(standing)]
+        in_play = [standing for standing in standings if standing not in done[1:]]
+        return [best for standing in in_play if (best := standing.best()) is not None]
+
+    def _is_done(self, standing: Standing) -> bool:
+        made = standing.trainings
+        return len(made) == len(self.seeds) and all(t.state in ENDED for t in made)

@@ -1,0 +1,203 @@
+"""Which file an image's `file_name` means."""
+
+import errno
+import json
+import os
+import time
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import CocoWriter
+from test_coco import edit
+
+from kptrain.annotations.reader import read_split
+from kptrain.errors import DataError
+from kptrain.files.file_names import FileNames, files_below
+
+BY_END = "files found by the end of their name alone"
+MISSING = "images whose file is missing"
+SEVERAL = "images whose file name fits several files"
+SHARED = "images whose file is another image's"
+
+
+def written(writer: CocoWriter, **names: str) -> Path:
+    """Image n has its file at the first name below the folder, and the second in the annotations;
+    by keyword: of the file, as it is written."""
+    for number, path in enumerate(names, start=1):
+        picture = writer.image("train", number)
+        writer.person("train", number, 10 * number)
+        target = picture.parent / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture.rename(target)
+    root = writer.write()
+
+    def rename(content: dict[str, Any]) -> None:
+        for record, name in zip(content["images"], names.values(), strict=True):
+            record["file_name"] = name.format(root=root)
+
+    edit(root, rename)
+    return root
+
+
+def found(root: Path) -> dict[int, str]:
+    split = read_split(root, "train")
+    return {image.id: str(image.path.relative_to(root / "train2017")) for image in split.images}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a.jpg", "a.jpg"),
+        ("a.jpg", "./a.jpg"),
+        ("cam 1/a.jpg", "cam 1/a.jpg"),
+        ("cam 1/a.jpg", ".\\cam 1\\a.jpg"),
+        ("cam 1/b/a.jpg", "cam 1//b/./a.jpg"),
+        ("cam 1/a.jpg", "cam%201/a.jpg"),
+        ("cam%201.jpg", "cam%201.jpg"),
+        ("100%.jpg", "100%.jpg"),
+        ("a.jpg", "/a.jpg"),
+        ("a.jpg", "train2017/a.jpg"),
+        ("cam/a.jpg", "coco\\train2017\\cam\\a.jpg"),
+        ("a.jpg", "{root}/train2017/a.jpg"),
+        ("A.JPG", "a.jpg"),
+        (unicodedata.normalize("NFD", "größe.jpg"), unicodedata.normalize("NFC", "größe.jpg")),
+    ],
+)
+def test_a_path_below_the_folder_is_found_however_it_is_spelt(
+    writer: CocoWriter, path: str, name: str
+) -> None:
+    root = written(writer, **{path: name, "other.jpg": "other.jpg"})
+    assert found(root) == {1: path, 2: "other.jpg"}
+    assert read_split(root, "train", strict=True).left_out.repairs == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("a.jpg", "/home/me/data/a.jpg"),
+        ("a.jpg", "C:\\Users\\me\\data\\a.jpg"),
+        ("a.jpg", "val2017/a.jpg"),
+        ("a.jpg", "../../pictures/a.jpg"),
+        ("a.jpg", "s3://bucket/data/a.jpg"),
+        ("cam/a.jpg", "/data/local-files/?d=set/cam/a.jpg"),
+        ("cam/a.jpg", "/home/me/cam/a.jpg"),
+        ("cam/a.jpg", "a.jpg"),
+    ],
+)
+def test_a_path_of_another_folder_is_found_by_its_end_and_that_is_said(
+    writer: CocoWriter, path: str, name: str
+) -> None:
+    root = written(writer, **{path: name, "other.jpg": "other.jpg"})
+    assert found(root) == {1: path, 2: "other.jpg"}
+    left_out = read_split(root, "train").left_out
+    assert left_out.repairs == {BY_END: 1}
+    assert left_out.first[BY_END] == f"{name.format(root=root)}, found as {path}"
+    with pytest.raises(DataError, match=r"train2017: must have no files found by the end"):
+        read_split(root, "train", strict=True)
+
+
+def test_the_longest_end_that_fits_is_the_file(writer: CocoWriter) -> None:
+    names = {"one/a.jpg": "/set/one/a.jpg", "two/a.jpg": "/set/two/a.jpg", "a.jpg": "a.jpg"}
+    assert found(written(writer, **names)) == dict(enumerate(names, start=1))
+
+
+def test_a_name_that_fits_several_files_is_left_out(writer: CocoWriter) -> None:
+    root = written(writer, **{"one/a.jpg": "a.jpg", "two/a.jpg": "two/a.jpg"})
+    assert found(root) == {2: "two/a.jpg"}
+    assert read_split(root, "train").left_out.counts == {SEVERAL: 1}
+
+
+def test_a_file_of_another_folder_of_that_name_is_not_taken(writer: CocoWriter) -> None:
+    root = written(writer, **{"one/a.jpg": "two/a.jpg", "b.jpg": "b.jpg"})
+    assert found(root) == {2: "b.jpg"}
+    assert read_split(root, "train").left_out.counts == {MISSING: 1}
+
+
+def test_a_file_that_two_images_would_share_by_their_ends_is_neithers(writer: CocoWriter) -> None:
+    names = {"a.jpg": "one/a.jpg", "b.jpg": "two/a.jpg", "c.jpg": "c.jpg"}
+    root = written(writer, **names)
+    assert found(root) == {3: "c.jpg"}
+    left_out = read_split(root, "train").left_out
+    assert left_out.counts == {SHARED: 2}
+    assert left_out.first[SHARED] == "one/a.jpg, found as a.jpg"
+
+
+def test_a_file_that_is_listed_under_two_ids_is_said(writer: CocoWriter) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg", "b.jpg": "b.jpg", "c.jpg": "c.jpg"})
+
+    def share(content: dict[str, Any]) -> None:
+        content["images"][1]["file_name"] = "./a.jpg"
+
+    edit(root, share)
+    assert found(root) == {1: "a.jpg", 2: "a.jpg", 3: "c.jpg"}
+    left_out = read_split(root, "train", strict=True).left_out
+    assert left_out.doubts == {"images whose file another image id has too": 2}
+    assert "images whose file another image id has too (first: a.jpg, id 1)" in left_out.said()
+
+
+def test_a_link_to_a_folder_is_followed_and_one_to_a_folder_above_is_not(
+    writer: CocoWriter, tmp_path: Path
+) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg", "b.jpg": "linked/b.jpg"})
+    folder = root / "train2017"
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "b.jpg").rename(tmp_path / "elsewhere" / "b.jpg")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "round").symlink_to(tmp_path / "elsewhere")
+    (folder / "up").symlink_to("..")
+    (folder / "self").symlink_to("self")
+    (folder / "here").symlink_to(".")
+    assert found(root) == {1: "a.jpg", 2: "linked/b.jpg"}
+    assert sorted(name for name, _ in files_below(folder)) == ["a.jpg", "linked/b.jpg"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path) -> None:
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(DataError, match=r"closed: must be readable, but Permission denied"):
+        FileNames(tmp_path / "closed")
+
+
+def test_a_folder_below_that_may_not_be_read_costs_what_is_in_it_alone(
+    writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg", "lost+found/b.jpg": "lost+found/b.jpg"})
+    scan = os.scandir
+
+    def scan_as_no_root(path: str) -> Any:
+        if path.endswith("lost+found"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr("kptrain.files.file_names.os.scandir", scan_as_no_root)
+    assert found(root) == {1: "a.jpg"}
+    assert read_split(root, "train").left_out.counts == {MISSING: 1}
+
+
+def test_as_many_names_as_coco_has_are_found_in_seconds(tmp_path: Path) -> None:
+    for number in range(2000):
+        (tmp_path / f"{number:012d}.jpg").touch()
+    start = time.perf_counter()
+    names = FileNames(tmp_path)
+    for number in range(2000):
+        assert names.find(f"{number:012d}.jpg") == (f"{number:012d}.jpg", "as written")
+        assert names.find(f"/set/{number:012d}.jpg") == (f"{number:012d}.jpg", "by its end")
+    assert (time.perf_counter() - start) / 2000 * 118_287 < 30
+
+
+NAMES: list[str] = ["", ".", "..", "/", "\\", "a\0b", "\ud800", "%", "?d=", "//", "a/"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_name_that_is_no_file_is_missing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "b.jpg").touch()
+    assert FileNames(tmp_path).find(name) == (None, "missing")
+
+
+def test_a_file_whose_name_is_no_unicode_is_in_nobodys_way(writer: CocoWriter) -> None:
+    root = written(writer, **{"a.jpg": "a.jpg"})
+    Path(os.fsdecode(os.fsencode(root / "train2017") + b"/\xff.jpg")).touch()
+    assert found(root) == {1: "a.jpg"}
+    assert json.dumps(found(root))

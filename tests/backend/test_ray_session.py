@@ -1,0 +1,365 @@
+"""The Ray that a search starts, finds or is told of: folders, addresses, and what is in its way."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+import ray
+from test_search import command
+
+from kptrain.errors import SettingsError
+from kptrain.machine.locks import held
+from search.backend.ray_address import check_address
+from search.backend.ray_folder import keep_token
+from search.backend.ray_session import RAY_SETTINGS, RayOnDemand, _settings
+
+pytestmark = pytest.mark.slow  # imports Ray
+
+RIDGE = ["search.run", "examples/ridge.yaml", "--trainable", "examples.ridge:RIDGE"]
+ROOT = Path(__file__).parents[2]
+LONG = "long" * 25
+
+
+def test_folders_of_killed_searches_are_removed_and_those_of_running_ones_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    own = tmp_path / f"kptrain-{os.getuid()}"
+    for name in ("1-dead", "2-runs"):
+        (own / name).mkdir(parents=True)
+        (own / name / "log").touch()
+    (own / "1-dead.lock").touch()
+    (own / "1-dead.lock.holder").write_text("{}")
+    other = tmp_path / "ray" / "session_of_another"
+    other.mkdir(parents=True)
+    with held(own / "2-runs.lock"), RayOnDemand(None, uses_gpus=False):
+        pass  # as a search that was at its end: Ray was never started
+    assert sorted(path.name for path in own.iterdir()) == ["2-runs", "2-runs.lock"]
+    assert (own / "2-runs" / "log").exists()
+    assert other.exists()
+
+
+@contextmanager
+def listening(greeting: bytes) -> Iterator[str]:
+    """A port that accepts, says its greeting, and nothing more."""
+    kept = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    kept.append(server.accept()[0])
+                except OSError:
+                    return
+                kept[-1].sendall(greeting)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in kept:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("greeting", "told"),
+    [
+        (b"", "what listens there has not answered in 5 s"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "is not the GCS of a cluster"),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not the GCS of a cluster"),
+    ],
+)
+def test_a_port_of_something_else_than_a_cluster_is_told_in_seconds(
+    greeting: bytes, told: str
+) -> None:
+    began = time.monotonic()
+    with listening(greeting) as address, pytest.raises(SettingsError) as error:
+        check_address(address)
+    assert time.monotonic() - began < 20
+    assert re.search(rf"host:port .* 6379.* got '{address}': .*{told}", str(error.value))
+
+
+def test_a_clients_address_and_one_in_the_environment_are_checked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(SettingsError, match=r"'ray://head:10001': that is a client's address"):
+        check_address("ray://head:10001")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(SettingsError, match=r"got '127.0.0.1:1': .*Connection refused"):
+        check_address("auto")
+
+
+@contextmanager
+def ray_in(folder: Path, address: str) -> Iterator[None]:
+    """What looks like a node of a Ray in the list of processes."""
+    wait = ["-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(
+        ["raylet", *wait, f"--gcs-address={address}", f"--temp_dir={folder}"],
+        executable=sys.executable,
+    ) as node:
+        yield
+        node.kill()
+
+
+def test_auto_is_the_cluster_of_ray_start_and_never_the_ray_that_a_program_has_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    own, one, usual = tmp_path / f"kptrain-{os.getuid()}/1-a", tmp_path / "one", tmp_path / "ray"
+    for folder in (own, one, usual):
+        folder.mkdir(parents=True)
+    (one / "ray_current_cluster").write_text("127.0.0.1:2")
+    with ray_in(own, "127.0.0.1:1"):
+        with pytest.raises(SettingsError, match=r"no cluster of .*programs have.*127\.0\.0\.1:1"):
+            check_address("auto")
+        with ray_in(one, "127.0.0.1:2"):
+            with pytest.raises(SettingsError, match=r"got '127.0.0.1:2': .*Connection refused"):
+                check_address("auto")
+            (usual / "ray_current_cluster").write_text("127.0.0.1:3")  # its cluster has ended
+            with pytest.raises(SettingsError, match=r"got '127.0.0.1:2'"):
+                check_address("auto")
+            with ray_in(usual, "127.0.0.1:3"), pytest.raises(SettingsError, match=r"0.1:3': .*Con"):
+                check_address("auto")
+            with ray_in(usual, "127.0.0.1:4"):
+                (own / "ray_current_cluster").write_text("127.0.0.1:1")
+                with pytest.raises(SettingsError, match=r"several run .*0.1:1, 127.0.0.1:2"):
+                    check_address("auto")
+
+
+def no_more_addresses() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
+
+
+@pytest.mark.parametrize(
+    ("name", "folder", "limit", "told"),
+    [
+        ("TMPDIR", LONG, None, r"sockets .*{folder} must have at most 75; .* with TMPDIR"),
+        ("RAY_TMPDIR", LONG, None, r"sockets .*{folder}/kptrain-.* with RAY_TMPDIR"),
+        ("RAY_TMPDIR", "a-file", None, r"{folder}/kptrain-\d+: Not a directory"),
+        ("TMPDIR", "short", no_more_addresses, r"`ulimit -v` .* 8000000, but is 5859375"),
+    ],
+)
+def test_why_ray_does_not_start_is_one_line_and_the_same_command_may_be_given_again(
+    tmp_path: Path, name: str, folder: str, limit: Callable[[], None] | None, told: str
+) -> None:
+    out = tmp_path / "out"
+    with tempfile.TemporaryDirectory(dir="/tmp") as short:
+        place = Path(short) / folder
+        place.touch() if folder == "a-file" else place.mkdir()
+        done = subprocess.run(
+            command(*RIDGE, "--out", out), cwd=ROOT, env=os.environ | {name: str(place)},
+            preexec_fn=limit, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    [line] = done.stderr.splitlines()
+    wanted = told.format(folder=re.escape(str(place)))
+    assert re.match(rf"error: Ray must start on this machine, but does not: .*{wanted}", line)
+    assert "Space " not in done.stdout  # before any data are read
+    assert not out.exists()
+
+
+def test_a_disk_without_room_for_rays_logs_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.backend.ray_folder.LEAST_FREE", 10**18)
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # a short name
+        monkeypatch.setenv("RAY_TMPDIR", place)
+        told = rf"{place}/kptrain-\d+ must have 1000000000000 MB free, but has \d+; make room"
+        search = RayOnDemand(None, uses_gpus=False)
+        with search, pytest.raises(SettingsError, match=told):
+            search.start()
+
+
+WITH_GPUS = """
+import sys
+from pathlib import Path
+import ray
+from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+from search.backend import ray_session as cluster
+from search.machine import gpus
+NvidiaGPUAcceleratorManager.get_current_node_num_accelerators = staticmethod(lambda: 5)
+cluster.visible_gpus = lambda: ["GPU-1", "GPU-2"]
+cluster.claim_gpus = lambda names: gpus.claim_gpus(names, Path("claims"))
+with cluster.RayOnDemand(None, uses_gpus=sys.argv[1] == "uses") as search:
+    search.start()
+    print(int(ray.cluster_resources().get("GPU", 0)), cluster.has_gpu())
+"""
+"""Where Ray itself would count five."""
+
+
+@pytest.mark.parametrize(("how", "told"), [("uses", "2 True"), ("uses none", "0 False")])
+def test_our_own_ray_has_the_gpus_that_the_search_has_claimed_and_no_other(
+    tmp_path: Path, how: str, told: str
+) -> None:
+    shown = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    said = subprocess.check_output(  # in a process of its own, as Ray leaves variables behind
+        [sys.executable, "-c", WITH_GPUS, how],
+        cwd=tmp_path,
+        env=shown | {"PYTHONPATH": str(ROOT)},
+        text=True,
+    )
+    assert said.splitlines()[-1] == told
+
+
+def test_a_home_that_cannot_be_written_is_not_needed_and_the_command_for_the_token_is_right(
+    tmp_path: Path,
+) -> None:
+    home = tmp_path / "home"
+    home.touch()  # which nobody can write into, not even root
+    done = subprocess.run(
+        command(*RIDGE, "--trials", 1, "--out", tmp_path / "out"), cwd=ROOT,
+        env=os.environ | {"HOME": str(home)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""  # nor does matplotlib look for it
+    assert (tmp_path / "out" / "report.html").exists()
+    told = re.search(r"\(its token: (.*)\)", done.stdout)
+    assert told is not None
+    setting, _, call = told[1].partition(" ")
+    name, _, path = setting.partition("=")
+    program = Path(sys.executable).with_name("ray")
+    assert [name, call.split()[-1]] == ["RAY_AUTH_TOKEN_PATH", "get-auth-token"]
+    said = subprocess.run(
+        [program, "get-auth-token"], env=os.environ | {"HOME": str(home), name: path},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert len(said.stdout.strip()) == 64
+    assert said.stdout.strip() == Path(path).read_text()
+    assert Path(path).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_of_the_user_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/proc/none")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of the user")
+    assert keep_token() == ""
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_under_uv_run_ray_sends_no_folder_while_a_search_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    hook = "ray._private.runtime_env.uv_runtime_env_hook"
+    monkeypatch.setattr(f"{hook}._get_uv_run_cmdline", lambda: ["uv", "run", "python"])
+    monkeypatch.setattr(f"{hook}.hook", lambda _: {"working_dir": "."})
+    modify = ray._private.worker._maybe_modify_runtime_env
+    before = dict(os.environ)
+    assert modify({}, False) == {"working_dir": "."}
+    with _settings():
+        assert modify({}, False) == {}
+        assert all(os.environ[name] == value for name, value in RAY_SETTINGS.items())
+    assert modify({}, False) == {"working_dir": "."}
+    assert dict(os.environ) == before
+
+
+RAY_ON = """
+import os, signal, sys, threading
+import ray
+from kptrain.errors import SettingsError
+from ray.util.state import list_actors
+from search import run_search
+
+ray.init("local", num_cpus=2, log_to_driver=False)
+before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+ridge = {"trainable": "examples.ridge:RIDGE", "trials": 2}
+try:
+    run_search("examples/ridge.yaml", sys.argv[1], address="10.0.0.1:6379", **ridge)
+except SettingsError as error:
+    print("refused", error)
+arguments = ("examples/ridge.yaml", sys.argv[1])
+thread = threading.Thread(target=run_search, args=arguments, kwargs=ridge)
+thread.start()
+thread.join()
+assert ray.is_initialized()
+assert ray.get(ray.remote(num_cpus=2)(lambda: 3).remote(), timeout=60) == 3  # all is free again
+assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+# Ctrl-C, twice, while trials run: nothing of the search is left on the Ray of its caller.
+def twice():
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+ridge["settings"] = {"epochs": 100_000_000}
+threading.Timer(12, twice).start()
+cut = run_search("examples/ridge.yaml", sys.argv[1] + "-cut", **ridge)
+assert not cut.is_whole
+assert ray.get(ray.remote(num_cpus=2)(lambda: 4).remote(), timeout=60) == 4
+print("whole")
+"""
+
+
+def test_a_search_uses_the_ray_that_its_caller_has_started_also_in_a_thread_and_leaves_it_on(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RAY_ON, str(tmp_path / "out")],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Ray is on in this process" in done.stdout
+    assert "whole" in done.stdout
+    assert (tmp_path / "out" / "best").is_dir()
+
+
+VANISHING = """
+import sys
+from search.backend import lost_cluster
+from search.run import main
+
+lost_cluster.PAUSE, lost_cluster.MOST_SILENT = 0.5, 4  # the rest is Ray's patience
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def kill_gcs(place: str) -> None:
+    """Of the cluster in a folder: what every process of Ray's asks, so that none can go on."""
+    for found in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            words = found.read_bytes()
+            if b"gcs_server" in words and place.encode() in words:
+                os.kill(int(found.parent.name), signal.SIGKILL)
+
+
+def test_a_search_on_a_cluster_that_vanishes_ends_in_a_line_that_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # a short name
+        monkeypatch.setenv("RAY_TMPDIR", place)
+        start = ["start", "--head", "--block", "--port=0", "--num-cpus=1", "--include-dashboard=no"]
+        with subprocess.Popen(
+            [Path(sys.executable).with_name("ray"), *start],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        ) as cluster:  # fmt: skip
+            written = Path(place) / "ray" / "ray_current_cluster"
+            while not written.exists():
+                assert cluster.poll() is None
+                time.sleep(0.2)
+            with subprocess.Popen(
+                [sys.executable, "-c", VANISHING, *RIDGE[1:], "--address", "auto", "--trials", "1",
+                 "--set", "epochs=100000000", "--out", out],
+                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            ) as search:  # fmt: skip
+                assert search.stdout is not None
+                assert search.stderr is not None
+                journal = out / "journal.jsonl"
+                while not (journal.exists() and '"report"' in journal.read_text()):
+                    assert search.poll() is None, search.stderr.read()
+                    time.sleep(0.2)
+                kill_gcs(place)
+                told = search.stderr.read().splitlines()
+                assert search.wait() == 2, told
+            cluster.terminate()
+    assert [line for line in told if line.startswith("error: ")] == told[-1:]
+    assert re.search(rf"cluster .* has vanished; .*--resume {out}", told[-1])

@@ -1,0 +1,409 @@
+"""Whole searches under a real Ray, through the command that users run."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from kptrain.config import BEST, TrainConfig, save_config
+from kptrain.machine.cores import usable_cores
+from kptrain.model.checkpoint import load_checkpoint
+from kptrain.resolve import flatten, resolve
+from search.journal.journal import JOURNAL, read_events
+from search.machine.gpus import CONTEXT
+
+pytestmark = pytest.mark.slow
+
+SMALL = {
+    "data": {"image_size": [64, 64], "limit_train": 24, "limit_val": 12},
+    "model": {"deconv_channels": [16, 16, 16]},
+    "heatmap": {"sigma_px": 1.0},
+}
+FOUR_AXES = {
+    "optim.lr": {"low": 1e-4, "high": 1e-2, "log": True},
+    "train.batch_size": [4, 6, 8],
+    "schedule.step_epochs": {"low": 1, "high": 10},
+    "schedule.gamma": {"low": 0.1, "high": 0.9},
+}
+
+
+ONE_AT_A_TIME = {"resources": {"cpu": usable_cores()}}
+
+
+def write_space(folder: Path, **content: Any) -> Path:
+    """A space file over the learning rate, with small settings, unless said otherwise."""
+    whole = {
+        "base": SMALL | {"train": {"epochs": 3}},
+        "space": {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
+        "trials": 5,
+        "asha": {"grace_epochs": 1, "reduction": 2},
+    }
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump(whole | content))
+    return path
+
+
+@contextmanager
+def cluster_of(script: str) -> Iterator[str]:
+    """A cluster in a process of its own; yields its address."""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as cluster:
+        assert cluster.stdout is not None
+        yield next(line for line in cluster.stdout if line.startswith("address ")).split()[1]
+        cluster.communicate("stop\n")
+
+
+def command(module: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", module, *map(str, arguments)]
+
+
+def run(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(module, *arguments), cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def watch(
+    space: Path, folder: Path, react: Callable[[int, str], None]
+) -> subprocess.CompletedProcess[str]:
+    """A search in `folder`, into `out`; `react` is told its process and each line that it says."""
+    said = ""
+    with subprocess.Popen(
+        command("search.run", space, "--data", "embedded", "--out", "out"),
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            said += line
+            react(process.pid, line)
+    return subprocess.CompletedProcess(process.args, process.returncode, said)
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def actors(dashboard: str) -> str:
+    """What the dashboard lists of actors, as its page fetches it."""
+    token = (Path.home() / ".ray" / "auth_token").read_text().strip()
+    request = urllib.request.Request(  # noqa: S310  (on loopback)
+        f"{dashboard}/logical/actors", headers={"Authorization": f"Bearer {token}"}
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        return str(answer.read().decode())
+
+
+@pytest.fixture(scope="module")
+def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """One search, watched through its dashboard while it runs."""
+    folder = tmp_path_factory.mktemp("search")
+    told = {"wandb": {"mode": "offline"}, "tensorboard": {"enabled": True}, "train": {"epochs": 3}}
+    space = write_space(folder, base=SMALL | told, space=FOUR_AXES)
+    listed: list[str] = []
+    addresses: list[str] = []
+
+    def look(_: int, line: str) -> None:
+        if found := re.match(r"Dashboard (http://\S+)", line):
+            addresses.append(found[1])
+            listed.append(_first_trial_listed(found[1]))
+        if "4/5 trials ended" in line and len(listed) == 1:
+            listed.append(actors(addresses[0]))
+
+    done = watch(space, folder, look)
+    return {
+        "folder": folder,
+        "out": folder / "out",
+        "said": done.stdout,
+        "code": done.returncode,
+        "actors": listed[0],
+        "late_actors": listed[-1],
+    }
+
+
+def _first_trial_listed(dashboard: str) -> str:
+    for _ in range(100):
+        listed = actors(dashboard)
+        if "trial 000" in listed:
+            break
+        time.sleep(0.2)
+    return listed
+
+
+def test_a_search_ends_well_and_says_only_its_own_words(search: dict[str, Any]) -> None:
+    assert search["code"] == 0, search["said"]
+    said = search["said"]
+    assert said.startswith("Data: EMBEDDED")
+    assert "Traceback" not in said
+    assert "WARNING" not in said.upper()
+    assert "\x1b" not in said
+    assert "5/5 trials ended" in said
+    assert re.search(r"^Rerun     python -m kptrain out/best/config.yaml$", said, re.M)
+
+
+def test_the_dashboard_is_on_loopback_and_lists_trials_by_number_and_settings(
+    search: dict[str, Any],
+) -> None:
+    assert re.search(r"^Dashboard http://127\.0\.0\.1:\d+ ", search["said"], re.M)
+    assert "trial 000 lr=0.001" in search["actors"]
+
+
+def test_the_table_holds_every_trial_and_every_epoch(search: dict[str, Any]) -> None:
+    table = rows(search["out"])
+    assert {row["trial"] for row in table} == set("01234")
+    for number in "01234":
+        epochs = [int(row["epoch"]) for row in table if row["trial"] == number]
+        assert epochs == list(range(1, len(epochs) + 1))
+        state = next(row["state"] for row in table if row["trial"] == number)
+        assert state == ("completed" if len(epochs) == 3 else "stopped")
+    assert "stopped" in {row["state"] for row in table}
+    assert len({row["optim.lr"] for row in table}) == 5
+    assert table[0]["optim.lr"] == "0.001"
+
+
+def assert_arrived(out: Path, paths: list[str]) -> None:
+    """What each trial trained with, as `fit` itself kept it, is what was proposed."""
+    table = {row["trial"]: row for row in rows(out)}
+    kept = {
+        number: flatten(yaml.safe_load((out / f"trials/{int(number):03d}/config.yaml").read_text()))
+        for number in table
+    }
+    for path in paths:
+        assert [str(kept[n][path]) for n in table] == [row[path] for row in table.values()]
+        assert len({row[path] for row in table.values()}) > 1, f"{path} was not varied"
+
+
+def test_every_sampled_setting_arrives_in_the_training(search: dict[str, Any]) -> None:
+    assert_arrived(search["out"], list(FOUR_AXES))
+    # And is what the training goes by: the table's rate is the schedule's of these settings.
+    for row in rows(search["out"]):
+        steps = (int(row["epoch"]) - 1) // int(row["schedule.step_epochs"])
+        rate = float(row["optim.lr"]) * float(row["schedule.gamma"]) ** steps
+        assert float(row["lr"]) == pytest.approx(rate)
+
+
+def test_the_promoted_trial_is_the_best_completed_one(search: dict[str, Any]) -> None:
+    completed = [row for row in rows(search["out"]) if row["state"] == "completed"]
+    best = min(completed, key=lambda row: float(row["val_loss"]))
+    provenance = json.loads((search["out"] / "best" / "provenance.json").read_text())
+    assert provenance["trial"] == int(best["trial"])
+    assert provenance["value"] == float(best["val_loss"])
+    assert f"trial {best['trial']} (completed)" in search["said"]
+    config = yaml.safe_load((search["out"] / "best" / "config.yaml").read_text())
+    assert config["optim"]["lr"] == float(best["optim.lr"])
+    assert config["train"]["threads"] == 1
+    assert flatten(config).keys() == flatten(TrainConfig().model_dump()).keys()
+
+
+def test_each_trial_is_a_run_at_weights_and_biases_and_the_winner_an_artifact_of_another(
+    search: dict[str, Any],
+) -> None:
+    out = search["out"]
+    logs = "wandb/offline-run-*/run-*.wandb"  # a folder each time one goes on; the run's id below
+    ids = [{log.name for log in trial.glob(logs)} for trial in (out / "trials").iterdir()]
+    assert [len(found) for found in ids] == [1] * 5
+    (last,) = out.glob(logs)
+    assert len(set.union({last.name}, *ids)) == 6
+    assert (out / "best" / BEST).name.encode() in last.read_bytes()
+
+
+def test_each_trial_has_files_of_tensorboard(search: dict[str, Any]) -> None:
+    for trial in (search["out"] / "trials").iterdir():
+        assert list(trial.glob("tensorboard/events.*"))
+
+
+def test_the_winners_folder_is_complete(search: dict[str, Any]) -> None:
+    best = search["out"] / "best"
+    names = {path.name for path in best.iterdir()}
+    tables = {"metrics.csv", "timing.csv"}
+    assert (
+        names == {BEST, "config.yaml", "predictions.png", "worst.png", "provenance.json"} | tables
+    )
+    provenance = json.loads((best / "provenance.json").read_text())
+    assert provenance["space_text"] == (search["folder"] / "space.yaml").read_text()
+    assert len(provenance["data"]["fingerprint"]["train"]) == 64
+    assert provenance["versions"]["torch"] == torch.__version__.partition("+")[0]
+    checkpoint = load_checkpoint(best / BEST)
+    assert checkpoint["metrics"]["val_loss"] == provenance["value"]
+
+
+def test_no_other_checkpoint_is_left(search: dict[str, Any]) -> None:
+    left = sorted(path.name for path in (search["out"] / "trials").rglob("*.p*t*"))
+    assert left == [BEST]
+
+
+def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(tmp_path: Path) -> None:
+    weights = [[1.0] * 17, [1e38] * 17]
+    space = write_space(
+        tmp_path,
+        space={"loss.joint_weights": weights},
+        start=[{"loss.joint_weights": weights[1]}],
+        metric="val_ap",
+        trials=3,
+    )
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = rows(tmp_path / "out")
+    (failed,) = [row for row in table if row["trial"] == "1"]
+    assert failed["state"] == "failed"
+    assert failed["error"].startswith("epoch 1, step 1: the loss must be finite, but is inf")
+    assert {row["trial"] for row in table} == {"0", "1", "2"}
+    assert "completed" in {row["state"] for row in table}
+
+
+def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(tmp_path: Path) -> None:
+    base = SMALL | {"loss": {"joint_weights": [1e38] * 17}}
+    space = write_space(tmp_path, base=base, trials=2)
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "a trial must come to its end, but no trial has finished an epoch" in done.stderr
+    assert "the loss must be finite" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sample: Path) -> None:
+    small = {
+        "model.trunk": "shufflenet_v2_x0_5",
+        "model.weights": "none",
+        "model.deconv_channels": [16, 16, 16],
+        "data.image_size": [64, 64],
+        "train.epochs": 4,
+    }
+    options = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
+    space = Path(__file__).parents[2] / "spaces" / "full.yaml"
+    done = run(
+        "search.run", space, "--data", coco_sample, "--trials", 3, "--out", "out", *options,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "train: 115 images with 324 labelled persons" in done.stdout
+    assert "val: 84 images with 236 labelled persons" in done.stdout
+    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1", "2"}
+    assert_arrived(tmp_path / "out", ["heatmap.sigma_px", "train.batch_size", "optim.lr"])
+
+
+ONE_GPU = """
+import os
+os.environ["CUDA_VISIBLE_DEVICES"] = "GPU-none"
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 1})
+print("address", cluster.address, flush=True)
+input()
+cluster.shutdown()
+"""
+"""A cluster whose node says that it has a GPU, by a name that none has: Ray schedules shares of it,
+trials run on CPUs."""
+
+
+def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_path: Path) -> None:
+    channels = [[16, 16, 16], [16, 16, 200_000_000]]
+    space = write_space(
+        tmp_path,
+        base={"data": SMALL["data"], "heatmap": SMALL["heatmap"], "train": {"epochs": 3}},
+        space={"model.deconv_channels": channels},
+        start=[{"model.deconv_channels": channels[1]}],
+        metric="val_ap",
+        trials=3,
+        seed=1,
+        resources={"gpu": 0.25},
+    )
+    with cluster_of(ONE_GPU) as address:
+        done = run(
+            "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
+            cwd=tmp_path,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = rows(tmp_path / "out")
+    failed = [row for row in table if row["trial"] == "1"]
+    assert [row["state"] for row in failed] == ["failed"]
+    assert failed[0]["error"].startswith("the training must fit into memory, but with train.batch")
+    assert failed[0]["error"].endswith("(tried with 0.25 and 0.5 of a GPU)")
+    again = [line for line in done.stdout.splitlines() if "goes on after epoch 0" in line]
+    assert len(again) == sum(row["state"] == "failed" for row in table)
+    assert {row["state"] for row in table if row["trial"] != "1"} <= {
+        "completed",
+        "stopped",
+        "failed",
+    }
+    assert "completed" in {row["state"] for row in table}
+
+
+def test_trials_follow_each_other_in_the_same_processes(search: dict[str, Any]) -> None:
+    listed = json.loads(search["late_actors"])["data"]["actors"].values()
+    trials = [actor for actor in listed if "trial 0" in actor["reprName"]]
+    assert 1 <= len(trials) <= usable_cores() < 5
+
+
+def test_a_trial_whose_process_is_killed_goes_on_in_another_from_its_last_epoch(
+    tmp_path: Path,
+) -> None:
+    base = SMALL | {"train": {"epochs": 8}}
+    space = write_space(tmp_path, base=base, trials=2, asha={"grace_epochs": 8})
+    killed: list[int] = []
+
+    def kill_one(search: int, line: str) -> None:
+        if not killed and "epoch  2/8" in line:
+            killed.append(trial_process(search))
+            os.kill(killed[0], signal.SIGKILL)
+
+    done = watch(space, tmp_path, kill_one)
+    assert done.returncode == 0, done.stdout
+    assert len(re.findall(r"goes on after epoch \d: the trial's process died", done.stdout)) == 1
+    assert "raylet" not in done.stdout
+    told = rows(tmp_path / "out")
+    assert {row["state"] for row in told} == {"completed"}
+    assert [int(row["epoch"]) for row in told] == 2 * list(range(1, 9))
+
+
+def trial_process(driver: int) -> int:
+    """A process, of those below the driver, in which a trial trains."""
+    parents: dict[int, int] = {}
+    titles: dict[int, str] = {}
+    for line in subprocess.check_output(["ps", "-eo", "pid=,ppid=,args="], text=True).splitlines():
+        number, parent, title = line.split(maxsplit=2)
+        parents[int(number)], titles[int(number)] = int(parent), title
+    for pid, title in titles.items():
+        above = pid
+        while above in parents and above != driver:
+            above = parents[above]
+        if above == driver and re.match(r"ray::(TrialActor|ResourceTrainable)", title):
+            return pid
+    raise AssertionError(f"no trial below {driver} in {titles}")
+
+
+@pytest.mark.gpu
+def test_trials_share_one_gpu_within_their_fractions(tmp_path: Path) -> None:
+    space = write_space(tmp_path, resources={"gpu": 0.25}, trials=4)
+    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    epochs = [e for e in read_events(tmp_path / "out" / JOURNAL) if e["event"] == "epoch"]
+    assert {e["device"].partition(",")[0] for e in epochs} == {torch.cuda.get_device_name()}
+    used = [float(row["peak_memory_bytes"]) for row in rows(tmp_path / "out")]
+    assert max(used) < 0.25 * torch.cuda.get_device_properties(0).total_memory - CONTEXT
+
+
+def test_a_saved_config_of_a_search_is_a_config_of_kptrain(tmp_path: Path) -> None:
+    config = resolve({"data.root": "embedded"}, "test")
+    save_config(config, tmp_path / "config.yaml")
+    assert resolve(flatten(yaml.safe_load((tmp_path / "config.yaml").read_text())), "x") == config
