@@ -33,14 +33,16 @@ from kptrain.training.validation import find_peaks, in_original
 NAMES = tuple(COCO_NUMBERS.values())
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m kptrain evaluate",
-        description="Print COCO's ten numbers of a checkpoint, and write its detections as COCO's "
-        "results file. Persons are looked for where they are annotated: one detection for each "
-        "labelled person, in its box (image view) or its crop (person view). So the numbers are of "
-        "the keypoints, not of finding persons.",
-    )
+SUMMARY = "print COCO's ten numbers of a checkpoint"
+DESCRIPTION = (
+    "Print COCO's ten numbers of a checkpoint, and write its detections as COCO's results file. "
+    "Persons are looked for where they are annotated: one detection for each labelled person, "
+    "in its box (image view) or its crop (person view). So the numbers are of the keypoints, "
+    "not of finding persons."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--data", metavar="P", help="folder with COCO (default: as in training)")
     parser.add_argument("--split", choices=("val", "train"), default="val")
@@ -60,12 +62,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="print an object with the ten numbers by their names in metrics.csv; what people read "
         "goes to standard error",
     )
-    return parser
 
 
-def evaluate(arguments: list[str]) -> None:
+def run(parsed: argparse.Namespace) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
-    parsed = build_parser().parse_args(arguments)
     with contextlib.redirect_stdout(sys.stderr if parsed.json else sys.stdout):
         numbers = _evaluate(parsed)
     if parsed.json:

@@ -45,21 +45,20 @@ class FromPixels(nn.Module):
         return heatmaps
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m kptrain export",
-        description="Write a checkpoint as ONNX (opset 18): RGB from 0 to 255, (N, 3, H, W) "
-        "float32, to heatmaps, (N, 17, H/4, W/4). What onnxruntime makes of it is compared with "
-        "torch.",
-    )
+SUMMARY = "write a checkpoint as an ONNX file"
+DESCRIPTION = (
+    "Write a checkpoint as ONNX (opset 18): RGB from 0 to 255, (N, 3, H, W) float32, to "
+    "heatmaps, (N, 17, H/4, W/4). What onnxruntime makes of it is compared with torch."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("out", type=Path, metavar="MODEL.onnx")
-    return parser
 
 
-def export(arguments: list[str]) -> None:
+def run(parsed: argparse.Namespace) -> None:
     """Run the command. Raises: CheckpointError, SettingsError."""
-    parsed = build_parser().parse_args(arguments)
     if parsed.out.is_dir():
         raise SettingsError(f"{parsed.out}: must be a file, but is a folder; name a file in it")
     check_folder(parsed.out.parent, str(parsed.out.parent))

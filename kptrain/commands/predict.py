@@ -29,13 +29,15 @@ Look = tuple[Frame, np.ndarray]
 """What is seen, and (4,) x0, y0, x1, y1 of it in which a person's peaks are looked for."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m kptrain predict",
-        description="Find the 17 keypoints of persons in pictures, and draw them beside each "
-        "picture as NAME-keypoints.png. Each person is looked for in a box, which is to end where "
-        "the person does; without boxes, one person in the whole picture.",
-    )
+SUMMARY = "draw the keypoints of persons on pictures"
+DESCRIPTION = (
+    "Find the 17 keypoints of persons in pictures, and draw them beside each picture as "
+    "NAME-keypoints.png. Each person is looked for in a box, which is to end where the person "
+    "does; without boxes, one person in the whole picture."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     parser.add_argument(
@@ -54,12 +56,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
     parser.add_argument("--json", action="store_true", help="print the keypoints, a line a picture")
-    return parser
 
 
-def predict(arguments: list[str]) -> None:
+def run(parsed: argparse.Namespace) -> None:
     """Run the command. Raises: CheckpointError, DataError, SettingsError."""
-    parsed = build_parser().parse_args(_with_boxes(arguments))
     boxes = [_box(text) for text in parsed.box]
     given = [path.absolute() for path in parsed.images]
     for path in parsed.images:
@@ -111,7 +111,7 @@ def _drawing(path: Path, out: Path | None) -> Path:
     return (out or path.parent) / f"{path.stem}-keypoints.png"
 
 
-def _with_boxes(arguments: list[str]) -> list[str]:
+def with_boxes(arguments: list[str]) -> list[str]:
     """The arguments with `--box -5,0,9,9` as `--box=-5,0,9,9`: for argparse what begins with a
     minus is an option, unless it is a single number."""
     joined: list[str] = []

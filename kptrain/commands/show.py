@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from kptrain.commands.drawing import Example, draw_examples
+from kptrain.commands.settings import add_settings, asked_settings
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.data.pack import open_pack
 from kptrain.errors import SettingsError
 from kptrain.machine.outputs import check_file, writing
 from kptrain.model.heatmaps import decode
-from kptrain.resolve import parse_assignments, read_settings, resolve
 from kptrain.training.augment import draw_augmentation
 from kptrain.training.batches import MEAN, STD, Batch, batches, epoch_order, targets
 
@@ -24,31 +24,24 @@ NOWHERE = -1e3
 """Where a joint of nobody is drawn: outside of the picture."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m kptrain show",
-        description="Draw samples of the first epoch with their targets, as the settings have "
-        "them: what the model is taught at this sigma, what is masked (dark), what augmentation "
-        "does.",
-    )
-    parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help="settings in yaml")
-    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
-    parser.add_argument("--set", action="append", default=[], metavar="path=value")
+SUMMARY = "draw samples with the targets that a model is taught"
+DESCRIPTION = (
+    "Draw samples of the first epoch with their targets, as the settings have them: what the "
+    "model is taught at this sigma, what is masked (dark), what augmentation does."
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add_settings(parser)
     parser.add_argument("--number", type=int, default=6, metavar="N", help="of samples")
     parser.add_argument("--out", type=Path, default=Path("targets.png"), metavar="PNG")
-    return parser
 
 
-def show(arguments: list[str]) -> None:
+def run(parsed: argparse.Namespace) -> None:
     """Run the command. Raises: SettingsError, DataError."""
-    parsed = build_parser().parse_args(arguments)
     if parsed.number < 1:
         raise SettingsError(f"--number: must be 1 or more, but got {parsed.number}")
-    said = read_settings(parsed.config) if parsed.config else {}
-    said |= parse_assignments(parsed.set)
-    if parsed.data is not None:
-        said["data.root"] = parsed.data
-    config = resolve(said, str(parsed.config or "--set"))
+    config = asked_settings(parsed, parsed.config)
     if parsed.out.suffix.lower() != ".png":
         raise SettingsError(f"--out: must end in .png, as a PNG is written, but got {parsed.out}")
     check_file(parsed.out, "--out")

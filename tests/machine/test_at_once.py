@@ -12,7 +12,7 @@ from typing import TypeVar
 import pytest
 from conftest import resolved
 
-from kptrain import __main__ as training
+from kptrain.commands import train
 from kptrain.errors import SettingsError
 from search.journal.journal import JOURNAL, read_events
 from search.space.reader import read_space
@@ -97,8 +97,8 @@ def test_trainings_without_a_chosen_folder_each_have_one_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("kptrain.__main__.time.strftime", lambda _: "kptrain-now")
-    found = at_once(training._new_folder)
+    monkeypatch.setattr("kptrain.commands.train.time.strftime", lambda _: "kptrain-now")
+    found = at_once(train._new_folder)
     expected = ["kptrain-now", *(f"kptrain-now-{number}" for number in range(2, MANY + 1))]
     assert sorted(path.name for path in found) == names(Path("runs")) == expected
 
