@@ -9,7 +9,6 @@ from pathlib import Path
 from kptrain.config import Settings
 from kptrain.data.pack import cache_dir
 from kptrain.errors import SettingsError
-from search.backend.ray_address import check_address
 from search.backend.ray_folder import check_start
 from search.estimate import Estimate, estimate
 from search.journal.journal import JOURNAL
@@ -98,6 +97,8 @@ def _planned(space: Space, base: Settings, request: Request) -> tuple[Space, Est
     """
     trainable, where = space.trainable, str(space.path)
     if request.address is not None:
+        from search.backend.ray_address import check_address  # noqa: PLC0415  (imports Ray)
+
         check_address(request.address)
     elif not request.folder:  # nothing may be left to do for a Ray
         check_start()

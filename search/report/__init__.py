@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-from kptrain.data.pack import cache_dir
-
 
 def find_room() -> None:
     """Let matplotlib keep its fonts in our cache where the home folder cannot be written: it would
     say in two lines that it has made a folder."""
     if not os.environ.get("MPLCONFIGDIR") and not _home_has_room():
+        from kptrain.data.pack import cache_dir  # noqa: PLC0415  (the folder may hide numpy)
+
         os.environ["MPLCONFIGDIR"] = str(cache_dir() / "matplotlib")
 
 

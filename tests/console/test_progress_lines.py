@@ -246,7 +246,7 @@ def test_a_search_goes_on_when_nobody_reads_it_any_more(tmp_path: Path, kind: st
     code = (
         "import sys; from pathlib import Path\n"
         "from search.space.budget import Budget\n"
-        "from search.console.output import Way\n"
+        "from search.console.output import Output\n"
         "from test_progress_lines import show_a_search\n"
         "sys.stdin.readline()\n"
         f"show_a_search(Path(sys.argv[1]), Budget(trials=4), Output({kind!r}))\n"

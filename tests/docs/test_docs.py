@@ -47,7 +47,7 @@ def messages() -> list[str]:
 @pytest.fixture(scope="module")
 def code() -> str:
     """All of the code, with each text in one piece: lines joined, what is filled in left out."""
-    files = [path for part in ("kptrain", "search") for path in (DOCS.parent / part).glob("*.py")]
+    files = [path for part in ("kptrain", "search") for path in (DOCS.parent / part).rglob("*.py")]
     joined = "\n".join(path.read_text(encoding="utf-8") for path in files)
     return re.sub(r"\{[^{}]*\}", "", re.sub(r'"\s*\n\s*f?"', "", joined))
 
