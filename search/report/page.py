@@ -1,11 +1,16 @@
-"""The page of a report: one file of HTML that loads nothing, in light, in dark and on paper."""
+"""The page of a report: one file of HTML that loads nothing, in light, in dark and on paper.
+
+`page.html` has its words and `page.css` its looks.
+"""
 
 import base64
 import shlex
-from collections.abc import Callable, Iterator, Mapping
-from html import escape
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from search.report import figures, setting_figures
@@ -23,117 +28,29 @@ from search.report.wording import (
 )
 from search.space.budget import Budget, clock_of
 from search.space.space import axis_values
-from search.trials.confirmation import Confirmation
-from search.trials.history import History
+from search.trials.history import History, Span
 from search.trials.record import TrialRecord
 from search.trials.seed_summary import Standing
 
-CSS = """
-:root { color-scheme: light dark; --ink: #1d2129; --page: #fbfbf9; --card: #ffffff;
-  --grid: #d9dbe0; --faint: #ffffff; --quiet: #5d6470; --best: #b36b00;
-  --shade: rgb(0 0 0 / .18); }
-@media (prefers-color-scheme: dark) { :root { --ink: #e7e9ee; --page: #14161a; --card: #1c1f25;
-  --grid: #3a3f49; --faint: #1c1f25; --quiet: #9aa2b1; --best: #f0b54a;
-  --shade: rgb(255 255 255 / .22); } }
-@media print { :root { --ink: #000; --page: #fff; --card: #fff; --grid: #ccc; --faint: #fff;
-  --quiet: #444; --best: #8a5200; } h2 { break-after: avoid; } svg, img, tr { break-inside: avoid; }
-  img { max-height: 23cm; object-fit: contain; } section { box-shadow: none; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; background: var(--page);
-  color: var(--ink); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 0 0 .6rem; }
-section { background: var(--card); border: 1px solid var(--grid); border-radius: .6rem;
-  padding: 1rem 1.2rem; margin-top: 1.2rem; }
-p { margin: .3rem 0; } .quiet { color: var(--quiet); }
-.won { font-size: 1.3rem; font-weight: 600; color: var(--best); }
-.scroll { overflow-x: auto; background:
-  linear-gradient(to right, var(--card), transparent) left / 2rem 100% no-repeat local,
-  linear-gradient(to left, var(--card), transparent) right / 2rem 100% no-repeat local,
-  linear-gradient(to right, var(--shade), transparent) left / .6rem 100% no-repeat,
-  linear-gradient(to left, var(--shade), transparent) right / .6rem 100% no-repeat; }
-svg, img { display: block; width: 100%; height: auto; }
-img { max-width: 42rem; } .scroll svg { min-width: 30rem; }
-.small { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(18rem, 100%), 1fr));
-  gap: .6rem; } .small svg { max-width: 28rem; }
-svg text { font-family: system-ui, sans-serif !important; }
-table { border-collapse: collapse; font-size: .88rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid var(--grid);
-  vertical-align: top; } th { color: var(--quiet); font-weight: 500; }
-tr.best td { color: var(--best); font-weight: 600; }
-code, pre { font: .85rem/1.5 ui-monospace, monospace; }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; margin: .3rem 0; }
-"""
-"""Small figures stand side by side, or below each other on a phone; wide ones and tables scroll in
-their card there, with a shade where there is more."""
-
-
+HERE = Path(__file__).parent
 LAST = "Of the best when the search was last ended."
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-"""The browser is to load nothing, and to run nothing."""
 
 
 def page_of(history: History) -> str:
     """The whole page."""
-    name = history.search.folder.name
-    sections = "\n".join(
-        f'<section id="{key}"><h2>{escape(title)}</h2>\n{content}\n</section>'
-        for key, title, content in _sections(history)
+    pages = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined)
+    css = Markup((HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
+    return pages.get_template("page.html").render(
+        css=css,
+        name=history.search.folder.name,
+        label=history.record.metric.label,
+        has_work=history.state.has_work(),
+        last=LAST,
+        state=_state(history),
+        **_best(history),
+        **_figures(history),
+        **_tables(history),
     )
-    return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
-        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        f"<title>{escape(name)}: {escape(won(history))}</title>\n"
-        f'<link rel="icon" href="data:,">\n<style>{CSS}</style></head>\n<body>\n'
-        f"<h1>{escape(name)}</h1>\n<p class=quiet>{escape(_state(history))}</p>\n"
-        f"{sections}\n</body></html>\n"
-    )
-
-
-def _sections(history: History) -> Iterator[tuple[str, str, str]]:
-    """Key, title and content of each; one that has nothing to show says why."""
-    record, axes = history.record, history.search.space.axes
-    epoch = common_epoch(record)
-    at_epoch = (
-        f"By their best {record.metric.label} until epoch {epoch}, the last that all reached."
-    )
-    at_epoch = at_epoch if epoch else ""
-    if far := setting_figures.far_trials(history, epoch):
-        at_epoch += f" Left out, as far worse than the others: {', '.join(far)}."
-    if off := [trial.label for trial in without_place(record, axes)]:
-        at_epoch += f" Left out, as a value has no place on its axis: {', '.join(off)}."
-    yield "best", "The best", _best(history)
-    if history.confirmation is not None:
-        yield "confirmed", "Confirmed with fresh seeds", _confirmed(history.confirmation)
-    none = "No trial has finished an epoch."
-    yield "progress", "Best so far", _small(figures.best_so_far(history), none)
-    yield "curves", "Learning curves", _figure(lambda: figures.curves(history), none)
-    mattered = importance(record, axes)
-    told = describe_importance(mattered).partition("  ")[2].strip()
-    yield (
-        "importance",
-        "What mattered",
-        _figure(lambda: setting_figures.importances(mattered), "") + _text(told, "quiet"),
-    )
-    few = "Two trials that reached a rung, or their end, are needed."
-    yield (
-        "slices",
-        "Each setting",
-        _small(setting_figures.slices(history, epoch), few) + _text(at_epoch, "quiet"),
-    )
-    yield (
-        "parallel",
-        "All settings at once",
-        _figure(lambda: setting_figures.parallel(history, epoch), f"{few[:-1]}, and two settings."),
-    )
-    yield "timeline", "Where and when", _timeline(history)
-    yield "failures", "Failures", _failures(record.trials)
-    if captions := record.trainable.pictures():
-        folder = history.search.folder / "best"
-        then = _text(LAST, "quiet") if history.state.has_work() and folder.is_dir() else ""
-        yield "predictions", "What the best model sees", then + _pictures(folder, captions)
-    yield "trials", "All trials", _trials(history)
-    yield "next", "Rerun, resume, go on", _commands(history)
 
 
 def _state(history: History) -> str:
@@ -177,20 +94,31 @@ def _confirmed_best(history: History) -> Standing | None:
     return confirmation.standings()[0]
 
 
-def _best(history: History) -> str:
+def _best(history: History) -> dict[str, Any]:
+    return {
+        "won": won(history),
+        "won_with": won_with(history),
+        "best": _against_others(history),
+        "best_is_known": _leader(history) is not None or _confirmed_best(history) is not None,
+    }
+
+
+def _leader(history: History) -> TrialRecord | None:
+    """The best trial: while the search runs also one that has not ended."""
     record = history.record
-    leader = record.front_runner() if history.state.has_work() else record.leader()
+    return record.front_runner() if history.state.has_work() else record.leader()
+
+
+def _against_others(history: History) -> str:
+    """How good the best is against the defaults and the others; or why there is none."""
+    record = history.record
+    leader = _leader(history)
     if (first := _confirmed_best(history)) is not None:
         assert history.confirmation is not None
-        defaults = history.confirmation.defaults()
-        return (
-            _text(won(history), "won")
-            + _text(won_with(history))
-            + _text(f"Confirmed: {describe_standing(first, defaults)}", "quiet")
-        )
+        return f"Confirmed: {describe_standing(first, history.confirmation.defaults())}"
     if leader is None:
         none = f"{why_none(record)}{first_reason(record)}."
-        return _text(none[0].upper() + none[1:])
+        return none[0].upper() + none[1:]
     told = [f"The defaults: {against_defaults(leader, record)}."]
     if history.state.has_work():
         told.append(f"It is {outcomes(history)[leader.number]}; more is to come.")
@@ -204,87 +132,107 @@ def _best(history: History) -> str:
         told.append(f"No trial has come to its end; this one {how_it_ended(leader)}.")
     if history.search.space.confirm is None:
         told.append("Of one training each: how much of it is luck, a search with confirm tells.")
-    return _text(won(history), "won") + _text(won_with(history)) + _text(" ".join(told), "quiet")
+    return " ".join(told)
 
 
-def _confirmed(confirmation: Confirmation) -> str:
-    defaults = confirmation.defaults()
-    done = f"{confirmation.num_done()} of {len(confirmation.points())} trainings are done."
-    rows = [describe_standing(standing, defaults) for standing in confirmation.standings()]
-    items = "".join(f"<li>{escape(row)}</li>" for row in rows)
-    return (
-        _text(f"The best mean {confirmation.metric.label} first. {done}", "quiet")
-        + f"<ol>{items}</ol>"
-    )
-
-
-def _timeline(history: History) -> str:
+def _figures(history: History) -> dict[str, Any]:
+    record, axes = history.record, history.search.space.axes
+    epoch, mattered = common_epoch(record), importance(record, axes)
     lanes = figures.lanes_of(history.spans())
-    if not lanes:
-        return _text("No trial has begun.")
+    return {
+        "best_so_far": _drawn(figures.best_so_far(history)),
+        "curves": _svg(lambda: figures.curves(history)),
+        "importances": _svg(lambda: setting_figures.importances(mattered)),
+        "mattered": describe_importance(mattered).partition("  ")[2].strip(),
+        "slices": _drawn(setting_figures.slices(history, epoch)),
+        "at_epoch": _compared_at(history, epoch),
+        "parallel": _svg(lambda: setting_figures.parallel(history, epoch)),
+        "timeline": _svg(lambda: figures.timeline(history)) if lanes else "",
+        "idle": _idle(lanes) if lanes else "",
+    }
+
+
+def _compared_at(history: History, epoch: int) -> str:
+    """At which epoch the settings are compared, and which trials are left out."""
+    record = history.record
+    told = (
+        f"By their best {record.metric.label} until epoch {epoch}, the last that all reached."
+        if epoch
+        else ""
+    )
+    if far := setting_figures.far_trials(history, epoch):
+        told += f" Left out, as far worse than the others: {', '.join(far)}."
+    if off := [trial.label for trial in without_place(record, history.search.space.axes)]:
+        told += f" Left out, as a value has no place on its axis: {', '.join(off)}."
+    return told
+
+
+def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
     begin = min(span.begin for _, spans in lanes for span in spans)
     end = max(span.end for _, spans in lanes for span in spans)
     busy = sum(span.end - span.begin for _, spans in lanes for span in spans)
     share = busy / max((end - begin) * len(lanes), 1e-9)
-    idle = f"Idle between the first begin and the last end: {1 - share:.0%} of {len(lanes)} places."
-    return _figure(lambda: figures.timeline(history), "") + _text(idle, "quiet")
+    return f"Idle between the first begin and the last end: {1 - share:.0%} of {len(lanes)} places."
 
 
-def _failures(trials: list[TrialRecord]) -> str:
+def _tables(history: History) -> dict[str, Any]:
+    record = history.record
+    ended, leader = outcomes(history), _leader(history)
+    captions = record.trainable.pictures()
+    best = history.search.folder / "best"
+    return {
+        "confirmed": _confirmed(history),
+        "failures": _failures(record.trials),
+        "has_pictures": bool(captions),
+        "pictures": [
+            (caption, base64.b64encode((best / name).read_bytes()).decode())
+            for name, caption in captions.items()
+            if (best / name).is_file()
+        ],
+        "trials": [[*_row(trial), ended[trial.number]] for trial in record.trials],
+        "leader": -1 if leader is None else leader.number,
+        "commands": _commands(history),
+    }
+
+
+def _confirmed(history: History) -> dict[str, Any] | None:
+    if (confirmation := history.confirmation) is None:
+        return None
+    done = f"{confirmation.num_done()} of {len(confirmation.points())} trainings are done."
+    defaults = confirmation.defaults()
+    rows = [describe_standing(standing, defaults) for standing in confirmation.standings()]
+    return {"done": done, "rows": rows}
+
+
+def _failures(trials: list[TrialRecord]) -> list[list[str]]:
+    """Number, trials and text of each cause."""
     causes: dict[str, list[str]] = {}
     for trial in trials:
         if trial.state == "failed":
             causes.setdefault(trial.error, []).append(trial.label)
-    if not causes:
-        return _text("No trial has failed.")
-    rows = [[str(len(who)), ", ".join(who), why] for why, who in causes.items()]
-    return _table(["count", "trials", "cause"], rows)
+    return [[str(len(who)), ", ".join(who), why] for why, who in causes.items()]
 
 
-def _pictures(folder: Path, captions: Mapping[str, str]) -> str:
-    shown = [
-        _text(caption, "quiet") + _image(folder / name, caption)
-        for name, caption in captions.items()
-        if (folder / name).is_file()
-    ]
-    return "".join(shown) or _text("They are drawn when a winner is promoted.")
+def _row(trial: TrialRecord) -> list[str]:
+    best = trial.best()
+    value = "" if best is None else f"{best:.6f}"
+    return [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
 
 
-def _image(path: Path, caption: str) -> str:
-    content = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{escape(caption)}" src="data:image/png;base64,{content}">'
-
-
-def _trials(history: History) -> str:
-    record = history.record
-    leader = record.front_runner() if history.state.has_work() else record.leader()
-    ended = outcomes(history)
-    rows = []
-    for trial in record.trials:
-        best = trial.best()
-        value = "" if best is None else f"{best:.6f}"
-        cells = [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
-        rows.append([*cells, ended[trial.number]])
-    marked = [index for index, trial in enumerate(record.trials) if trial is leader]
-    headings = ["trial", "settings", "epochs", f"best {record.metric.label}", "end, and why"]
-    return _table(headings, rows, marked)
-
-
-def _commands(history: History) -> str:
+def _commands(history: History) -> list[tuple[str, str]]:
     folder = shlex.quote(str(history.search.folder))
     trainable = history.record.trainable
     config = history.search.folder / "best" / "config.yaml"
     rerun = trainable.rerun(shlex.quote(str(config))) if config.exists() else None
     resume = f"python -m search.run --resume {folder}{trainable.option}"
     then = f" ({LAST[0].lower()}{LAST[1:-1]})" if history.state.has_work() else ""
-    told = [
+    return [
         *([(f"The best training again, alone{then}", f"python {rerun}")] if rerun else []),
-        *([("Go on where it was ended", resume)] if history.state.has_work() else []),
-        ("Go on with twice the budget", f"{resume}{_twice(history.state.spending.budget)}"),
+        *([("Resume it", resume)] if history.state.has_work() else []),
+        ("Extend it to twice the budget", f"{resume}{_twice(history.state.spending.budget)}"),
         ("This page again", f"python -m search.report {folder}{trainable.option}"),
         ("In Optuna's dashboard", f"optuna-dashboard {folder}/study.log"),
     ]
-    return "".join(_text(what, "quiet") + f"<pre>{escape(how)}</pre>" for what, how in told)
 
 
 def _twice(budget: Budget) -> str:
@@ -292,27 +240,9 @@ def _twice(budget: Budget) -> str:
     return "".join(f" --{part} {2 * value}" for part, value in parts.items())
 
 
-def _figure(draw: Callable[[], Figure | None], none: str) -> str:
-    svg = as_svg(draw)
-    return f"<div class=scroll>{svg}</div>" if svg else _text(none) if none else ""
+def _svg(draw: Callable[[], Figure | None]) -> Markup:
+    return Markup(as_svg(draw) or "")  # noqa: S704  (matplotlib escapes the text in it)
 
 
-def _small(figures: list[Callable[[], Figure | None]], none: str) -> str:
-    """Figures that stand side by side where there is room."""
-    shown = [svg for draw in figures if (svg := as_svg(draw))]
-    return f"<div class=small>{''.join(shown)}</div>" if shown else _text(none)
-
-
-def _text(text: str, kind: str = "") -> str:
-    return f'<p class="{kind}">{escape(text)}</p>'
-
-
-def _table(headings: list[str], rows: list[list[str]], marked: list[int] | None = None) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(
-        f"<tr{' class=best' if index in (marked or []) else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for index, row in enumerate(rows)
-    )
-    return f"<div class=scroll><table><tr>{head}</tr>{body}</table></div>"
+def _drawn(draws: list[Callable[[], Figure | None]]) -> list[Markup]:
+    return [svg for draw in draws if (svg := _svg(draw))]

@@ -262,7 +262,7 @@ def test_the_command_writes_the_page_and_a_picture(
     assert (folder / "report.png").stat().st_size < 200_000
 
 
-@pytest.mark.parametrize("module", ["search.report", "search.watch"])
+@pytest.mark.parametrize("module", ["search.report.__main__", "search.watch"])
 def test_what_looks_at_a_search_imports_neither_torch_nor_ray(
     searches: dict[str, tuple[Path, SearchState]], module: str
 ) -> None:
