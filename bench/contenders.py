@@ -18,7 +18,7 @@ from search.algorithms.asha import Asha
 from search.algorithms.searcher import Searcher
 from search.space.axes import Choice, Range
 from search.space.space import Asha as AshaSettings
-from search.space.space import SamplerName, early_rung, rungs
+from search.space.space import SamplerName, rungs_of
 
 DEFAULT = AshaSettings()
 """As a space file that says nothing of ASHA has it."""
@@ -39,7 +39,8 @@ class Ours:
             name: Range("int" if whole else "float", low, high, log)
             for name, (low, high, log, whole) in space.items()
         }
-        stops, early = rungs(DEFAULT, epochs), early_rung(DEFAULT, epochs)
+        rungs = rungs_of(DEFAULT, epochs)
+        stops, early = rungs.stops, rungs.early
         told = [*([early] if early else []), *stops, epochs]
         self._searcher = Searcher(axes, [], told, seed=seed, sampler=sampler)
         self._asha = Asha(stops, DEFAULT.reduction, early)

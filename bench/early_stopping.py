@@ -159,7 +159,7 @@ def verdict(
 ) -> Verdict:
     rng = random.Random(SEED)  # noqa: S311 (the same orders each time)
     rules = space.Asha(grace_epochs=grace, reduction=reduction)
-    stops = space.rungs(rules, num_epochs(curves))
+    stops = space.rungs_of(rules, num_epochs(curves)).stops
     searches = [replay(curves, order, stops, reduction, at_once, rng) for order in orders]
     best = best_tenth(curves)
     ended = [(curves[n], search.trained[n]) for search in searches for n in best]

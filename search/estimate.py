@@ -11,7 +11,7 @@ from search.algorithms.asha import Asha
 from search.plan import confirmed_settings
 from search.space.axes import Choice
 from search.space.pace import Pace, Seconds
-from search.space.space import Space, early_rung, max_epochs, rungs
+from search.space.space import Space, max_epochs, rungs_of
 
 Bounds = tuple[int | None, int | None]
 """Of trials and of epochs, as many as all have together."""
@@ -63,8 +63,8 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     it stops none.
     """
     longest = max_epochs(space, base)
-    stops, early = rungs(space.asha, longest), early_rung(space.asha, longest)
-    earliest = stops if early is None else (early, *stops)
+    rungs = rungs_of(space.asha, longest)
+    stops, early = rungs.stops, rungs.early
     reduction = space.asha.reduction
     lengths, epoch = _lengths(space, base), pace.epoch + Seconds.of(TOLD * pace.process)
     budget, confirmed = (space.trials, space.epochs), (_trainings(space), None)
@@ -73,7 +73,7 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
         return makespan(asha, length, budget, at_once, epoch, pace.start)
 
     trials = Seconds(
-        seconds(Asha(earliest, reduction), lengths[0], epoch.least, budget),
+        seconds(Asha(rungs.all(), reduction), lengths[0], epoch.least, budget),
         seconds(Asha(stops, reduction, early), lengths[1], epoch.likely, budget),
         seconds(Asha((), reduction), lengths[2], epoch.most, budget),
     )

@@ -6,7 +6,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.machine.cores import usable_cores
 from search.space.budget import describe_budget
-from search.space.space import Space, early_rung, max_epochs, rungs
+from search.space.space import Space, max_epochs, rungs_of
 
 
 def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int:
@@ -51,8 +51,7 @@ def disk_bound(space: Space, base: Settings, at_once: int) -> int | None:
     best, resume = sizes
     kept = space.keep + 1 + confirmed_settings(space)
     last = max_epochs(space, base)
-    num_rungs = len(rungs(space.asha, last)) + (early_rung(space.asha, last) is not None)
-    waiting = space.asha.reduction * num_rungs
+    waiting = space.asha.reduction * len(rungs_of(space.asha, last).all())
     return (2 * at_once + waiting) * (best + resume) + kept * best
 
 
@@ -95,7 +94,8 @@ def describe_plan(space: Space, base: Settings, num_gpus: int | None) -> str:
     """Trials, rungs, concurrency, and the most epochs and disk that the search can cost; num_gpus
     of this machine, None where a cluster has the trials, which may grow."""
     epochs = max_epochs(space, base)
-    stops, early = rungs(space.asha, epochs), early_rung(space.asha, epochs)
+    rungs = rungs_of(space.asha, epochs)
+    stops, early = rungs.stops, rungs.early
     sooner = f"; after epoch {early} too, once that is shown to tell as much" if early else ""
     asha = (
         f"after epoch {', '.join(map(str, stops))}: one in {space.asha.reduction} goes on{sooner}"

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from kptrain.keypoints import JOINTS, SKELETON
+from kptrain.machine.disk import replacing
 
 FAINT_SCORE = 0.1
 """A predicted joint that scores less is drawn hollow and without its limbs."""
@@ -78,13 +79,9 @@ def draw_examples(
     if not examples:
         raise ValueError("draw_examples: at least one example is needed, but got none")
     page = _page([(_true_cell(e), _predicted_cell(e), _heatmap_cell(e)) for e in examples], titles)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as temporary:
         # The lowest bit of a photograph is noise, and a sixth of the file.
         ImageOps.posterize(page, 7).save(temporary, format="PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def draw_persons(image: Image.Image, found: Float64[np.ndarray, "n 17 3"]) -> Image.Image:

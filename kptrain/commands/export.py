@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from kptrain.commands.inference import load_model
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.keypoints import JOINTS
+from kptrain.machine.disk import replacing
 from kptrain.machine.outputs import check_folder, writing
 from kptrain.resolve import settings_of
 from kptrain.training.batches import MEAN, STD
@@ -87,9 +88,8 @@ def export_model(checkpoint: Path, out: Path) -> float:
     height, width = config.data.image_size
     draw = np.random.default_rng(0)
     images = draw.uniform(0, 255, (2, 3, height, width)).astype(np.float32)
-    temporary = out.with_name(f".{out.name}.tmp")
     out.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with replacing(out) as temporary:
         _write(wrapped, torch.from_numpy(images), temporary)
         written = onnx.load(temporary)
         told = {"joints": ",".join(JOINTS), "settings": json.dumps(settings_of(config))}
@@ -107,9 +107,6 @@ def export_model(checkpoint: Path, out: Path) -> float:
                 f"{out}: onnxruntime must give torch's heatmaps to {PARITY:g}, but differs by "
                 f"{difference:.1e}; nothing was written"
             )
-        temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference
 
 

@@ -19,6 +19,7 @@ from kptrain.annotations.reader import CocoImage, Split, read_split
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName, locate, stamp
 from kptrain.machine.cores import usable_cores
+from kptrain.machine.disk import replacing
 from kptrain.machine.progress import track
 
 PART = 256
@@ -115,6 +116,5 @@ def _read(note: Path) -> str | None:
 
 
 def _write(note: Path, digest: str) -> None:
-    temporary = note.with_suffix(".files.tmp")
-    temporary.write_text(digest, encoding="utf-8")
-    temporary.replace(note)
+    with replacing(note) as temporary:
+        temporary.write_text(digest, encoding="utf-8")

@@ -31,7 +31,7 @@ from kptrain.files.layout import SplitName
 from kptrain.files.values import printable
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.machine.cores import usable_cores
-from kptrain.machine.disk import flush, reserve_images
+from kptrain.machine.disk import flush, replacing, reserve_images
 from kptrain.machine.progress import track
 
 PROGRESS = "progress.json"
@@ -129,9 +129,8 @@ class _Progress(BaseModel):
     folder: Path
 
     def save(self) -> None:
-        temporary = self.folder / f"{PROGRESS}.tmp"
-        temporary.write_text(self.model_dump_json(exclude={"folder"}))
-        temporary.replace(self.folder / PROGRESS)
+        with replacing(self.folder / PROGRESS) as temporary:
+            temporary.write_text(self.model_dump_json(exclude={"folder"}))
 
 
 def _begin(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any], _Progress]:

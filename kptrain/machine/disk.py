@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,20 @@ from kptrain.errors import DataError
 
 
 def temporary_of(path: Path) -> Path:
-    """Where a checkpoint is written before it gets its name."""
+    """Where a file is written before it gets its name."""
     return path.with_name(f".{path.name}.tmp")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """The file to write within the block; it takes the place of `path` when the block ends, and
+    goes if the block fails. So `path` holds all of the new content or all of the old."""
+    temporary = temporary_of(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # only where the writing failed
 
 
 def reserve_images(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:

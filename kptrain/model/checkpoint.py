@@ -17,7 +17,7 @@ import torch
 
 from kptrain.config import BEST
 from kptrain.errors import CheckpointError
-from kptrain.machine.disk import temporary_of
+from kptrain.machine.disk import replacing
 
 FORMAT = 1
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
@@ -30,13 +30,11 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
 
     Raises: CheckpointError if it cannot be written; the file before stays.
     """
-    temporary = temporary_of(path)
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             torch.save({"format": FORMAT, **content}, file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except (OSError, RuntimeError) as error:
         # Torch's writer hides the system's reason behind one of its own.
         reason = error if isinstance(error, OSError) else error.__context__
@@ -46,8 +44,6 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
             f"{path}: must be writable, but {reason.strerror}; make room or choose another folder "
             f"(what was saved before is whole)"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)  # only where the writing failed
 
 
 def on_host(state: Any) -> Any:

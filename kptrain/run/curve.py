@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kptrain.keypoints import COCO_NUMBERS
+from kptrain.machine.disk import replacing
 
 METRICS = ("epoch", "train_loss", "val_loss", "val_oks", *COCO_NUMBERS, "lr")
 TIMING = ("epoch", "seconds", "images_per_second", "peak_memory_bytes")
@@ -64,9 +65,7 @@ class EpochReport:
 def save_curve(curve: list[EpochReport], run_dir: Path) -> None:
     """Write both tables anew, each whole or not at all."""
     for name, columns in (("metrics.csv", METRICS), ("timing.csv", TIMING)):
-        temporary = run_dir / f".{name}.tmp"
-        with temporary.open("w", newline="") as file:
+        with replacing(run_dir / name) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(columns)
             writer.writerows([getattr(row, column) for column in columns] for row in curve)
-        temporary.replace(run_dir / name)

@@ -5,24 +5,18 @@ the trial ended. A trial that was stopped early is told to Optuna as pruned at i
 never as a finished result; one that was interrupted is not told as ended, as it may go on.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.trial import Trial, TrialState, create_trial
 
 from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.algorithms.earlier import Ending
+from search.algorithms.optuna_axes import distribution, label_on, labelled, value_of
 from search.algorithms.rung_sampler import PointSampler, RungSampler, Silent
 from search.space.axes import Choice, Range
 from search.space.space import Rungs, SamplerName, Space, max_epochs, rungs_of
@@ -52,12 +46,11 @@ class Searcher:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._axes = axes
         self._first = first
-        self._distributions = {path: _distribution(axis) for path, axis in axes.items()}
-        labelled = _labelled(axes)
+        self._distributions = {path: distribution(axis) for path, axis in axes.items()}
         self._sampler = (
-            PointSampler(self._distributions, labelled, seed)
+            PointSampler(self._distributions, labelled(axes), seed)
             if sampler == "random"
-            else RungSampler(self._distributions, labelled, rungs, seed)
+            else RungSampler(self._distributions, labelled(axes), rungs, seed)
         )
         self._study = optuna.create_study(
             sampler=self._sampler,
@@ -95,7 +88,7 @@ class Searcher:
         trial = create_trial(
             state=STATES[ending],
             value=best[-1] if ending == "completed" else None,
-            params={path: _label_on(axis, settings[path]) for path, axis in self._axes.items()},
+            params={path: label_on(axis, settings[path]) for path, axis in self._axes.items()},
             distributions=self._distributions,
             intermediate_values=dict(zip(epochs, best, strict=True)),
         )
@@ -108,10 +101,10 @@ class Searcher:
             point = self._first[number]
             if not self._is_on_axes(point):
                 return point  # Optuna cannot learn from a point outside of its space
-            self._study.enqueue_trial({p: _label_on(self._axes[p], point[p]) for p in point})
+            self._study.enqueue_trial({p: label_on(self._axes[p], point[p]) for p in point})
         trial = self._study.ask(self._distributions)
         self._trials[number] = trial
-        return {path: _value(self._axes[path], trial.params[path]) for path in self._axes}
+        return {path: value_of(self._axes[path], trial.params[path]) for path in self._axes}
 
     def memory(self) -> dict[str, Any] | None:
         """What the sampler needs, beside the trials, to propose as it would have: JSON."""
@@ -132,7 +125,7 @@ class Searcher:
         self._sampler.recall(memory)
         self._num_known = number + 1
         if self._is_on_axes(settings):
-            labels = {path: _label_on(axis, settings[path]) for path, axis in self._axes.items()}
+            labels = {path: label_on(axis, settings[path]) for path, axis in self._axes.items()}
             self._study.enqueue_trial(labels)
             self._study.sampler = Silent()
             self._trials[number] = self._study.ask(self._distributions)
@@ -165,39 +158,3 @@ class Searcher:
     def study(self) -> optuna.Study:
         """What Optuna has been told."""
         return self._study
-
-
-def _labelled(axes: Mapping[str, Choice | Range]) -> dict[str, Choice | Range]:
-    """The axes as Optuna knows them."""
-    return {
-        path: axis if isinstance(axis, Range) else Choice(tuple(map(_label, axis.values)))
-        for path, axis in axes.items()
-    }
-
-
-def _distribution(axis: Choice | Range) -> BaseDistribution:
-    if isinstance(axis, Choice):
-        return CategoricalDistribution([_label(value) for value in axis.values])
-    if axis.kind == "int":
-        step = 1 if axis.step is None else int(axis.step)
-        return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=step)
-    return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
-
-
-def _label(value: Any) -> bool | int | float | str | None:
-    """What stands for a value in Optuna: itself, or its JSON where it is a list."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return json.dumps(value)
-
-
-def _label_on(axis: Choice | Range, value: Any) -> bool | int | float | str | None:
-    """The label of the axis's own spelling of a value: a base of `1.0` is the choice `1`."""
-    own = value if isinstance(axis, Range) else next(v for v in axis.values if v == value)
-    return _label(own)
-
-
-def _value(axis: Choice | Range, label: Any) -> Any:
-    if isinstance(axis, Range):
-        return label
-    return next(value for value in axis.values if _label(value) == label)

@@ -44,6 +44,7 @@ def _table(state: Fold, is_wide: bool) -> Table:
         table.add_column("memory", no_wrap=True, justify="right")
         table.add_column("where", no_wrap=True)
     table.add_column("state")
+    memory = state.record.trainable.memory
     for trial in _rows(state):
         best = trial.best()
         table.add_row(
@@ -52,7 +53,7 @@ def _table(state: Fold, is_wide: bool) -> Table:
             f"{len(trial.curve)}/{trial.epochs}",
             sparkline(trial.values()),
             "" if best is None else f"{best:.6f}",
-            *(_place(trial, state.spending.held(trial.number)) if is_wide else ()),
+            *(_place(trial, state.spending.held(trial.number), memory) if is_wide else ()),
             Text(
                 trial.state + (f": {trial.error}" if trial.error else ""),
                 STYLES.get(trial.state, ""),
@@ -73,9 +74,12 @@ def sparkline(values: Sequence[float]) -> str:
     )
 
 
-def _place(trial: TrialRecord, gpu: float) -> tuple[str, str, str]:
-    """The share of a GPU that a trial holds, the most memory that it used, and where it runs."""
-    used = trial.curve[-1].get("peak_memory_bytes") if trial.curve else None
+def _place(trial: TrialRecord, gpu: float, memory: str | None) -> tuple[str, str, str]:
+    """The share of a GPU that a trial holds, the most memory that it used, and where it runs.
+
+    memory: the figure of a report that has it.
+    """
+    used = trial.curve[-1].get(memory) if trial.curve and memory else None
     memory = "" if used is None else f"{used / 1e9:.2f} GB"
     return f"{gpu:g}" if gpu else "", memory, f"{trial.host} {trial.device}".strip()
 

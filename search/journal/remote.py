@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from kptrain.errors import CheckpointError, KptrainError, SettingsError
+from kptrain.machine.disk import replacing
 from search.machine.signals import held_back
 
 T = TypeVar("T")
@@ -146,14 +147,13 @@ class Storage:
         """Write one file, which is there, into a folder. Raises: StorageError."""
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        hidden = path.with_name(f".{path.name}.tmp")
 
         def act() -> None:
             with self._files.open_input_stream(self._at(name)) as source, hidden.open("wb") as file:
                 shutil.copyfileobj(source, file)
 
-        self._patiently(act)
-        hidden.replace(path)
+        with replacing(path) as hidden:
+            self._patiently(act)
         self._sent[path] = _state(path)
 
     def clear(self) -> None:

@@ -10,7 +10,7 @@ from search.report.wording import where_saved
 from search.space.space import axis_values
 from search.trials.confirmation import Confirmation
 from search.trials.record import TrialRecord
-from search.trials.seed_summary import Standing
+from search.trials.seed_summary import SeedSummary
 
 COLUMNS = (
     *("metric", "n", "mean", "standard_deviation"),
@@ -22,44 +22,44 @@ COLUMNS = (
 
 def describe_confirmation(confirmation: Confirmation, mattered: Importance, out: Path) -> str:
     """Every setting's mean, what won, what mattered, and the command that reruns it."""
-    standings, defaults = confirmation.standings(), confirmation.defaults()
+    summaries, defaults = confirmation.summaries(), confirmation.defaults()
     lines = [
         "",
         f"Confirm   each trained in full with {len(confirmation.seeds)} fresh seeds; the best mean "
         f"{confirmation.metric.label} first:",
-        *(f"          {describe_standing(standing, defaults)}" for standing in standings),
-        f"Best      {_winner(standings[0])}",
+        *(f"          {describe_summary(summary, defaults)}" for summary in summaries),
+        f"Best      {_winner(summaries[0])}",
         describe_importance(mattered),
         where_saved(confirmation.trainable, out),
     ]
     return "\n".join(lines)
 
 
-def describe_standing(standing: Standing, defaults: Standing) -> str:
+def describe_summary(summary: SeedSummary, defaults: SeedSummary) -> str:
     """One setting's mean, against the defaults' and against what the search saw."""
-    told = [f"{_name(standing.trial)}: {_mean(standing)}"]
-    if standing.trial is not defaults.trial and standing.mean() is not None:
-        told.append(_against(standing, defaults))
-    if (optimism := standing.optimism()) is not None:
-        trial = standing.trial
+    told = [f"{_name(summary.trial)}: {_mean(summary)}"]
+    if summary.trial is not defaults.trial and summary.mean() is not None:
+        told.append(_against(summary, defaults))
+    if (optimism := summary.optimism()) is not None:
+        trial = summary.trial
         told.append(
             f"the search's {trial.best():.6f} ({trial.state} after epoch "
             f"{len(trial.curve)}) was {_signed(optimism)}"
         )
-    told += [f"failed with seed {made.seed}: {made.error}" for made in standing.failed()]
+    told += [f"failed with seed {made.seed}: {made.error}" for made in summary.failed()]
     return "; ".join(told)
 
 
-def _mean(standing: Standing) -> str:
-    mean, spread = standing.mean(), standing.spread()
+def _mean(summary: SeedSummary) -> str:
+    mean, spread = summary.mean(), summary.spread()
     if mean is None:
         return "no training completed"
     deviation = "one seed only" if spread is None else f"sd {spread:.6f}"
-    return f"{mean:.6f} ({deviation}, n {len(standing.values())})"
+    return f"{mean:.6f} ({deviation}, n {len(summary.values())})"
 
 
-def _against(standing: Standing, defaults: Standing) -> str:
-    gain = standing.gain(defaults)
+def _against(summary: SeedSummary, defaults: SeedSummary) -> str:
+    gain = summary.gain(defaults)
     if gain is None:
         return "without two seeds in common with the defaults"
     ends = f"95 %: {_signed(gain.low)} to {_signed(gain.high)}"
@@ -68,7 +68,7 @@ def _against(standing: Standing, defaults: Standing) -> str:
     return f"{_signed(gain.mean)} than the defaults ({ends})"
 
 
-def _winner(first: Standing) -> str:
+def _winner(first: SeedSummary) -> str:
     won = f"{_name(first.trial)}, by the mean"
     if first.trial.number == 0:
         won = "the defaults (trial 0): by the mean, nothing that was confirmed is better"
@@ -90,7 +90,7 @@ def _signed(gain: float) -> str:
 
 def provenance_of(confirmation: Confirmation) -> dict[str, Any]:
     """What the winner's provenance says instead of what it would of a trial."""
-    first = confirmation.standings()[0]
+    first = confirmation.summaries()[0]
     return {
         "trial": first.trial.number,
         "settings": first.trial.settings,
@@ -111,24 +111,24 @@ def save_confirmation(confirmation: Confirmation, run_dir: Path) -> None:
     with (run_dir / "confirm.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["trial", *defaults.trial.settings, *COLUMNS, *seeds, "failed"])
-        for standing in confirmation.standings():
-            other = defaults if standing.trial is not defaults.trial else None
+        for summary in confirmation.summaries():
+            other = defaults if summary.trial is not defaults.trial else None
             writer.writerow(
                 [
-                    *(standing.trial.number, *standing.trial.settings.values()),
-                    *_figures(standing, other),
-                    *(standing.values().get(seed) for seed in confirmation.seeds),
-                    "; ".join(f"{made.seed}: {made.error}" for made in standing.failed()),
+                    *(summary.trial.number, *summary.trial.settings.values()),
+                    *_figures(summary, other),
+                    *(summary.values().get(seed) for seed in confirmation.seeds),
+                    "; ".join(f"{made.seed}: {made.error}" for made in summary.failed()),
                 ]
             )
 
 
-def _figures(standing: Standing, defaults: Standing | None) -> list[Any]:
+def _figures(summary: SeedSummary, defaults: SeedSummary | None) -> list[Any]:
     """In the order of COLUMNS; a cell without a figure is None."""
-    trial = standing.trial
-    gain = None if defaults is None else standing.gain(defaults)
+    trial = summary.trial
+    gain = None if defaults is None else summary.gain(defaults)
     return [
-        *(standing.metric, len(standing.values()), standing.mean(), standing.spread()),
-        *(trial.state, len(trial.curve), trial.best(), standing.optimism()),
+        *(summary.metric, len(summary.values()), summary.mean(), summary.spread()),
+        *(trial.state, len(trial.curve), trial.best(), summary.optimism()),
         *((None, None, None) if gain is None else astuple(gain)),
     ]

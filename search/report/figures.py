@@ -54,12 +54,11 @@ class _Steps:
 
 def _steps(history: History) -> _Steps:
     metric = history.record.metric
-    pick = max if metric.is_max else min
     found = _Steps([], [], [], [])
     for event in (e for e in history.events if e["event"] == "epoch"):
         value = event["report"][metric.name]
         found.values.append(value)
-        if not found.best or pick(value, found.best[-1]) != found.best[-1]:
+        if not found.best or metric.is_better(value, found.best[-1]):
             found.epochs.append(len(found.values))
             found.seconds.append(event["at"])
             found.best.append(value)
@@ -155,9 +154,8 @@ def is_far(value: float, values: Sequence[float], metric: Metric) -> bool:
     finite = [other for other in values if np.isfinite(other)]
     if not finite or not np.isfinite(value):
         return bool(finite)
-    low, high = np.quantile(finite, [0.25, 0.75])
-    beyond = low - value if metric.is_max else value - high
-    return bool(beyond > 3 * (high - low) > 0)
+    low, high = np.quantile([metric.cost(other) for other in finite], [0.25, 0.75])
+    return bool(metric.cost(value) - high > 3 * (high - low) > 0)
 
 
 def timeline(history: History) -> Figure | None:

@@ -71,8 +71,8 @@ def importance(record: Record, axes: Mapping[str, Choice | Range], seed: int = 0
     """Measure it on the trials of a record that lie on the axes; seed: of the draws."""
     epoch = common_epoch(record)
     trials = [t for t in record.trials if len(t.curve) >= epoch > 0 and _lies_on(axes, t)]
-    sign = -1.0 if record.metric.is_max else 1.0
-    values = np.array([sign * trial.values()[epoch - 1] for trial in trials])
+    cost = record.metric.cost
+    values = np.array([cost(trial.values()[epoch - 1]) for trial in trials])
     shares: tuple[Share, ...] = ()
     why_not = _why_not(axes, values)
     if not why_not:

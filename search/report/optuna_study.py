@@ -11,17 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.algorithms.optuna_axes import distribution_with, has_place, label
 from search.space.axes import Choice, Range
 from search.trials.record import Record, TrialRecord
 
@@ -61,12 +56,13 @@ class StudyMirror:
             path.unlink(missing_ok=True)
         backend = JournalFileBackend(str(self._path), JournalFileOpenLock(str(self._path)))
         self._storage = JournalStorage(backend)
-        is_max = self._record.metric.is_max
-        direction = StudyDirection.MAXIMIZE if is_max else StudyDirection.MINIMIZE
+        direction = StudyDirection[self._record.metric.direction.upper()]
         self._study = self._storage.create_new_study([direction], self._record.title)
         self._storage.set_study_user_attr(self._study, "metric", self._record.metric.name)
         defaults = self._record.trials[0].settings
-        self._distributions = {p: distribution(axis, defaults[p]) for p, axis in self._axes.items()}
+        self._distributions = {
+            p: distribution_with(axis, defaults[p]) for p, axis in self._axes.items()
+        }
 
     def _add(self, trial: TrialRecord) -> None:
         """A trial as it is by now, in one write."""
@@ -111,26 +107,6 @@ class StudyMirror:
         self._ended.add(trial.number)
 
 
-def distribution(axis: Choice | Range, default: Any) -> BaseDistribution:
-    """An axis as Optuna has it, with room for the defaults' value, which may lie beyond."""
-    if isinstance(axis, Choice):
-        choices = [_param(axis, value) for value in axis.values]
-        extra = [_param(axis, default)] if _param(axis, default) not in choices else []
-        return CategoricalDistribution([*choices, *extra])
-    seen = [axis.low, axis.high, *([default] if _can_show(axis, default) else [])]
-    low, high = min(seen), max(seen)
-    if axis.kind == "int":
-        return IntDistribution(int(low), int(high), log=axis.log)
-    return FloatDistribution(low, high, log=axis.log)
-
-
-def _can_show(axis: Choice | Range, value: Any) -> bool:
-    """Whether Optuna has a place for a value: the defaults' may be none, or 0 on a log scale."""
-    if isinstance(axis, Choice):
-        return True
-    return value is not None and (value > 0 or not axis.log)
-
-
 def without_place(record: Record, axes: Mapping[str, Choice | Range]) -> list[TrialRecord]:
     """The trials that plots of settings leave out: the defaults, maybe."""
     return [trial for trial in record.trials if len(_params(axes, trial)) < len(axes)]
@@ -139,17 +115,10 @@ def without_place(record: Record, axes: Mapping[str, Choice | Range]) -> list[Tr
 def _params(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> dict[str, Any]:
     """The settings of a trial as Optuna has them."""
     return {
-        path: _param(axis, trial.settings[path])
+        path: label(trial.settings[path])
         for path, axis in axes.items()
-        if _can_show(axis, trial.settings[path])
+        if has_place(axis, trial.settings[path])
     }
-
-
-def _param(axis: Choice | Range, value: Any) -> Any:
-    """A value as Optuna may hold it: a choice may be a list."""
-    if isinstance(axis, Range) or isinstance(value, bool | int | float | str | None):
-        return value
-    return str(value)
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
@@ -170,8 +139,7 @@ def study_of(
     names = {
         path: end if ends.count(end) == 1 else path for path, end in zip(axes, ends, strict=True)
     }
-    is_max = record.metric.is_max
-    study = optuna.create_study(direction="maximize" if is_max else "minimize")
+    study = optuna.create_study(direction=record.metric.direction)
     for trial in record.trials:
         value = trial.best(epoch)
         if value is None or len(trial.curve) < epoch or trial.label in without:
@@ -183,7 +151,7 @@ def study_of(
             optuna.create_trial(
                 params={names[path]: shown for path, shown in params.items()},
                 distributions={
-                    names[path]: distribution(axes[path], record.trials[0].settings[path])
+                    names[path]: distribution_with(axes[path], record.trials[0].settings[path])
                     for path in params
                 },
                 value=value,

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from search.report import figures, setting_figures
-from search.report.confirmation import describe_standing
+from search.report.confirmation import describe_summary
 from search.report.importance import common_epoch, describe_importance, importance
 from search.report.optuna_study import without_place
 from search.report.svg import as_svg
@@ -30,7 +30,7 @@ from search.space.budget import Budget, clock_of
 from search.space.space import axis_values
 from search.trials.history import History, Span
 from search.trials.record import TrialRecord
-from search.trials.seed_summary import Standing
+from search.trials.seed_summary import SeedSummary
 
 HERE = Path(__file__).parent
 LAST = "Of the best when the search was last ended."
@@ -87,11 +87,11 @@ def won_with(history: History) -> str:
     return "" if leader is None else axis_values(leader.settings)
 
 
-def _confirmed_best(history: History) -> Standing | None:
+def _confirmed_best(history: History) -> SeedSummary | None:
     confirmation = history.confirmation
     if confirmation is None or not confirmation.is_whole() or confirmation.leader() is None:
         return None
-    return confirmation.standings()[0]
+    return confirmation.summaries()[0]
 
 
 def _best(history: History) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def _against_others(history: History) -> str:
     leader = _leader(history)
     if (first := _confirmed_best(history)) is not None:
         assert history.confirmation is not None
-        return f"Confirmed: {describe_standing(first, history.confirmation.defaults())}"
+        return f"Confirmed: {describe_summary(first, history.confirmation.defaults())}"
     if leader is None:
         none = f"{why_none(record)}{first_reason(record)}."
         return none[0].upper() + none[1:]
@@ -200,7 +200,7 @@ def _confirmed(history: History) -> dict[str, Any] | None:
         return None
     done = f"{confirmation.num_done()} of {len(confirmation.points())} trainings are done."
     defaults = confirmation.defaults()
-    rows = [describe_standing(standing, defaults) for standing in confirmation.standings()]
+    rows = [describe_summary(summary, defaults) for summary in confirmation.summaries()]
     return {"done": done, "rows": rows}
 
 

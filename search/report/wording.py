@@ -77,7 +77,7 @@ def against_defaults(winner: TrialRecord, record: Record) -> str:
     if value is None or best is None:
         told = f"failed: {defaults.error}" if defaults.error else f"{defaults.state}"
         return f"{told}, before the first epoch" if defaults.state != "failed" else told
-    is_better = best > value if record.metric.is_max else best < value
+    is_better = record.metric.is_better(best, value)
     by = f"{abs(best - value) / abs(value):.1%}" if value else f"{abs(best - value):.6f}"
     then = "" if epochs >= len(winner.curve) else " by then"
     return (

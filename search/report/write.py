@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from kptrain.machine.disk import replacing
 from search.report.figures import for_a_chat
 from search.report.page import page_of, won, won_with
 from search.report.svg import drawing
@@ -19,16 +20,9 @@ def write_report(folder: Path, trainable: Trainable[Any]) -> Path:
     Raises: CheckpointError or SettingsError if it holds no search.
     """
     history = read_history(folder, trainable)
-    _replace(folder / PAGE, page_of(history).encode())
-    with drawing():
-        temporary = folder / f".{CHAT}.tmp"
+    with replacing(folder / PAGE) as page:
+        page.write_text(page_of(history), encoding="utf-8")
+    with replacing(folder / CHAT) as picture, drawing():
         title = f"{folder.absolute().name}: {won(history)}\n{won_with(history)}".strip()
-        for_a_chat(history, title).savefig(temporary, format="png", dpi=110)
-    temporary.replace(folder / CHAT)
+        for_a_chat(history, title).savefig(picture, format="png", dpi=110)
     return folder / PAGE
-
-
-def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)

@@ -34,7 +34,7 @@ class Asha(Settings):
     """When ASHA compares trials, and how many it lets go on."""
 
     grace_epochs: PositiveInt = 4
-    """Epochs that a trial gets, unless an early rung is shown to tell as much (`early_rung`)."""
+    """Epochs that a trial gets, unless an early rung is shown to tell as much (`Rungs.early`)."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """One in so many trials goes on beyond a rung; rungs grow by the same factor."""
 
@@ -145,29 +145,18 @@ class Rungs:
 
 
 def rungs_of(asha: Asha, max_epochs: int) -> Rungs:
-    """Return both, as the space says."""
-    return Rungs(rungs(asha, max_epochs), early_rung(asha, max_epochs))
-
-
-def rungs(asha: Asha, max_epochs: int) -> tuple[int, ...]:
-    """Return the epochs at which ASHA may stop a trial: grace * reduction^k before the last.
+    """Return grace * reduction^k before the last epoch, and the early rung, if there are any.
 
     Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2; without
-    its top rung, at which a trial ends anyway.
+    its top rung, at which a trial ends anyway. The early rung is ours (docs/early_stopping.md).
     """
-    found = []
+    stops = []
     epoch = asha.grace_epochs
     while epoch < max_epochs:
-        found.append(epoch)
+        stops.append(epoch)
         epoch *= asha.reduction
-    return tuple(found)
-
-
-def early_rung(asha: Asha, max_epochs: int) -> int | None:
-    """Return the epoch before the first rung at which ASHA may stop trials too, once it has shown
-    to rank them as that rung does; None if there is no such epoch."""
-    epoch = asha.grace_epochs // EARLY
-    return epoch if epoch and rungs(asha, max_epochs) else None
+    early = asha.grace_epochs // EARLY if stops else 0
+    return Rungs(tuple(stops), early or None)
 
 
 def _check_said(space: Space, said: Mapping[str, Any]) -> None:

@@ -5,11 +5,11 @@ There are two: `search.trainings.keypoints`, which comes with this package, and
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
-from typing import Any, Generic
+from typing import Any, Generic, Literal
 
 from kptrain.errors import SettingsError
 from kptrain.resolve import SettingInfo, Tree, setting_infos
@@ -40,6 +40,22 @@ class Metric:
     def __str__(self) -> str:
         return self.name
 
+    def cost(self, value: float) -> float:
+        """The value with the sign that makes smaller better."""
+        return -value if self.is_max else value
+
+    def best(self, values: Iterable[float]) -> float | None:
+        """The best of some values; None of none."""
+        return min(values, key=self.cost, default=None)
+
+    def is_better(self, value: float, other: float) -> bool:
+        return self.cost(value) < self.cost(other)
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        """As Optuna has it."""
+        return "maximize" if self.is_max else "minimize"
+
     @property
     def label(self) -> str:
         """The name with its note."""
@@ -53,6 +69,10 @@ class Trainable(ABC, Generic[Tree]):
     """By which a command names it; None for the one that comes with this package."""
     metric_setting: str | None = None
     """The path of a setting that a search sets to the metric that it judges by."""
+    memory: str | None = None
+    """The figure of a report that has the most bytes of a GPU's memory that it used."""
+    not_figures: tuple[str, ...] = ()
+    """What its reports hold beside figures."""
 
     def __init__(
         self,

@@ -29,6 +29,8 @@ class Keypoints(Trainable[TrainConfig]):
     """`kptrain.fit` with its data, its memory and its pictures."""
 
     metric_setting = "checkpoint.metric"
+    memory = "peak_memory_bytes"
+    not_figures = ("is_best",)
 
     def __init__(self) -> None:
         super().__init__(

@@ -15,7 +15,7 @@ from search.space.space import Confirm, Space
 from search.space.training import SEEDS_BELOW
 from search.trials.beginning import FORMAT
 from search.trials.record import Record, TrialRecord
-from search.trials.seed_summary import Standing
+from search.trials.seed_summary import SeedSummary
 
 ENDED = ("completed", "failed")
 
@@ -109,29 +109,29 @@ class Confirmation(Record):
         """Trainings that have come to their end."""
         return sum(trial.state in ENDED for trial in self.trials)
 
-    def standings(self) -> list[Standing]:
+    def summaries(self) -> list[SeedSummary]:
         """Of each setting what its trainings came to; the best mean first, without one last."""
-        told = [Standing(trial, self._of(trial), self.metric) for trial in self.settings]
-        return sorted(told, key=lambda standing: standing.rank())
+        told = [SeedSummary(trial, self._of(trial), self.metric) for trial in self.settings]
+        return sorted(told, key=lambda summary: summary.rank())
 
-    def defaults(self) -> Standing:
+    def defaults(self) -> SeedSummary:
         """That of trial 0."""
-        return next(told for told in self.standings() if told.trial.number == 0)
+        return next(told for told in self.summaries() if told.trial.number == 0)
 
     def leader(self) -> TrialRecord | None:
         """The best training of the setting with the best mean; None if all have failed."""
-        return self.standings()[0].best()
+        return self.summaries()[0].best()
 
     def _of(self, trial: TrialRecord) -> list[TrialRecord]:
         return [made for made in self.trials if self._plan[made.number][0] is trial]
 
     def _kept(self) -> list[TrialRecord]:
         """The best training of each setting that can still win."""
-        standings = self.standings()
-        done = [standing for standing in standings if self._is_done(standing)]
-        in_play = [standing for standing in standings if standing not in done[1:]]
-        return [best for standing in in_play if (best := standing.best()) is not None]
+        summaries = self.summaries()
+        done = [summary for summary in summaries if self._is_done(summary)]
+        in_play = [summary for summary in summaries if summary not in done[1:]]
+        return [best for summary in in_play if (best := summary.best()) is not None]
 
-    def _is_done(self, standing: Standing) -> bool:
-        made = standing.trainings
+    def _is_done(self, summary: SeedSummary) -> bool:
+        made = summary.trainings
         return len(made) == len(self.seeds) and all(t.state in ENDED for t in made)

@@ -284,7 +284,7 @@ class Fold:
 
     def signed(self, value: float) -> float:
         """As ASHA takes it: lower is better."""
-        return -value if self.record.metric.is_max else value
+        return self.record.metric.cost(value)
 
     def pop_news(self) -> list[News]:
         """What happened to which trial, since this was asked last."""

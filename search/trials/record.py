@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kptrain.config import Settings
-from kptrain.machine.disk import temporary_of
+from kptrain.machine.disk import replacing, temporary_of
 from kptrain.resolve import settings_of
 from search.journal.reasons import Reason
 from search.journal.remote import Storage
@@ -59,10 +59,7 @@ class TrialRecord:
 
     def best(self, epochs: int | None = None) -> float | None:
         """The best value of any epoch, or of the first `epochs`; None before the first."""
-        values = self.values()[:epochs]
-        if not values:
-            return None
-        return max(values) if self.metric.is_max else min(values)
+        return self.metric.best(self.values()[:epochs])
 
 
 class Record:
@@ -205,7 +202,7 @@ class Record:
         one at least."""
         value = trial.best(epochs)
         assert value is not None
-        return -value if self.metric.is_max else value
+        return self.metric.cost(value)
 
     def save(self, at_most_every: float = 0.0) -> None:
         """Write the table, unless it was written less than so many seconds ago: one row an epoch; a
@@ -216,9 +213,11 @@ class Record:
         settings = list(settings_of(self.trials[0].config))
         reports = [report for trial in self.trials for report in trial.curve]
         names = [name for report in reports for name in report] or ["epoch", self.metric.name]
-        figures = [name for name in dict.fromkeys(names) if name != "is_best"]
-        temporary = self.run_dir / ".trials.csv.tmp"
-        with temporary.open("w", newline="") as file:
+        figures = [name for name in dict.fromkeys(names) if name not in self.trainable.not_figures]
+        with (
+            replacing(self.run_dir / "trials.csv") as temporary,
+            temporary.open("w", newline="") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(["trial", "state", *settings, *figures, "error"])
             for trial in self.trials:
@@ -229,4 +228,3 @@ class Record:
                     writer.writerow([*start, *told_now, trial.error])
                 if not trial.curve:
                     writer.writerow([*start, *[""] * len(figures), trial.error])
-        temporary.replace(self.run_dir / "trials.csv")

@@ -40,7 +40,7 @@ def interval(values: Sequence[float]) -> Interval:
 
 
 @dataclass(frozen=True)
-class Standing:
+class SeedSummary:
     """One setting's trainings, each with a seed of its own."""
 
     trial: TrialRecord
@@ -70,30 +70,27 @@ class Standing:
     def rank(self) -> float:
         """Smaller is better; a setting without a mean cannot win."""
         mean = self.mean()
-        return inf if mean is None else -self._sign * mean
+        return inf if mean is None else self.metric.cost(mean)
 
     def best(self) -> TrialRecord | None:
         """The best training that completed."""
         values = self.values()
         completed = [made for made in self._completed() if _seed(made) in values]
-        best = max if self.metric.is_max else min
-        return best(completed, key=lambda made: values[_seed(made)], default=None)
+        return min(completed, key=lambda made: self.metric.cost(values[_seed(made)]), default=None)
 
     def optimism(self) -> float | None:
         """By how much the search's value was better than the mean; negative if it was worse."""
         promised, mean = self.trial.best(), self.mean()
-        return None if promised is None or mean is None else self._sign * (promised - mean)
+        return None if promised is None or mean is None else self._gain(promised, mean)
 
-    def gain(self, defaults: "Standing") -> Interval | None:
+    def gain(self, defaults: "SeedSummary") -> Interval | None:
         """How much better than the defaults, paired by seed; None for fewer than two pairs."""
         ours, theirs = self.values(), defaults.values()
-        pairs = [self._sign * (ours[seed] - theirs[seed]) for seed in ours if seed in theirs]
+        pairs = [self._gain(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
         return interval(pairs) if len(pairs) > 1 else None
 
-    @property
-    def _sign(self) -> int:
-        """What makes larger better."""
-        return 1 if self.metric.is_max else -1
+    def _gain(self, value: float, over: float) -> float:
+        return self.metric.cost(over) - self.metric.cost(value)
 
     def _completed(self) -> list[TrialRecord]:
         return [made for made in self.trainings if made.state == "completed"]

@@ -19,7 +19,7 @@ from kptrain.resolve import change, resolve, settings_of
 from search.machine.gpus import CONTEXT, usable_bytes
 from search.plan import check_gpu_hours, concurrent_trials, describe_plan, disk_bound, slots
 from search.space.reader import read_space
-from search.space.space import rungs
+from search.space.space import rungs_of
 from search.trainings.keypoint_resources import (
     NAMES,
     fit_gpu,
@@ -331,7 +331,7 @@ def test_the_most_disk_grows_with_what_runs_and_with_what_is_kept(tmp_path: Path
     heaviest = {"model.trunk": "resnet34", "model.deconv_channels": [64, 8, 8]}
     largest = checkpoint_bytes(change(base, heaviest, "test"))
     best, resume = (size + NAMES for size in largest)
-    waiting = spaces[0].asha.reduction * (len(rungs(spaces[0].asha, 8)) + 1)
+    waiting = spaces[0].asha.reduction * len(rungs_of(spaces[0].asha, 8).all())
     assert waiting > 0
     assert disk_bound(spaces[0], base, 4) == (8 + waiting) * (best + resume) + 2 * best
     assert disk_bound(spaces[1], base, 4) == (8 + waiting) * (best + resume) + 4 * best

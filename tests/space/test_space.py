@@ -18,7 +18,7 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.resolve import EMBEDDED_SETTINGS
 from search.space.axes import Choice, Range
 from search.space.reader import read_space, with_budget
-from search.space.space import Asha, Resources, Space, max_epochs, rungs
+from search.space.space import Asha, Resources, Space, max_epochs
 from search.trainings.keypoints import KEYPOINTS
 
 LR = "{optim.lr: {low: 1e-4, high: 1e-2, log: true}}"
@@ -86,7 +86,9 @@ def test_every_shipped_space_file_resolves_on_the_embedded_set_and_on_coco(
     config = resolved(space, {"data.root": root})
     assert config.data.root == root
     assert config.checkpoint.metric == space.metric.name
-    assert rungs(space.asha, max_epochs(space, config)), "ASHA must be able to stop a trial"
+    assert rungs_of(space.asha, max_epochs(space, config)).stops, (
+        "ASHA must be able to stop a trial"
+    )
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
@@ -491,7 +493,8 @@ def test_the_longest_trial_is_the_base_or_the_top_of_the_axis(axes: str, epochs:
 def test_rungs_are_at_grace_times_powers_of_reduction_before_the_last_epoch(
     grace: int, reduction: int, epochs: int, expected: tuple[int, ...]
 ) -> None:
-    assert rungs(Asha(grace_epochs=grace, reduction=reduction), epochs) == expected
+    found = rungs_of(Asha(grace_epochs=grace, reduction=reduction), epochs)
+    assert found.stops == expected
 
 
 def domain(kind: Literal["int", "float"], low: float, width: float, log: bool) -> Range:

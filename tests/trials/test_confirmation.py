@@ -140,12 +140,12 @@ def test_the_best_mean_wins_not_the_best_single_training(tmp_path: Path) -> None
     leader = confirmation.leader()
     assert leader is not None
     assert leader.label == "3-11"
-    assert [s.trial.number for s in confirmation.standings()] == [3, 1, 0]
+    assert [s.trial.number for s in confirmation.summaries()] == [3, 1, 0]
 
 
 def test_with_a_metric_that_is_maximised_the_largest_mean_wins(tmp_path: Path) -> None:
     confirmation = confirmed(tmp_path, [0.5] * 3 + [0.1, 0.2, 0.9] + [0.3] * 3, 3, "val_ap")
-    assert [s.trial.number for s in confirmation.standings()] == [0, 3, 1]
+    assert [s.trial.number for s in confirmation.summaries()] == [0, 3, 1]
     leader = confirmation.leader()
     assert leader is not None
     assert leader.label == "0-11"
@@ -153,7 +153,7 @@ def test_with_a_metric_that_is_maximised_the_largest_mean_wins(tmp_path: Path) -
 
 def test_a_failed_training_is_left_out_of_the_mean_and_named(tmp_path: Path) -> None:
     confirmation = confirmed(tmp_path, [None, 0.1, 0.2, *[0.3] * 6])
-    first = confirmation.standings()[0]
+    first = confirmation.summaries()[0]
     assert (first.trial.number, list(first.values())) == (1, [12, 13])
     assert first.mean() == pytest.approx(0.15)
     assert confirmation.is_whole()
@@ -164,7 +164,7 @@ def test_a_failed_training_is_left_out_of_the_mean_and_named(tmp_path: Path) -> 
 
 def test_a_setting_whose_trainings_all_failed_cannot_win(tmp_path: Path) -> None:
     confirmation = confirmed(tmp_path, [None, None, None, *[0.9] * 6])
-    assert [s.trial.number for s in confirmation.standings()] == [3, 0, 1]
+    assert [s.trial.number for s in confirmation.summaries()] == [3, 0, 1]
     said = describe_confirmation(confirmation, NOTHING, Path("x"))
     assert "trial 1: no training completed" in said
 
@@ -253,7 +253,7 @@ def test_optimism_and_gain_are_positive_where_the_search_and_the_setting_were_be
     first, defaults = [0.2, 0.3, 0.4], [0.5, 0.7, 0.6]
     in_order = [first, [0.9] * 3, defaults][::sign]  # by val_ap, the defaults come first
     confirmation = confirmed(tmp_path, [v for values in in_order for v in values], 3, metric)
-    told = {standing.trial.number: standing for standing in confirmation.standings()}
+    told = {summary.trial.number: summary for summary in confirmation.summaries()}
     searched_best = 0.3 if metric == "val_loss" else 0.4
     optimism = told[1].optimism()
     assert optimism == pytest.approx(sign * (0.3 - searched_best))
@@ -266,7 +266,7 @@ def test_optimism_and_gain_are_positive_where_the_search_and_the_setting_were_be
 
 def test_differences_are_paired_by_seed_where_one_training_failed(tmp_path: Path) -> None:
     confirmation = confirmed(tmp_path, [None, 0.3, 0.4, *[0.9] * 3, 0.1, 0.5, None])
-    told = {standing.trial.number: standing for standing in confirmation.standings()}
+    told = {summary.trial.number: summary for summary in confirmation.summaries()}
     assert told[1].gain(confirmation.defaults()) is None  # a single pair tells no spread
     gain = told[3].gain(confirmation.defaults())
     assert gain is not None

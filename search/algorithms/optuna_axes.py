@@ -1,0 +1,73 @@
+"""The axes of a space as Optuna has them: distributions, and labels for the values of a choice."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search.space.axes import Choice, Range
+
+Label = bool | int | float | str | None
+"""What Optuna can hold of a value."""
+
+
+def distribution(axis: Choice | Range) -> BaseDistribution:
+    """The values of an axis."""
+    if isinstance(axis, Choice):
+        return CategoricalDistribution([label(value) for value in axis.values])
+    if axis.kind == "int":
+        step = 1 if axis.step is None else int(axis.step)
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.log, step=step)
+    return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
+
+
+def distribution_with(axis: Choice | Range, extra: Any) -> BaseDistribution:
+    """The values of an axis and one more, such as the defaults', which may lie beyond it."""
+    if isinstance(axis, Choice):
+        labels = dict.fromkeys(label(value) for value in (*axis.values, extra))
+        return CategoricalDistribution(list(labels))
+    seen = [axis.low, axis.high, *([extra] if has_place(axis, extra) else [])]
+    if axis.kind == "int":
+        return IntDistribution(int(min(seen)), int(max(seen)), log=axis.log)
+    return FloatDistribution(min(seen), max(seen), log=axis.log)
+
+
+def has_place(axis: Choice | Range, value: Any) -> bool:
+    """Whether `distribution_with` can have a value: it may be none, or 0 on a log scale."""
+    if isinstance(axis, Choice):
+        return True
+    return value is not None and (value > 0 or not axis.log)
+
+
+def labelled(axes: Mapping[str, Choice | Range]) -> dict[str, Choice | Range]:
+    """The axes with labels in place of values."""
+    return {
+        path: axis if isinstance(axis, Range) else Choice(tuple(map(label, axis.values)))
+        for path, axis in axes.items()
+    }
+
+
+def label(value: Any) -> Label:
+    """What stands for a value in Optuna: itself, or its JSON where it is a list."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return json.dumps(value)
+
+
+def label_on(axis: Choice | Range, value: Any) -> Label:
+    """The label of the axis's own spelling of a value: a base of `1.0` is the choice `1`."""
+    own = value if isinstance(axis, Range) else next(v for v in axis.values if v == value)
+    return label(own)
+
+
+def value_of(axis: Choice | Range, labelled: Any) -> Any:
+    """The value on an axis that has a label."""
+    if isinstance(axis, Range):
+        return labelled
+    return next(value for value in axis.values if label(value) == labelled)
