@@ -10,7 +10,7 @@ from threading import Barrier
 from typing import TypeVar
 
 import pytest
-from conftest import resolved
+from space_files import resolved
 
 from kptrain import __main__ as training
 from kptrain.errors import SettingsError
