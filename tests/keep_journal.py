@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import resolved
+from records import epoch
 from simulated import loss_of, simulate
-from test_record import epoch
+from space_files import resolved
 
 from kptrain.config import TrainConfig
 from search.space.budget import Budget

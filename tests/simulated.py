@@ -4,8 +4,8 @@ import math
 from pathlib import Path
 
 import numpy as np
-from conftest import resolved
-from test_record import epoch
+from records import epoch
+from space_files import resolved
 
 from kptrain.config import TrainConfig
 from search.space.reader import read_space

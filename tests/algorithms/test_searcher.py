@@ -6,8 +6,8 @@ from typing import Any
 
 import optuna
 import pytest
-from conftest import resolved
 from optuna.trial import TrialState
+from space_files import resolved
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import change, setting_infos

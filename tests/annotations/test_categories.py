@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CocoWriter
+from coco_files import CocoWriter
 
 from kptrain.annotations.reader import Split, read_split
 from kptrain.errors import DataError

@@ -1,14 +1,12 @@
 """COCO's annotations: both layouts, every reason to leave something out, and what is not COCO."""
 
-import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CocoWriter
+from coco_files import ANNOTATIONS, GONE, CocoWriter, edit, ids, to_fiftyone, two_persons
 from hypothesis import given, settings
 from hypothesis.strategies import integers
 from pycocotools import mask as coco_mask
@@ -20,53 +18,15 @@ from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
 from kptrain.resolve import find_root
 
-ANNOTATIONS = "annotations/person_keypoints_train2017.json"
 NAN = math.nan
 ENDLESS = 10**400
-GONE = object()
 UNLABELLED = "persons without a labelled keypoint (masked)"
-
-
-def two_persons(writer: CocoWriter, **changes: object) -> Path:
-    """One image with a sound person, 11, and another, 12, changed; GONE takes a key away."""
-    writer.image("train", 1)
-    writer.person("train", 1, 11)
-    writer.person("train", 1, 12, **{k: v for k, v in changes.items() if v is not GONE})
-    root = writer.write()
-    gone = [key for key, value in changes.items() if value is GONE]
-
-    def take_away(content: dict[str, Any]) -> None:
-        for key in gone:
-            del content["annotations"][1][key]
-
-    edit(root, take_away)
-    return root
-
-
-def edit(root: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Change the annotation file of the training split."""
-    path = root / ANNOTATIONS
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def ids(images: tuple[CocoImage, ...]) -> dict[int, list[int]]:
-    return {image.id: [person.id for person in image.persons] for image in images}
 
 
 def content(image: CocoImage) -> tuple[Any, ...]:
     people = [vars(one) | {"keypoints": one.keypoints.tolist()} for one in image.persons]
     people += [vars(one) | {"keypoints": one.keypoints.tolist()} for one in image.ignored]
     return image.id, image.path.name, image.path.read_bytes(), image.size, people
-
-
-def to_fiftyone(root: Path) -> None:
-    """Move a data set in COCO's layout to FiftyOne's."""
-    for split, folder in (("train", "train"), ("val", "validation")):
-        (root / folder).mkdir()
-        (root / f"{split}2017").rename(root / folder / "data")
-    (root / "annotations").rename(root / "raw")
 
 
 def test_both_layouts_are_read_to_the_same_content(writer: CocoWriter) -> None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CocoWriter
-from test_coco import edit
+from coco_files import CocoWriter, edit
 
 from kptrain.annotations.reader import read_split
 from kptrain.errors import DataError

@@ -10,10 +10,10 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from conftest import FEW
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from small_trainings import FEW
 
 from kptrain import __main__ as command
 from kptrain.annotations.reader import read_split

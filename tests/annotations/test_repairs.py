@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CocoWriter
-from test_coco import ANNOTATIONS, GONE, edit, ids, two_persons
+from coco_files import ANNOTATIONS, GONE, CocoWriter, edit, ids, two_persons
 
 from kptrain.annotations.joints import read_joints
 from kptrain.annotations.reader import Person, Split, describe, read_split

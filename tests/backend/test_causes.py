@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CocoWriter
-from test_coco import GONE, edit
+from coco_files import GONE, CocoWriter, edit
 
 from kptrain.annotations import reasons
 from kptrain.annotations.reader import read_split

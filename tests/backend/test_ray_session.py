@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from test_search import command
+from search_commands import command
 
 from kptrain.errors import SettingsError
 from kptrain.machine.locks import held

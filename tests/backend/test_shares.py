@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_search import ONE_GPU, cluster_of, run
+from search_commands import ONE_GPU, cluster_of, run
 
 from search.journal.journal import JOURNAL, read_events
 

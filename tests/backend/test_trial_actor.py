@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import assert_equal_runs, changed, resume_state, rows
+from small_trainings import assert_equal_runs, changed, resume_state, rows
 
 from kptrain.config import TrainConfig
 from kptrain.errors import (

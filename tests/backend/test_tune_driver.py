@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import resolved
 from ray import cloudpickle
 from ray.exceptions import (
     ActorDiedError,
@@ -20,7 +19,8 @@ from ray.exceptions import (
 )
 from ray.exceptions import OutOfMemoryError as NodeIsFullError
 from ray.tune.error import TuneError
-from test_record import epoch
+from records import epoch
+from space_files import resolved
 
 from kptrain.errors import CheckpointError, DataError, OutOfMemoryError, TrainingError
 from search.backend.failures import LostError, _cause_of_death, in_one_line, kind_of

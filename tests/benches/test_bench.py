@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import changed, read_metrics
+from small_trainings import changed, read_metrics
 
 from bench import gather, measure, overhead, textbook, whole_search
 from bench.command import Said

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import read_metrics
 from PIL import Image
+from small_trainings import read_metrics
 
 from kptrain import __main__ as command
 from kptrain.config import BEST, PICTURE, RESUME

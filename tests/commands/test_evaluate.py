@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FEW, CocoWriter, read_metrics, run
+from coco_files import CocoWriter
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from small_trainings import FEW, read_metrics, run
 
 from kptrain import __main__ as command
 from kptrain.commands import evaluate as evaluate_command

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import FEW
 from PIL import Image
+from small_trainings import FEW
 
 from kptrain import __main__ as command
 from kptrain.commands import predict

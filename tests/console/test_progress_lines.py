@@ -3,60 +3,22 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import unread
+from records import epoch
 from rich.ansi import AnsiDecoder
-from test_record import epoch
+from search_commands import unread
+from search_states import three_trials
 
-from kptrain.config import TrainConfig
-from kptrain.resolve import change
-from search.algorithms.asha import Asha
 from search.console.live_table import sparkline, summary
 from search.console.output import Output
 from search.console.progress import ProgressLog, Terminal
-from search.journal.journal import Journal
-from search.space.budget import Budget, Clock, Spending
+from search.space.budget import Budget
 from search.space.pace import Seconds
-from search.trainings.keypoints import KEYPOINTS
-from search.trials.assembly import Listed
-from search.trials.controller import SearchState
-from search.trials.record import Record
 
 CLEAR_LINE = "\x1b[2K"
 """What a live table sends before it is drawn anew."""
-
-
-class Still(Clock):
-    """No time passes but what a test sets."""
-
-    def tick(self) -> None:
-        """Nothing."""
-
-
-def three_trials(
-    run_dir: Path, budget: Budget, rungs: Sequence[int] = (), metric: str = "val_loss"
-) -> SearchState:
-    """A search whose trials have three epochs; it has run for 100 seconds, its first two trials
-    for none, and the third waits for its process."""
-    base = change(TrainConfig(), {"train.epochs": 3}, "test")
-    clock = Still()
-    clock.set(100.0)
-    state = SearchState(
-        Record(run_dir, KEYPOINTS, KEYPOINTS.metrics[metric]),
-        Listed([{"optim.lr": lr} for lr in (1e-3, 1e-2, 1e-4)]),
-        Asha(rungs, 3),
-        Spending(budget, 1, clock),
-        lambda _, settings: change(base, settings, "test"),
-        Journal(run_dir / "journal.jsonl"),
-    )
-    for _ in range(3):
-        state.next_trial(lambda: "an id")
-    for number in range(2):
-        state.start(number, gpu=0.5)
-    return state
 
 
 def show_a_search(

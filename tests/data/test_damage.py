@@ -1,5 +1,7 @@
 """Packs that are damaged, disks that are full, folders that may only be read, unsound data."""
 
+from coco_files import CocoWriter
+from packs import folders, same, settings, spoil, written
 import json
 import logging
 import os
@@ -10,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
-from conftest import CocoWriter
-from test_pack import cache, folders, no_decoding, same, settings, spoil, written
 
 from kptrain.data import pack_format as pack_files
 from kptrain.data.pack import open_pack

@@ -1,5 +1,7 @@
 """What a data set is known by: pictures that are replaced are other data, a copy is the same."""
 
+from coco_files import CocoWriter, to_fiftyone
+from packs import View, folders, settings, written
 import os
 import shutil
 import subprocess
@@ -9,10 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CocoWriter
 from PIL import Image, ImageOps
-from test_coco import to_fiftyone
-from test_pack import View, cache, folders, no_decoding, settings, written
 
 from kptrain.annotations.reader import CocoImage
 from kptrain.data import fingerprint as source

@@ -1,5 +1,7 @@
 """Packs: what is in them, what is left out, when they are built anew, and by whom."""
 
+from coco_files import CocoWriter
+from packs import SIZE, View, folders, same, settings, spoil, written
 import errno
 import json
 import os
@@ -14,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import PIL
 import pytest
-from conftest import CocoWriter
 from PIL import Image
 
 from kptrain.annotations.reader import CocoImage, read_split
@@ -29,45 +30,18 @@ from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
 from kptrain.machine.disk import reserve_images
 
-View = Literal["image", "person"]
-SIZE = (64, 96)
 REPOSITORY = Path(__file__).parents[2]
 VIEWS = pytest.mark.parametrize("view", ["image", "person"])
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache in which there is nothing yet."""
-    monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
-@pytest.fixture
-def no_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From now on only packs that are there can be opened."""
-
-    def refuse(path: Path, *_: object) -> None:
-        raise AssertionError(f"decoded {path}")
-
-    monkeypatch.setattr(packing, "decode_image", refuse)
 
 
-def settings(root: Path | str, view: View = "image", **more: Any) -> DataSettings:
-    return DataSettings(root=str(root), view=view, **({"image_size": SIZE} | more))
 
 
-def written(writer: CocoWriter, images: int = 5, persons: int = 2) -> Path:
-    """Images 1, 2, … with persons 11, 12, 21, 22, …"""
-    for image in range(1, images + 1):
-        writer.image("train", image)
-        for person in range(1, persons + 1):
-            writer.person("train", image, 10 * image + person, area=100.0 * image + person)
-    return writer.write()
 
 
-def folders(cache: Path) -> list[str]:
-    """The packs of a cache, unfinished ones too."""
-    return sorted(entry.name for entry in (cache / "packs").iterdir() if entry.is_dir())
 
 
 def frames(root: Path, split: SplitName, view: View) -> list[tuple[CocoImage, Frame]]:
@@ -85,11 +59,6 @@ def cut(image: CocoImage, frame: Frame) -> np.ndarray:
     return frame.cut(decode_image(image.path, image.size))
 
 
-def spoil(root: Path, *numbers: int) -> None:
-    """Cut the files of images in the middle."""
-    for number in numbers:
-        path = root / "train2017" / f"{number:012d}.jpg"
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @VIEWS
@@ -330,13 +299,6 @@ def test_a_second_open_decodes_nothing_and_gives_the_same(
         open_pack(settings(root, "person"), "train")
 
 
-def same(one: Pack, other: Pack) -> bool:
-    tables = zip(vars(one.table).values(), vars(other.table).values(), strict=True)
-    return (
-        (one.fingerprint, one.summary) == (other.fingerprint, other.summary)
-        and np.array_equal(one.images, other.images)
-        and all(np.array_equal(a, b) for a, b in tables)
-    )
 
 
 @pytest.mark.usefixtures("cache")

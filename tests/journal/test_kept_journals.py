@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from keep_journal import known
-from test_report import Parsed
+from pages import Parsed
 
 from kptrain.errors import CheckpointError
 from search import watch

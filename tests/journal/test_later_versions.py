@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import resolved
+from pages import Parsed
 from simulated import go_on, simulate
-from test_report import Parsed
+from space_files import resolved
 
 from search import watch
 from search.algorithms import asha

@@ -10,7 +10,7 @@ from threading import Barrier
 from typing import TypeVar
 
 import pytest
-from conftest import resolved
+from space_files import resolved
 
 from kptrain.commands import train
 from kptrain.errors import SettingsError

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import changed, run
+from small_trainings import changed, run
 
 from kptrain.config import TrainConfig
 from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError

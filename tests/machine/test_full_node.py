@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_search import cluster_of, command
+from search_commands import cluster_of, command
 
 pytestmark = pytest.mark.slow
 

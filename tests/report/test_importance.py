@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_record import epoch
+from records import epoch
 
 from kptrain.config import Metric, TrainConfig
 from kptrain.resolve import change

@@ -8,8 +8,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 from optuna.visualization.matplotlib import plot_parallel_coordinate, plot_slice
-from test_progress_lines import three_trials
-from test_record import epoch
+from records import epoch
+from search_states import three_trials
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import change

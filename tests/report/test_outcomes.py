@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_record import add
+from records import add
 
 from search.report.wording import outcomes_of
 from search.trainings.keypoints import KEYPOINTS

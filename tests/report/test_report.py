@@ -6,18 +6,18 @@ import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
-from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-from conftest import unread
 from optuna.distributions import CategoricalDistribution
+from pages import Parsed
 from PIL import Image
+from records import epoch
+from search_commands import unread
 from simulated import simulate
-from test_record import epoch
 
 from kptrain.config import BEST
 from kptrain.machine.locks import held
@@ -59,43 +59,6 @@ def searches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, 
         "failed": {"trials": 4, "error": UNSAFE},
     }
     return {kind: (root / kind, simulate(root / kind, **how[kind])) for kind in KINDS}  # type: ignore[arg-type]
-
-
-class Parsed(HTMLParser):
-    """Sections with their text, and whatever would be loaded."""
-
-    VOID = ("meta", "link", "img", "br", "path", "use")
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sections: dict[str, str] = {}
-        self.loaded: list[str] = []
-        self.tags: list[str] = []
-        self._key = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        told = dict(attrs)
-        self.tags.append(tag)
-        if tag == "section":
-            self._key = told["id"] or ""
-            self.sections[self._key] = ""
-        self.loaded += [told[name] or "" for name in ("src", "href", "xlink:href") if name in told]
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        told = dict(attrs)
-        self.loaded += [told[name] or "" for name in ("src", "href", "xlink:href") if name in told]
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self._key:
-            self.sections[self._key] += data
 
 
 @pytest.mark.parametrize("kind", KINDS)

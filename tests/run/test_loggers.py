@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import report_of
+from records import report_of
 
 from kptrain.config import TrainConfig
 from kptrain.errors import SettingsError, TrainingError

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import FEW, assert_equal_runs, changed, rows, run
+from small_trainings import FEW, assert_equal_runs, changed, rows, run
 
 from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.errors import CheckpointError, SettingsError

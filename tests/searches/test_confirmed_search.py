@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from test_search import SMALL, rows, run, watch, write_space
+from search_commands import SMALL, rows, run, watch, write_space
 
 from kptrain.config import BEST
 from kptrain.model.checkpoint import load_checkpoint

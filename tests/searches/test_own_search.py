@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_custom import METRICS, Curve, own
+from own_trainings import METRICS, Curve, own
 
 from kptrain.errors import KptrainError, SettingsError
 from kptrain.resolve import change

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_search import SMALL, rows, run, write_space
+from search_commands import SMALL, rows, run, write_space
 
 from kptrain.config import BEST
 from kptrain.model.checkpoint import load_checkpoint

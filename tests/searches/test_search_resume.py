@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_search import ONE_AT_A_TIME, SMALL, command, rows, run, write_space
+from search_commands import ONE_AT_A_TIME, SMALL, command, rows, run, write_space
 
 from kptrain.config import BEST
 from search.journal.journal import JOURNAL, read_events

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_search import rows, run
+from search_commands import rows, run
 
 pytestmark = pytest.mark.slow
 

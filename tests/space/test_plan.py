@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import FEW, resolved
+from small_trainings import FEW
+from space_files import resolved
 
 from kptrain.config import BEST, RESUME, TrainConfig
 from kptrain.errors import KptrainError, OutOfMemoryError, SettingsError

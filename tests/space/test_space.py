@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from conftest import resolved
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from space_files import LR, one_line, read, resolved
 
 from kptrain.errors import DataError, SettingsError
 from kptrain.resolve import EMBEDDED_SETTINGS
@@ -21,7 +21,6 @@ from search.space.reader import read_space, with_budget
 from search.space.space import Asha, Resources, Space, max_epochs
 from search.trainings.keypoints import KEYPOINTS
 
-LR = "{optim.lr: {low: 1e-4, high: 1e-2, log: true}}"
 SHIPPED = sorted((Path(__file__).parents[2] / "spaces").glob("*.yaml"))
 MSE = (
     "changes what a loss value means, so that "
@@ -44,19 +43,6 @@ def no_data_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only the embedded set is found, unless a test says otherwise."""
     monkeypatch.delenv("KPTRAIN_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
-
-
-def read(space: str = LR, rest: str = "", trials: str = "4") -> Space:
-    """Read `x.yaml` of one space and further lines."""
-    text = f"space: {space}\ntrials: {trials}\n{rest}\n"
-    Path("x.yaml").write_text(text, encoding="utf-8")
-    return read_space(Path("x.yaml"), KEYPOINTS)
-
-
-def one_line(error: pytest.ExceptionInfo[BaseException]) -> str:
-    message = str(error.value)
-    assert "\n" not in message
-    return message
 
 
 def test_importing_the_space_module_loads_neither_ray_nor_torch_nor_optuna() -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
-from conftest import CocoWriter
+from coco_files import CocoWriter
 
 from kptrain.config import AugmentSettings, DataSettings, HeatmapSettings, LossSettings, TrainConfig
 from kptrain.data.pack import open_pack

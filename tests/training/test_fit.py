@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from conftest import assert_equal_runs, changed, differences, read_metrics, rows, run
+from small_trainings import assert_equal_runs, changed, differences, read_metrics, rows, run
 
 from kptrain.config import BEST, RESUME, Metric, TrainConfig
 from kptrain.data.pack import open_pack

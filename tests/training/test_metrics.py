@@ -7,9 +7,10 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from conftest import FEW, CocoWriter, run
+from coco_files import CocoWriter
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from small_trainings import FEW, run
 
 from kptrain.commands.evaluate import as_results
 from kptrain.config import Metric, TrainConfig

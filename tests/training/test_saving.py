@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import changed, run
+from small_trainings import changed, run
 
 from kptrain.config import RESUME, TrainConfig
 from kptrain.model.checkpoint import on_host, save_checkpoint

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import assert_equal_runs, changed, run
 from recorded_graph import RecordedGraph, graphs  # noqa: F401  (a fixture)
+from small_trainings import assert_equal_runs, changed, run
 
 from kptrain.config import TrainConfig
 from kptrain.errors import SettingsError, TrainingError

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CocoWriter
+from coco_files import CocoWriter
 
 from kptrain.config import TrainConfig
 from kptrain.data.pack import open_pack

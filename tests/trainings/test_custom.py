@@ -6,42 +6,18 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
-import numpy as np
 import pytest
 import torch
+from own_trainings import Curve, own, reports
 from pydantic import Field
 
-from kptrain.config import setting
 from kptrain.errors import CheckpointError, SettingsError, TrainingError
 from kptrain.machine.locks import held
 from search import Metric, OwnTraining, Settings
 from search.space.training import Report
-from search.trainings.custom import Fit
 
 ROOT = Path(__file__).parents[2]
 RIDGE = "examples.ridge:RIDGE"
-
-
-class Curve(Settings):
-    lr: Annotated[float, Field(gt=0)] = 0.1
-    """Of nothing."""
-    width: int = 4
-    sigma: float = setting(1.0, changes="loss")
-    data: str | None = None
-    seed: int = 0
-    epochs: int = 6
-
-
-METRICS = (Metric("loss", is_loss=True), Metric("accuracy", is_max=True))
-
-
-def reports(config: Curve, _: Path) -> Iterator[Mapping[str, Any]]:
-    for epoch in range(1, config.epochs + 1):
-        yield {"epoch": epoch, "loss": 1 / epoch, "accuracy": np.float32(0.5)}
-
-
-def own(fit: Fit = reports, **named: Any) -> OwnTraining:
-    return OwnTraining(Curve, fit, METRICS, **named)
 
 
 def begun(

@@ -9,8 +9,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import FEW, resolved
-from test_search import run, write_space
+from search_commands import run, write_space
+from small_trainings import FEW
+from space_files import resolved
 
 from kptrain.annotations.reader import Split
 from kptrain.config import TrainConfig

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import resolved
-from test_record import BROKE, NOTHING, add, epoch
-from test_space import LR, one_line, read
+from records import BROKE, NOTHING, add, epoch
+from space_files import LR, one_line, read, resolved
 
 from kptrain.config import BEST, RESUME, Metric, TrainConfig
 from kptrain.errors import SettingsError

@@ -1,17 +1,15 @@
 """A whole search without processes: killed anywhere, it goes on as if nothing had happened."""
 
-import math
 import random
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import report_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_states import AXES, BASE, Workers, trained
 
-from kptrain.config import TrainConfig
 from kptrain.errors import KptrainError
 from kptrain.resolve import change
 from search.algorithms.asha import Asha
@@ -19,15 +17,11 @@ from search.algorithms.rung_sampler import RungSampler
 from search.algorithms.searcher import Searcher
 from search.journal.journal import Journal, read_events
 from search.journal.reasons import Cause
-from search.space.axes import Choice, Range
 from search.space.budget import Budget, Clock, Spending
-from search.space.training import Report
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.controller import SearchState
-from search.trials.record import Record, TrialRecord
+from search.trials.record import Record
 
-AXES: dict[str, Choice | Range] = {"optim.lr": Range("float", 1e-4, 1e-1, True)}
-BASE = change(TrainConfig(), {"train.epochs": 6}, "test")
 TRIALS = Budget(trials=12)
 
 
@@ -45,60 +39,6 @@ def opened(folder: Path, budget: Budget = TRIALS) -> SearchState:
     if state.read_back():
         state.resume(budget)
     return state
-
-
-def trained(trial: TrialRecord) -> Report:
-    """The next epoch of a trial: its settings decide."""
-    epoch, lr = len(trial.curve) + 1, trial.settings["optim.lr"]
-    loss = (math.log10(lr) + 2.5) ** 2 + 1 / epoch + 0.01 * math.sin(1000 * lr * epoch)
-    return vars(report_of(epoch, train_loss=loss, val_loss=loss, lr=lr))
-
-
-class Workers:
-    """Processes that run trials of a search, some at once, and report in an order of their own."""
-
-    def __init__(self, state: SearchState, at_once: int = 1, seed: int = 0) -> None:
-        self.state = state
-        self.at_once = at_once
-        self.begun: list[int] = []
-        self._order = random.Random(seed)
-        self._running: list[int] = []
-
-    def step(self) -> bool:
-        """One event; whether there was anything to do."""
-        state = self.state
-        if len(self._running) < self.at_once:
-            number = state.next_trial(lambda: "id")
-            if number is not None:
-                state.start(number, 0.5)
-                self.begun.append(number)
-                self._running.append(number)
-                return True
-        if not self._running:
-            assert state.ended
-            return False
-        number = self._order.choice(self._running)
-        trial = state.record.trials[number]
-        if not state.report(number, trained(trial), "host", "cpu"):
-            self._running.remove(number)
-        return True
-
-    def lose(self, cause: Any = "lost") -> int:
-        """The process of a trial dies."""
-        number = self._order.choice(self._running)
-        self._running.remove(number)
-        self.state.fail(number, "it died", cause, 0.5)
-        return number
-
-    def to_the_end(self) -> SearchState:
-        for _ in range(1000):
-            if not self.step():
-                break
-        else:
-            raise AssertionError("it has no end")
-        if not self.state.interrupted:
-            self.state.close()
-        return self.state
 
 
 def table(state: SearchState) -> list[Any]:

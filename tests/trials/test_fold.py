@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_controller import AXES, BASE, Workers, trained
+from search_states import AXES, BASE, Workers, trained
 
 from kptrain.errors import CheckpointError
 from kptrain.resolve import change

@@ -2,43 +2,19 @@
 
 import csv
 from pathlib import Path
-from typing import get_args
 
 import pytest
-from conftest import report_of
+from records import NOTHING, add, epoch
 
-from kptrain.config import BEST, RESUME, Metric, TrainConfig
+from kptrain.config import BEST, RESUME, Metric
 from kptrain.errors import CheckpointError
 from kptrain.model.checkpoint import save_checkpoint
-from kptrain.resolve import change, settings_of
-from search.journal.reasons import Failed, Spent
+from kptrain.resolve import settings_of
+from search.journal.reasons import Spent
 from search.promote import as_saved
-from search.report.importance import Importance
 from search.report.wording import describe_result, headline
-from search.space.training import Report
 from search.trainings.keypoints import KEYPOINTS
-from search.trials.record import Record, State, TrialRecord
-
-BROKE = Failed(error="it broke", cause="own")
-NOTHING = Importance(KEYPOINTS.metrics["val_loss"], 1, 3, (), "too few")
-
-
-def epoch(number: int, value: float) -> Report:
-    """A report whose every metric is the given value."""
-    return vars(report_of(number, train_loss=value, **dict.fromkeys(get_args(Metric), value)))
-
-
-def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> TrialRecord:
-    """A trial that ended after the given values, with files as a training leaves them."""
-    config = change(TrainConfig(), {"optim.lr": lr, "train.epochs": 3}, "test")
-    trial = record.add({"optim.lr": lr}, config)
-    trial.run_dir.mkdir(parents=True)
-    for name in (BEST, RESUME):
-        (trial.run_dir / name).write_bytes(b"x")
-    for number, value in enumerate(values, 1):
-        record.report(trial.number, epoch(number, value), "host", "cpu")
-    record.end(trial.number, state, BROKE if state == "failed" else None)
-    return trial
+from search.trials.record import Record, State
 
 
 def test_the_table_has_every_trial_setting_epoch_state_and_error(tmp_path: Path) -> None:

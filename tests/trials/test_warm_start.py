@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import FEW, resolved
 from optuna.trial import TrialState
-from test_record import epoch
+from records import epoch
+from small_trainings import FEW
+from space_files import resolved
 
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
