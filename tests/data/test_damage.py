@@ -1,7 +1,5 @@
 """Packs that are damaged, disks that are full, folders that may only be read, unsound data."""
 
-from coco_files import CocoWriter
-from packs import folders, same, settings, spoil, written
 import json
 import logging
 import os
@@ -12,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pytest
+from coco_files import CocoWriter
+from packs import folders, same, settings, spoil, written
 
 from kptrain.data import pack_format as pack_files
 from kptrain.data.pack import open_pack

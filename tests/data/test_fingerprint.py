@@ -1,7 +1,5 @@
 """What a data set is known by: pictures that are replaced are other data, a copy is the same."""
 
-from coco_files import CocoWriter, to_fiftyone
-from packs import View, folders, settings, written
 import os
 import shutil
 import subprocess
@@ -11,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from coco_files import CocoWriter, to_fiftyone
+from packs import View, folders, settings, written
 from PIL import Image, ImageOps
 
 from kptrain.annotations.reader import CocoImage

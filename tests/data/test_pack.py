@@ -1,7 +1,5 @@
 """Packs: what is in them, what is left out, when they are built anew, and by whom."""
 
-from coco_files import CocoWriter
-from packs import SIZE, View, folders, same, settings, spoil, written
 import errno
 import json
 import os
@@ -11,11 +9,12 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
 
 import numpy as np
 import PIL
 import pytest
+from coco_files import CocoWriter
+from packs import SIZE, View, folders, same, settings, spoil, written
 from PIL import Image
 
 from kptrain.annotations.reader import CocoImage, read_split
@@ -24,7 +23,6 @@ from kptrain.data import pack as pack_module
 from kptrain.data import pack_builder as packing
 from kptrain.data.decode import decode_image
 from kptrain.data.pack import cache_dir, data_folder, open_pack
-from kptrain.data.pack_format import Pack
 from kptrain.data.views import Frame, ignore_mask, image_frame, person_frame
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
@@ -32,16 +30,6 @@ from kptrain.machine.disk import reserve_images
 
 REPOSITORY = Path(__file__).parents[2]
 VIEWS = pytest.mark.parametrize("view", ["image", "person"])
-
-
-
-
-
-
-
-
-
-
 
 
 def frames(root: Path, split: SplitName, view: View) -> list[tuple[CocoImage, Frame]]:
@@ -57,8 +45,6 @@ def frames(root: Path, split: SplitName, view: View) -> list[tuple[CocoImage, Fr
 
 def cut(image: CocoImage, frame: Frame) -> np.ndarray:
     return frame.cut(decode_image(image.path, image.size))
-
-
 
 
 @VIEWS
@@ -297,8 +283,6 @@ def test_a_second_open_decodes_nothing_and_gives_the_same(
     assert same(first, second)
     with pytest.raises(AssertionError, match="decoded"):
         open_pack(settings(root, "person"), "train")
-
-
 
 
 @pytest.mark.usefixtures("cache")

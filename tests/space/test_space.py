@@ -18,7 +18,7 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.resolve import EMBEDDED_SETTINGS
 from search.space.axes import Choice, Range
 from search.space.reader import read_space, with_budget
-from search.space.space import Asha, Resources, Space, max_epochs
+from search.space.space import Asha, Resources, Space, max_epochs, rungs_of
 from search.trainings.keypoints import KEYPOINTS
 
 SHIPPED = sorted((Path(__file__).parents[2] / "spaces").glob("*.yaml"))
