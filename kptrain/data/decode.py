@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.Image import Transpose
 
-from kptrain.errors import DataError
 from kptrain.annotations.images import MOST_PIXELS
+from kptrain.errors import DataError
 
 ORIENTATION_TAG = 0x0112
 """EXIF's orientation."""

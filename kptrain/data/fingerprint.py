@@ -16,9 +16,9 @@ from pathlib import Path
 from filelock import FileLock
 
 from kptrain.annotations.reader import CocoImage, Split, read_split
-from kptrain.machine.cores import usable_cores
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName, locate, stamp
+from kptrain.machine.cores import usable_cores
 from kptrain.machine.progress import track
 
 PART = 256

@@ -15,15 +15,15 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from kptrain.annotations.skipped import check_strict
 from kptrain.config import DataSettings
-from kptrain.synthetic.data_set import embedded_root
+from kptrain.data.fingerprint import Source
+from kptrain.data.pack_builder import build_pack, limit_of
+from kptrain.data.pack_format import Pack, damage_of, read_pack
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
-from kptrain.annotations.skipped import check_strict
-from kptrain.data.pack_format import Pack, damage_of, read_pack
-from kptrain.data.pack_builder import build_pack, limit_of
 from kptrain.resolve import EMBEDDED
-from kptrain.data.fingerprint import Source
+from kptrain.synthetic.data_set import embedded_root
 
 PACKS = "packs"
 """Where the packs are, in the cache."""

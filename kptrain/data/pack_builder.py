@@ -20,19 +20,19 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from kptrain.annotations.reader import CocoImage, Ignored, Person, Split, describe
-from kptrain.config import DataSettings
-from kptrain.machine.cores import usable_cores
-from kptrain.data.decode import UnreadableImageError, decode_image
-from kptrain.machine.disk import flush, reserve_images
-from kptrain.errors import DataError
-from kptrain.keypoints import NUM_JOINTS
-from kptrain.files.layout import SplitName
-from kptrain.annotations.skipped import LeftOut
-from kptrain.data.pack_format import IMAGES, Table, Written, write_pack
-from kptrain.machine.progress import track
 from kptrain.annotations.reasons import ADVICE, OTHER_SIZE
-from kptrain.files.values import printable
+from kptrain.annotations.skipped import LeftOut
+from kptrain.config import DataSettings
+from kptrain.data.decode import UnreadableImageError, decode_image
+from kptrain.data.pack_format import IMAGES, Table, Written, write_pack
 from kptrain.data.views import PEAK_MARGIN, Frame, ignore_mask, image_frame, person_frame
+from kptrain.errors import DataError
+from kptrain.files.layout import SplitName
+from kptrain.files.values import printable
+from kptrain.keypoints import NUM_JOINTS
+from kptrain.machine.cores import usable_cores
+from kptrain.machine.disk import flush, reserve_images
+from kptrain.machine.progress import track
 
 PROGRESS = "progress.json"
 PART = 1024
