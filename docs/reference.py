@@ -47,8 +47,8 @@ def settings_page() -> str:
     return (
         "# Settings of a training\n\n"
         "A setting is given in yaml (nested or dotted), with `--set path=value`, or as an axis of "
-        "a space. The third column says what a setting changes besides the result; by that a search "
-        "may vary it or not.\n\n"
+        "a space. The third column says what a setting changes besides the result; by that, a "
+        "search may vary it or not.\n\n"
         "| setting | default | changes | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
