@@ -1,4 +1,4 @@
-"""What `bench/search.csv` says: a table, paired differences, and the picture for the README.
+"""What `bench/search.csv` says: a table, paired differences, and the picture of docs/benchmarks.md.
 
     python -m bench.search_report
 

@@ -1,6 +1,6 @@
-"""The reference of settings and of space files, written from the code: `python docs/reference.py`.
+"""Writes the reference of settings and of space files from the code: `python docs/reference.py`.
 
-A test holds the files and the code together.
+A test compares the files with the code.
 """
 
 import json
@@ -17,7 +17,7 @@ DOCS = Path(__file__).parent
 CHANGES = {
     "nothing": "",
     "loss": "what a loss means",
-    "data": "on what all is measured",
+    "data": "the data that all metrics are measured on",
     "place": "only where and how it runs",
 }
 SPACE_PARTS: dict[str, type[Settings]] = {
@@ -46,8 +46,9 @@ def settings_page() -> str:
     ]
     return (
         "# Settings of a training\n\n"
-        "In yaml nested or dotted, with `--set path=value`, and as axes of a space. What a setting "
-        "changes besides the result decides what a search may vary.\n\n"
+        "A setting is given in yaml (nested or dotted), with `--set path=value`, or as an axis of "
+        "a space. The third column says what a setting changes besides the result; by that, a "
+        "search may vary it or not.\n\n"
         "| setting | default | changes | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
@@ -61,11 +62,12 @@ def space_page() -> str:
         if prefix or name not in NOT_IN_THE_FILE
     ]
     return (
-        "# Space files\n\n"
+        "# Keys of a space file\n\n"
+        "[Space files](space_files.md) explains them. "
         "`space` maps settings to axes: a list of values, or `{low, high}`, both ends included, "
         "on a log scale with `log: true`, at whole steps from low with `step`. `base` says what "
         "differs from the defaults in all trials, `start` lists points to try after the base. "
-        "Besides:\n\n"
+        "The other keys:\n\n"
         "| key | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 

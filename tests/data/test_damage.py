@@ -17,7 +17,6 @@ from kptrain.data import pack_format as pack_files
 from kptrain.data.pack import open_pack
 from kptrain.errors import DataError
 
-__all__ = ["cache", "no_decoding"]
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -20,7 +20,6 @@ from kptrain.data import pack_builder as packing
 from kptrain.data.pack import open_pack, pack_fingerprint
 from kptrain.errors import DataError
 
-__all__ = ["cache", "no_decoding"]
 REPOSITORY = Path(__file__).parents[2]
 
 

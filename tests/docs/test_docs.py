@@ -11,7 +11,9 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = (*sorted(ROOT.glob("*.md")), *sorted(DOCS.glob("*.md")))
 NEEDED = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
 NEEDED += [n for n in ("selenium", "optuna_dashboard") if importlib.util.find_spec(n) is None]
 
@@ -61,11 +63,54 @@ def test_many_messages_are_explained() -> None:
     assert len(messages()) > 20
 
 
-@pytest.mark.parametrize("page", ["troubleshooting.md", "how_it_works.md"])
-def test_a_link_of_a_page_leads_somewhere(page: str) -> None:
-    links = re.findall(r"\]\(([^)#]+)\)", (DOCS / page).read_text(encoding="utf-8"))
-    assert links
-    assert [link for link in links if not (DOCS / link).exists()] == []
+def anchors(page: Path) -> set[str]:
+    """Of the headings, as Markdown makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", h.lower()).strip()) for h in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_of_a_page_leads_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    for link in (link for link in links if "://" not in link):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text(encoding="utf-8")
+    names = [page.name for page in DOCS.glob("*.md") if page.name != "index.md"]
+    assert len(names) > 10
+    assert [name for name in names if f"({name})" not in index] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_file_or_a_module_that_a_page_names_is_there(page: Path) -> None:
+    """In backticks: `search/plan.py`, `search.plan`, `kptrain.errors.KptrainError`."""
+    text = page.read_text(encoding="utf-8")
+    paths = re.findall(r"`((?:kptrain|search|tests|bench|docs|spaces|examples)/[\w./]*)`", text)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    names = re.findall(r"`((?:kptrain|search|bench|tests)(?:\.(?!py`|log`)\w+)+)`", text)
+    assert [name for name in names if not is_there(name)] == []
+
+
+def is_there(name: str) -> bool:
+    """A module, a folder, or a word of one."""
+    path = ROOT.joinpath(*name.split("."))
+    if path.is_dir() or path.with_suffix(".py").is_file():
+        return True
+    files = (path.parent / "__init__.py", path.parent.with_suffix(".py"))
+    found = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    return any(re.search(rf"\b{path.name}\b", text) for text in found)
+
+
+def test_a_module_that_is_gone_would_be_noticed() -> None:
+    assert is_there("search.run_search")
+    assert is_there("kptrain.errors.KptrainError")
+    assert not is_there("search.gone")
+    assert not is_there("search.gone.Space")
 
 
 @pytest.mark.slow

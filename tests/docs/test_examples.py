@@ -23,6 +23,12 @@ def run(name: str, folder: Path) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/own_training.md"])
+def test_a_page_shows_the_training_of_ones_own_whole(page: str) -> None:
+    text = (ROOT / "examples" / "ridge.py").read_text(encoding="utf-8")
+    assert f"```python\n{text}```" in (ROOT / page).read_text(encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_a_training_from_python_reports_its_epochs(tmp_path: Path) -> None:
     lines = run("train.py", tmp_path)

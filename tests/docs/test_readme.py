@@ -1,5 +1,7 @@
-"""The README's commands run as they are printed, one after the other."""
+"""The commands of the README and of the pages of docs/ run as they are printed."""
 
+import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -23,6 +25,9 @@ from search.machine.signals import SIGNALS
 from search.report import __main__ as report
 
 README = Path(__file__).parents[2] / "README.md"
+PAGES = (README, *sorted((README.parent / "docs").glob("*.md")))
+RUN = ("README", "commands", "clusters", "own_training", "recovery", "reports")
+"""Pages whose commands are run in a test: those that a reader runs as they stand."""
 PARSES: dict[str, Callable[[list[str]], Namespace]] = {
     "kptrain": kptrain_command.parse,
     "search.run": lambda given: options.build_parser().parse_args(given),
@@ -41,18 +46,38 @@ FEW = (
 )
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+MODULE = re.compile(r"(\S*/)?python3? -m ")
+OTHERS = {"cmp", "echo", "make", "optuna-dashboard", "pip", "shtab"}
+"""Programs that are not ours, or not a module."""
+SCRIPTS = str(Path(sys.executable).parent)
+NOT_RUN = ("make ", "optuna-dashboard ", "pip ")
+"""They install, serve without end, or are the tests themselves."""
 
 
-def commands() -> list[str]:
-    """Every line of a shell block but those that other programs run."""
-    lines = [line.partition("   #")[0].strip() for block in blocks() for line in block.splitlines()]
-    return [line for line in lines if not line.startswith(("make ", "optuna-dashboard "))]
+def commands(pages: tuple[Path, ...] = PAGES) -> list[str]:
+    """Every line of the shell blocks, once each, in the order of the pages."""
+    blocks = [block for page in pages for block in shell_blocks(page)]
+    lines = [line.partition("   #")[0].strip() for block in blocks for line in block.splitlines()]
+    return list(dict.fromkeys(lines))
 
 
-def module_commands() -> list[str]:
-    return [line for line in commands() if re.match(r"(\S*/)?python -m ", line)]
+def shell_blocks(page: Path) -> list[str]:
+    return re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.S)
+
+
+def module_of(command: str) -> str:
+    """The module that Python runs, as in `A=B python -m MODULE`."""
+    words = shlex.split(command)
+    return words[words.index("-m") + 1]
+
+
+def own_commands() -> list[str]:
+    """Those of kptrain and search."""
+    found = [command for command in commands() if MODULE.match(command)]
+    return [command for command in found if module_of(command).split(".")[0] in OWN]
+
+
+OWN = ("kptrain", "search")
 
 
 def arguments_of(command: str) -> list[str]:
@@ -61,18 +86,31 @@ def arguments_of(command: str) -> list[str]:
 
 
 def test_there_are_commands_of_every_kind() -> None:
-    assert {shlex.split(command)[2] for command in module_commands()} == set(PARSES)
-    ours = [
-        PARSES["kptrain"](arguments_of(command))
-        for command in module_commands()
-        if " -m kptrain" in command
-    ]
-    assert {parsed.command for parsed in ours} == set(kptrain_command.COMMANDS)
+    assert {module_of(command) for command in own_commands()} == set(PARSES)
+    ours = [command for command in own_commands() if module_of(command) == "kptrain"]
+    named = {PARSES["kptrain"](arguments_of(command)).command for command in ours}
+    assert named == set(kptrain_command.COMMANDS)
 
 
-@pytest.mark.parametrize("command", module_commands())
-def test_a_command_of_the_readme_is_understood(command: str) -> None:
-    PARSES[shlex.split(command)[2]](arguments_of(command))
+def test_the_readme_is_read_in_three_minutes() -> None:
+    assert len(README.read_text(encoding="utf-8").split()) < 1350
+
+
+@pytest.mark.parametrize("command", own_commands())
+def test_a_command_of_a_page_is_understood(command: str) -> None:
+    PARSES[module_of(command)](arguments_of(command))
+
+
+@pytest.mark.parametrize("command", [c for c in commands() if c not in own_commands()])
+def test_a_command_of_another_program_names_what_is_there(command: str) -> None:
+    if " -m " in command:
+        assert importlib.util.find_spec(module_of(command)) is not None
+        return
+    words = shlex.split(command)
+    assert words[0] in OTHERS
+    if words[0] == "shtab":
+        module, _, function = next(w for w in words if w.endswith("parser")).rpartition(".")
+        assert callable(getattr(importlib.import_module(module), function))
 
 
 def test_an_option_that_is_gone_would_be_noticed() -> None:
@@ -90,11 +128,6 @@ def test_the_examples_of_a_help_are_understood(name: str, parser: ArgumentParser
     assert len(examples) >= 3
     for example in examples:
         PARSES[name](arguments_of(example))
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#]+)\)", README.read_text("utf-8")))
-def test_a_file_that_the_readme_names_is_there(link: str) -> None:
-    assert (README.parent / link).exists()
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +150,14 @@ def place(
         signal.signal(number, handler)
 
 
+def commands_to_run() -> list[str]:
+    """What a reader runs as it stands; whether a longer budget parses is seen, not run."""
+    pages = tuple(page for page in PAGES if page.stem in RUN)
+    return [command for command in commands(pages) if not command.startswith(NOT_RUN)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", commands())
+@pytest.mark.parametrize("command", commands_to_run())
 def test_a_command_runs(command: str, place: Path) -> None:
     """As printed, with names of the reader's own; trainings are made small, and of a search that is
     begun only the plan is seen, as whole ones are other tests."""
@@ -130,17 +169,20 @@ def test_a_command_runs(command: str, place: Path) -> None:
         " --address auto": "",
     }.items():
         command = command.replace(printed, own)
+    if command.startswith("shtab") and shutil.which("shtab", path=SCRIPTS) is None:
+        pytest.skip("shtab is not installed")
     if " >" in command:  # as a shell runs it, at home here
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        path = f"{SCRIPTS}:{os.environ['PATH']}"
         home = os.environ | {"HOME": str(place), "PATH": path}
         subprocess.run(["bash", "-c", command], check=True, env=home)
         return
-    if not re.match(r"(\S*/)?python -m ", command):
+    if not MODULE.match(command):
         subprocess.run(shlex.split(command), check=True)
         return
     words = arguments_of(command)
     module = shlex.split(command)[2]
-    if module == "search.run" and "--resume" not in words and "--plan" not in words:
+    is_more = "--resume" not in words or "--trials" in words
+    if module == "search.run" and is_more and "--plan" not in words:
         words.append("--plan")
     if "coco" in words and "evaluate" not in words:
         words += [word for setting in FEW for word in ("--set", setting)]
@@ -154,7 +196,23 @@ def test_the_commands_left_what_they_promise(place: Path) -> None:
     names = {path.name for path in place.iterdir()}
     assert names >= {"photo-keypoints.png", "results.json", "model.onnx", "targets.png"}
     assert (place / "runs" / "lr" / "report.html").exists()
+    if shutil.which("shtab", path=SCRIPTS) is None:
+        return
     home = {"HOME": str(place), "PATH": os.environ["PATH"]}
-    shell = ["bash", "-c", f"source {place}/.bashrc && complete -p kptrain kptrain-watch"]
-    found = subprocess.run(shell, check=True, env=home, capture_output=True, text=True).stdout
-    assert found.count("complete ") == 2
+    assert completions("kptrain ev", home) == ["evaluate"]
+    assert completions("kptrain-search --r", home) == ["--resume"]
+    assert completions("kptrain-watch --t", home) == ["--trainable"]
+
+
+def completions(typed: str, home: dict[str, str]) -> list[str]:
+    """What bash offers after what was typed, by the reader's .bashrc."""
+    name, word = typed.split()
+    script = (
+        f"source ~/.bashrc; COMP_WORDS=({typed}); COMP_CWORD=1; "
+        f"spec=$(complete -p {name}); function=${{spec##*-F }}; "
+        f"${{function%% *}} {name} {word} {name}; echo ${{COMPREPLY[@]}}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", script], check=True, env=home, capture_output=True, text=True
+    )
+    return done.stdout.split()
