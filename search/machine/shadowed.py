@@ -12,7 +12,7 @@ from kptrain.machine import shadowed as hidden
 sys.path.remove(str(ROOT))
 
 NEEDED = (
-    *("search", "kptrain", "ray", "optuna", "pyarrow", "fsspec", "grpc"),
+    *("search", "kptrain", "ray", "optuna", "pyarrow", "fsspec", "grpc", "jinja2"),
     *hidden.NEEDED,
 )
 """By trials; of Python's own modules Ray's processes have most before they look there."""
