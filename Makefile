@@ -36,5 +36,5 @@ bench: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, but got " + sys.version.split()[0] + "; name one: make PYTHON=python3.12")'
 	@echo "Installing into .venv (a few minutes, some 6 GB) ..."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,bench,onnx]'
+	$(BIN)/python -m pip install --quiet --quiet --constraint constraints.txt --editable '.[dev,docs,bench,onnx]'
 	@touch $@
