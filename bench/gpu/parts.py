@@ -24,7 +24,7 @@ PARTS = (
     Part("at-once", 55, at_once.measure, "1, 2, 4 and 8 trainings, without and with MPS"),
     Part("memory", 40, searches.measure_memory_short, "out of memory, and the second try"),
     Part("kernels", 35, kernels.measure, "the kernels of a step, by time"),
-    Part("switches", 10, switched.measure, "what fewer casts and fused blocks bring"),
-    Part("unsearched", 8, steps.measure_unsearched, "what cuDNN's search brings"),
-    Part("deconv", 7, deconvolution.measure, "transposed convolutions, two ways"),
+    Part("unsearched", 9, steps.measure_unsearched, "what cuDNN's search brings"),
+    Part("deconv", 8, deconvolution.measure, "transposed convolutions, two ways"),
+    Part("switches", 8, switched.measure, "what fewer casts and fused blocks bring"),
 )
