@@ -1,7 +1,8 @@
 """1, 2, 4 and 8 trainings side by side, each with the real pipeline: without and with MPS.
 
 Each is a process, and all are started once. In each round as many of them train as the round says,
-and the others wait, which holds memory of the GPU and no time.
+and the others wait, which holds memory of the GPU and no time. cuDNN does not search for kernels:
+eight searches at once would time each other.
 """
 
 import os
@@ -16,16 +17,18 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench.gpu.run import Run
-from bench.gpu.running import SPAWN
+from bench.gpu.running import GRACE, SPAWN
 from bench.gpu.steps import WARM_UP, WAYS, stepper, ways_here
 from bench.gpu.timing import synchronize
 from kptrain.config import TrainConfig
 from kptrain.data.pack import open_pack
+from kptrain.machine.device import find_device
 from kptrain.resolve import change
 from kptrain.training.batches import batches
 
@@ -36,6 +39,8 @@ SECONDS = 4
 """Of a round, in measurements of other parts."""
 PATIENCE = 60.0
 """Seconds after which a round that does not end is given up."""
+PROMPT = GRACE - 1
+"""Seconds in which the daemon must answer; less than a part has to end in."""
 MANY = 2**20
 """Samples drawn; more than any round trains on."""
 
@@ -98,7 +103,7 @@ def one_round(run: Run, rounds: list[Round], told: str) -> None:
     said = f"{sum(each):,.0f} images/s in all, {min(each):,.0f} to {max(each):,.0f} each"
     held = max(one.held for one in rounds)
     if run.device.type == "cuda":
-        said += f", at most {held / 1e9:.2f} GB held by one"
+        said += f", at most {held / 1e9:.2f} GB held by one, without cuDNN's search"
     what = f"{count} at once, batch {BATCH_SIZE}, {way}, {told}"
     run.row(what, said, count=count, way=way, told_with=told, images_a_second=sum(each), held=held)
 
@@ -134,9 +139,9 @@ def trains(
 
 def endless(config: TrainConfig) -> Generator[None, None, None]:
     """Steps with the real pipeline, one each time that it is asked."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device(config)
     pack = open_pack(config.data, "train")
-    steps = stepper(config, device, pack.most_persons)
+    steps = stepper(config, device, pack.most_persons, searches=False)
     order = np.random.default_rng(os.getpid()).integers(0, len(pack), MANY)
     for batch in batches(pack, order, config.train.batch_size, device):
         steps(batch)
@@ -164,21 +169,32 @@ def mps_daemon() -> Iterator[str]:
     if shutil.which("nvidia-cuda-mps-control") is None:
         yield "no nvidia-cuda-mps-control on this machine"
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         places = {"CUDA_MPS_PIPE_DIRECTORY": folder, "CUDA_MPS_LOG_DIRECTORY": folder}
         os.environ.update(places)
-        started = _control("-d")
+        why_not = ""
         try:
-            yield " ".join(started.stderr.split()) if started.returncode else ""
+            why_not = _control(Path(folder), "-d")
+            yield why_not
         finally:
-            if not started.returncode:
-                _control(told="quit\n")
+            if not why_not:  # also where it did not answer, or the part was ended meanwhile
+                _control(Path(folder), told="quit\n")
             for name in places:
                 del os.environ[name]
 
 
-def _control(*options: str, told: str = "") -> subprocess.CompletedProcess[str]:
+def _control(folder: Path, *options: str, told: str | None = None) -> str:
+    """Tell the daemon something; returns why it refuses, else nothing.
+
+    What is said goes to a file: the daemon keeps what it inherits, so that a pipe would not end.
+    Raises: subprocess.TimeoutExpired if it does not answer.
+    """
     command = ["nvidia-cuda-mps-control", *options]
-    return subprocess.run(
-        command, input=told, capture_output=True, text=True, check=False, timeout=20
-    )
+    stdin = {"stdin": subprocess.DEVNULL} if told is None else {"input": told}
+    with (folder / "control.txt").open("w+", encoding="utf-8") as said:
+        done = subprocess.run(
+            command, stdout=said, stderr=said, text=True, check=False, timeout=PROMPT, **stdin
+        )
+        said.seek(0)
+        words = " ".join(said.read().split())
+    return (words or f"ended with {done.returncode}") if done.returncode else ""

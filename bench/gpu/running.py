@@ -56,6 +56,7 @@ def run_part(part: Part, run: Run, seconds: float) -> None:
     finally:  # an interrupted bench, too, leaves nothing behind
         if process.exitcode != 0:
             _end(process, signal.SIGKILL)
+            process.join(GRACE)
     took = time.monotonic() - started
     if is_late:
         run.row("whole part", f"ended when its {seconds:.0f} s were over", failed=True)

@@ -2,6 +2,7 @@
 does not fit into its share."""
 
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def measure_memory_short(run: Run) -> None:
         need: MemoryNeed = pool.apply(measure_memory, (config,))
     share = (SHORT * need.peak + CONTEXT) / need.total if need.total else SHORT
     space = space_of(run, 1, 1, config.train.batch_size)
-    search(run, "memory", space | {"resources": {"cpu": 1, "gpu": round(share, 4)}})
+    space["resources"] = {"cpu": 1, "gpu": round(share, 4)}
+    search(run, "memory", space, "--quiet")  # which does not measure its pace
     told = (
         f"needs {need.peak / 1e9:.2f} GB, given {share:.4f} of a GPU: {outcome(run.out / 'memory')}"
     )
@@ -78,11 +80,12 @@ def space_of(run: Run, trials: int, epochs: int, size: int) -> dict[str, Any]:
     }
 
 
-def search(run: Run, name: str, space: dict[str, Any]) -> Said:
-    """A search in the run's folder; what it says is there, too."""
+def search(run: Run, name: str, space: dict[str, Any], *more: str) -> Said:
+    """A search in the run's folder, anew; what it says is there, too."""
+    shutil.rmtree(run.out / name, ignore_errors=True)
     path = run.out / f"{name}.yaml"
     path.write_text(yaml.safe_dump(space), encoding="utf-8")
-    options = ["--data", "embedded", "--out", str(run.out / name)]
+    options = ["--data", "embedded", "--out", str(run.out / name), *more]
     command = [sys.executable, "-m", "search.run", str(path), *options]
     return run_command(command, run.out / f"{name}.log")
 

@@ -1,6 +1,7 @@
 """Images a second with each switch, eagerly and within a recorded step."""
 
 from functools import partial
+from itertools import product
 
 from bench.gpu.run import Run
 from bench.gpu.steps import WAYS, sizes, stepper, ways_here, write
@@ -14,10 +15,8 @@ def measure(run: Run) -> None:
     names = list(SWITCHES)
     if run.is_small:  # compiling takes longest, and with all three switches it is done anyway
         names.remove("blocks compiled")
-    for size in sizes(run)[:2]:
-        for name in names:
-            for way in ways:
-                run.attempt(f"batch {size}, {way}, {name}", partial(one, run, size, way, name))
+    for way, size, name in product(ways, sizes(run)[:2], names):
+        run.attempt(f"batch {size}, {way}, {name}", partial(one, run, size, way, name))
 
 
 def one(run: Run, size: int, way: str, name: str) -> None:

@@ -45,14 +45,18 @@ def _several(step: Callable[[], object], number: int) -> float:
 
 
 def host_seconds(step: Callable[[], object], number: int = 10) -> float:
-    """Seconds that the host takes to launch a step: the GPU is idle before, and not waited for."""
-    synchronize()
-    started = time.perf_counter()
-    for _ in range(number):
-        step()
-    seconds = (time.perf_counter() - started) / number
+    """Seconds that the host takes to launch a step, the median of several. The GPU is idle before
+    each: CUDA queues some 1,024 launches, and beyond those the host waits for the GPU."""
+    seconds = median(_launching(step) for _ in range(number))
     synchronize()
     return seconds
+
+
+def _launching(step: Callable[[], object]) -> float:
+    synchronize()
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
 
 
 def rate_of(work: float, seconds: list[float]) -> tuple[float, float, float]:

@@ -43,8 +43,8 @@ def load_model(path: Path) -> tuple[KeypointNet, TrainConfig]:
 def placed(model: KeypointNet, config: TrainConfig, device: torch.device) -> KeypointNet:
     """The model on a device, as it is there in training. The device of a training is not asked for:
     a checkpoint may have come from another machine."""
-    set_exactness(config, device)
     use(device)
+    set_exactness(config, device)
     return model.to(device).to(memory_format=torch.channels_last)
 
 

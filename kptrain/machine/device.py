@@ -6,7 +6,7 @@ import resource
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,14 @@ from kptrain.machine.cores import usable_cores
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator",
     "CUDA error: out of memory",
+    "CUDA driver error: out of memory",
+    "Triton Error [CUDA]: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "unable to find an engine",
 )
 """Torch has an exception of its own for a full GPU mostly; else only these words tell: a library
@@ -71,8 +75,9 @@ def named_device(name: str, where: str) -> torch.device:
 
 def use(device: torch.device) -> None:
     """Have a GPU be the one that is meant where none is named, in this thread. Else what is pinned
-    or waited for would take memory of the first one."""
-    if device.type == "cuda":
+    or waited for would take memory of the first one. A device without an index is that one already.
+    """
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
 
 
@@ -96,8 +101,10 @@ def set_exactness(config: TrainConfig, device: torch.device) -> None:
 def describe_device(config: TrainConfig) -> str:
     """The device and dtype in words, as far as they matter to who compares two trainings."""
     device = find_device(config)
-    dtype = str(find_dtype(config, device)).removeprefix("torch.")
-    if device.type == "cuda":
+    is_cuda = device.type == "cuda"
+    with torch.cuda.device(device) if is_cuda else nullcontext():  # torch asks the current one
+        dtype = str(find_dtype(config, device)).removeprefix("torch.")
+    if is_cuda:
         return f"{torch.cuda.get_device_name(device)}, {dtype}"
     return f"cpu, {num_threads(config.train.threads)} threads, {dtype}"
 
@@ -171,7 +178,9 @@ def explained(config: TrainConfig) -> Iterator[None]:
                 f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
                 f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
             ) from None
-        if "captur" in str(error):  # as CUDA and torch call the recording of a graph
+        if config.train.cuda_graph and "captur" in str(
+            error
+        ):  # as CUDA and torch call the recording of a graph
             raise TrainingError(
                 f"train.cuda_graph: a step must be recordable here, but is not "
                 f"({_first_line(error)}); set train.cuda_graph to false"

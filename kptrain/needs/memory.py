@@ -3,7 +3,7 @@
 import json
 import sys
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import torch
 
@@ -13,7 +13,7 @@ from kptrain.machine.device import explained, find_device, peak_memory
 from kptrain.model.network import KeypointNet
 from kptrain.needs.busy import busy_share
 from kptrain.training.batches import Batch
-from kptrain.training.state import start_training
+from kptrain.training.state import Training, predict, sample_losses, start_training
 from kptrain.training.steps import WARM_UP, Steps
 
 NUM_PERSONS = 20
@@ -36,7 +36,9 @@ class MemoryNeed:
 def measure_memory(config: TrainConfig) -> MemoryNeed:
     """Take some steps on random images. For a process of its own, on a GPU that is idle.
 
-    Those that count have Adam's moments and the kernels that were found, as any later one.
+    Those that count have Adam's moments and the kernels that were found, as any later one; what an
+    epoch takes beside them, a partial batch and validation, counts, too: a CUDA graph keeps its
+    memory to itself. cuDNN searches where the training does so for sure: with `data.limit_train`.
 
     Raises: SettingsError if the device is not there; OutOfMemoryError.
     """
@@ -44,19 +46,34 @@ def measure_memory(config: TrainConfig) -> MemoryNeed:
     with explained(config):
         training = start_training(config, device, afresh=False)
         training.model.train()
-        steps = Steps(training, config, num_persons=NUM_PERSONS)
+        steps = Steps(training, config, num_persons=NUM_PERSONS, num_steps=_known_steps(config))
         batch = random_batch(config, device)
-        for _ in range(2):
+        is_cuda = device.type == "cuda"
+        for _ in range(2 + WARM_UP if is_cuda else 2):  # all is recorded, and has been replayed
             steps(batch)
-        if device.type != "cuda":
-            return MemoryNeed(peak_memory(device), 0, 0, 1.0)
-        for _ in range(WARM_UP):  # after which all is recorded, and has been replayed
-            steps(batch)
-        busy = busy_share(lambda: steps(batch), device)
+        busy = busy_share(lambda: steps(batch), device) if is_cuda else 1.0
+        _take_the_rest(training, steps, batch, config)
+    if not is_cuda:
+        return MemoryNeed(peak_memory(device), 0, 0, busy)
     torch.cuda.synchronize(device)
     free, total = torch.cuda.mem_get_info(device)
     context = total - free - torch.cuda.memory_reserved(device)
     return MemoryNeed(torch.cuda.max_memory_reserved(device), context, total, busy)
+
+
+def _known_steps(config: TrainConfig) -> int:
+    """With a full batch, in the whole training, as far as the settings tell: of all the data 0."""
+    return config.train.epochs * ((config.data.limit_train or 0) // config.train.batch_size)
+
+
+def _take_the_rest(training: Training, steps: Steps, batch: Batch, config: TrainConfig) -> None:
+    """What an epoch does beside its full batches: the largest partial one, and validation."""
+    if len(batch.samples) > 1:
+        parts = {field.name: getattr(batch, field.name)[:-1] for field in fields(Batch)}
+        steps(Batch(**parts))
+    training.model.eval()
+    with torch.inference_mode():
+        sample_losses(predict(training.model, batch, config), batch, config)
 
 
 def answer() -> None:

@@ -50,8 +50,10 @@ class Measured:
     """Of validation."""
 
 
-def measure(config: TrainConfig, train: Pack, val: Pack) -> Measured:
+def measure(config: TrainConfig, train: Pack, val: Pack, num_steps: int) -> Measured:
     """Train some steps on samples of `train`, over and over, and validate on `val` once or twice.
+
+    num_steps: with a full batch, of the whole training that is meant, by which cuDNN searches.
 
     Sets for the whole process what `fit` does. Raises: SettingsError, WeightsError,
     OutOfMemoryError, TrainingError.
@@ -63,7 +65,7 @@ def measure(config: TrainConfig, train: Pack, val: Pack) -> Measured:
             began = time.perf_counter()
             training = start_training(config, device, afresh=True)
             training.model.train()
-            steps = Steps(training, config, num_persons=train.most_persons)
+            steps = Steps(training, config, num_persons=train.most_persons, num_steps=num_steps)
             first = _time_of(1, steps, config, train, device)
             start = time.perf_counter() - began
             # What finds kernels is much of a short step, and little of a long one.
@@ -134,8 +136,8 @@ def _wait_for(device: torch.device) -> None:
 
 def answer(niceness: int) -> None:
     """Say in a line when everything is imported, then be as nice as trials are, and answer each
-    line that asks for a measuring: `config` (all settings) and `packs` (the folders of both), by
-    what was measured or `error`.
+    line that asks for a measuring: `config` (all settings), `packs` (the folders of both) and
+    `num_steps` (of the training that is meant), by what was measured or `error`.
 
     Ends with its standard input.
     """
@@ -153,7 +155,7 @@ def answer(niceness: int) -> None:
 def _asked(job: dict[str, Any]) -> Measured:
     config = TrainConfig.model_validate_json(json.dumps(job["config"]))
     train, val = (read_pack(Path(folder), "")[0] for folder in job["packs"])
-    return measure(config, train, val)
+    return measure(config, train, val, job["num_steps"])
 
 
 def _say(content: dict[str, Any]) -> None:

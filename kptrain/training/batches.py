@@ -16,7 +16,7 @@ from torch import Tensor
 
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.data.pack_format import Pack
-from kptrain.machine.device import send
+from kptrain.machine.device import send, use
 from kptrain.model.heatmaps import encode
 from kptrain.training.augment import Augmentation
 
@@ -60,7 +60,7 @@ def batches(
     statistics = send(np.array([MEAN, STD], np.float32).reshape(2, 3, 1, 1), device)
     slots = [Slot(pack, min(batch_size, len(order)), device) for _ in range(2)]
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    with ThreadPoolExecutor(1, "gather") as thread:
+    with ThreadPoolExecutor(1, "gather", initializer=use, initargs=(device,)) as thread:
         ahead = thread.submit(slots[0].gather, parts[0])
         for number in range(len(parts)):
             gathered = ahead.result()

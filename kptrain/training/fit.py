@@ -113,11 +113,14 @@ def _fit(
                     training, steps, config, train_pack, val_pack, device, epoch, progress
                 )
                 training.curve.append(report)
+            write(lambda: None)  # which waits: of the files before, the copies are no longer held
+            with explained(config):
                 is_due = epoch == last or states.is_due(epoch)
                 files = copy_files(training, config, data, is_due=is_due)
             write(partial(write_files, files, run_dir, states, saved))
+            del files
             if epoch == last:
-                write(lambda: None)  # which waits for the files
+                write(lambda: None)
             yield report
 
 

@@ -104,15 +104,17 @@ def _epochs(
     workers: Sequence[Process], config: TrainConfig, packs: Packs
 ) -> tuple[list[float], list[float]]:
     """Seconds of an epoch, and of the start of a trial, as each process measures them."""
+    num_train = packs.data.num_samples(config.data, "train")
+    num_val = packs.data.num_samples(config.data, "val")
     job = {
         "config": config.model_dump(mode="json"),
         "packs": [str(folder) for folder in packs.folders(config.data)],
+        "num_steps": config.train.epochs * int(num_train // config.train.batch_size),
     }
     for worker in workers:
         _write(worker, job)
     found = [_read(worker) for worker in workers]
-    steps = math.ceil(packs.data.num_samples(config.data, "train") / config.train.batch_size)
-    num_val = packs.data.num_samples(config.data, "val")
+    steps = math.ceil(num_train / config.train.batch_size)
     epochs = [steps * one["step"] + num_val * one["sample"] for one in found]
     return epochs, [one["start"] for one in found]
 

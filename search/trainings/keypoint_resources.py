@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, get_args
 
 from kptrain import errors
@@ -57,13 +58,16 @@ def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
 
 def fit_gpu(axes: Axes, base: TrainConfig, where: str) -> tuple[float, str]:
     """The share of each of the most trials that a GPU holds and that do not wait for each other,
-    instead of `gpu: auto`, and why.
+    instead of `gpu: auto`, and why. What they hold is that of the greediest, and how busy they keep
+    it that of a usual one, of the base, if that is less: most trials are not the greediest.
 
     Raises: SettingsError if not even one fits, or the GPU is in use; OutOfMemoryError.
     """
     greedy = greediest(axes, base, where)
     need = measured(greedy, where)
     held = trials_that_fit(need, where)
+    if trials_that_work(need) < held and greedy != base:
+        need = replace(need, busy=min(need.busy, measured(base, where).busy))
     share = share_of_each(need, held)
     spelled = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
     told = (

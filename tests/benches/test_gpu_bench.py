@@ -9,16 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
 from torch import nn
 from torch.autograd import grad
 
+from bench.command import Said
 from bench.gpu import kernels, marked, passes, searches, steps
-from bench.gpu.__main__ import MINUTES
+from bench.gpu.__main__ import LEAST, MINUTES, chosen
 from bench.gpu.deconvolution import subpixel, transposed
 from bench.gpu.parts import PARTS
 from bench.gpu.run import ROWS, SMALL, Run
@@ -53,6 +55,13 @@ def test_all_parts_together_take_at_most_ten_minutes() -> None:
 def test_a_part_is_documented_with_its_time(part: Part) -> None:
     page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     assert f"| `{part.name}` | {part.seconds:g} s |" in page
+
+
+def test_a_part_that_is_named_has_time_though_no_other_leaves_it_any() -> None:
+    assert chosen([]) == list(PARTS)
+    tests, deconv = chosen(["deconv", "tests"])
+    assert (tests.name, tests.seconds) == ("tests", 100)
+    assert (deconv.name, deconv.seconds) == ("deconv", LEAST)
 
 
 def measures(run: Run) -> None:
@@ -143,6 +152,65 @@ def test_a_measured_rate_stands_beside_what_was_predicted(tmp_path: Path) -> Non
     assert "bound" not in at_16
 
 
+def test_a_search_of_the_bench_can_be_run_again(here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = here.out / "auto" / "journal.jsonl"
+    before.parent.mkdir()
+    before.write_text("of the run before")
+
+    def run_command(command: list[str], _: Path) -> Said:
+        assert not before.parent.exists()
+        assert command[-1] == "--quiet"
+        return Said([], 0.0)
+
+    monkeypatch.setattr(searches, "run_command", run_command)
+    searches.search(here, "auto", {}, "--quiet")
+
+
+@pytest.mark.parametrize("measure", [steps.measure, passes.measure])
+def test_a_graph_is_recorded_after_all_that_is_eager(
+    here: Run, monkeypatch: pytest.MonkeyPatch, measure: Callable[[Run], None]
+) -> None:
+    measured: list[tuple[int, str]] = []
+    for module in (steps, passes):
+        monkeypatch.setattr(module, "ways_here", lambda _, ways: ways)
+        monkeypatch.setattr(
+            module, "one_way", lambda _, size, way, *__: measured.append((size, way))
+        )
+    measure(replace(here, is_small=False))
+    num_eager = len(measured) // 2
+    assert num_eager > 1
+    assert [way for _, way in measured] == ["eager"] * num_eager + ["graph"] * num_eager
+
+
+def test_batches_of_64_and_then_of_8_are_compiled_first(
+    here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[int] = []
+    monkeypatch.setattr(steps, "one_way", lambda _, size, __: measured.append(size))
+    steps.measure_compiled(replace(here, is_small=False))
+    assert measured == [64, 8, 32, 128, 16]
+
+
+def test_the_textbook_takes_turns_with_the_first_way_and_stands_beside_each(
+    here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def textbook(config: TrainConfig, *_: object) -> Callable[[], None]:
+        made.append(config.train.batch_size)
+        return lambda: None
+
+    monkeypatch.setattr(passes, "textbook", textbook)
+    for name in ("synthetic", "pipeline"):
+        monkeypatch.setattr(passes, name, lambda *_: lambda: None)
+    monkeypatch.setattr(passes, "ways_here", lambda _, ways: ways)
+    passes.measure(replace(here, is_small=False))
+    assert made == [8, 64]
+    told = [row["what"] for row in rows(here.out) if "the textbook's images/s" in row["told"]]
+    ways = ("eager", "graph")
+    assert told == [f"batch {size}, {way}, pipeline" for way in ways for size in (8, 64)]
+
+
 def test_the_textbook_and_the_pipeline_train_on_equally_many_images(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +293,21 @@ def test_the_subpixel_way_is_a_transposed_convolution() -> None:
         assert torch.allclose(ours, theirs, atol=1e-3)
 
 
+def test_of_tests_that_are_cut_it_is_said_which_passed(
+    here: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*_: object, stdout: IO[str], **__: object) -> None:
+        stdout.write("tests/a.py::b PASSED [ 50%]\ntests/a.py::c ")
+        stdout.flush()
+        sys.exit(1)
+
+    monkeypatch.setattr("subprocess.run", cut)
+    with pytest.raises(SystemExit):
+        marked.measure(here)
+    (row,) = rows(here.out)
+    assert row["told"] == "no end; the last line was: tests/a.py::c ; 1 passed"
+
+
 def test_kernels_are_of_the_kind_that_their_names_tell() -> None:
     micros = {
         "void cudnn::bn_fw_tr_1C11_kernel_NHWC<__nv_bfloat16>": 40.0,
@@ -278,6 +361,10 @@ def test_what_became_of_a_trial_that_was_out_of_memory_is_read_from_its_journal(
         ),
         (["Segmentation fault"], "no end; the last line was: Segmentation fault"),
         ([], "no end; the last line was: none"),
+        (
+            ["tests/a.py::b[x y] PASSED [ 10%]", "tests/a.py::c FAILED [ 20%]", "tests/a.py::d "],
+            "no end; the last line was: tests/a.py::d ; 1 passed; tests/a.py::c FAILED [ 20%]",
+        ),
     ],
 )
 def test_what_pytest_came_to_is_said_with_each_failure(end: list[str], told: str) -> None:

@@ -1,11 +1,14 @@
 """NVIDIA's MPS around trainings of the bench, with a program of its name in its place."""
 
 import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from bench.gpu.at_once import mps_daemon
+from bench.gpu.at_once import PROMPT, mps_daemon
 
 CONTROL = """#!/bin/sh
 echo "$@ in $CUDA_MPS_PIPE_DIRECTORY: $(cat)" >> {log}
@@ -42,6 +45,32 @@ def test_a_daemon_that_does_not_start_is_said_and_not_ended(
         assert why_not == "not permitted"
     assert log.read_text().startswith("-d in ")
     assert log.read_text().count("\n") == 1
+
+
+def test_a_daemon_that_holds_on_to_what_it_inherits_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_control(tmp_path, monkeypatch)
+    program = tmp_path / "nvidia-cuda-mps-control"
+    program.write_text(program.read_text() + f"sleep 60 & echo $! > {tmp_path / 'daemon'}\n")
+    began = time.monotonic()
+    with mps_daemon() as why_not:
+        os.kill(int((tmp_path / "daemon").read_text()), signal.SIGKILL)
+        assert why_not == ""
+    os.kill(int((tmp_path / "daemon").read_text()), signal.SIGKILL)  # of the call to quit
+    assert time.monotonic() - began < PROMPT
+
+
+def test_a_daemon_that_does_not_answer_is_told_to_quit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = put_control(tmp_path, monkeypatch)
+    program = tmp_path / "nvidia-cuda-mps-control"
+    program.write_text(program.read_text() + '[ "$1" = -d ] && exec sleep 60\n')
+    monkeypatch.setattr("bench.gpu.at_once.PROMPT", 0.5)
+    with pytest.raises(subprocess.TimeoutExpired), mps_daemon():
+        pass
+    assert log.read_text().endswith(": quit\n")
 
 
 def test_a_machine_without_the_daemon_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

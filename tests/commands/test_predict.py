@@ -165,6 +165,18 @@ def test_a_device_that_is_not_here_is_refused(
     assert errors.count("\n") == 1
 
 
+def test_the_gpu_of_a_model_is_selected_before_it_is_asked_what_it_has(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("set_exactness", "use"):
+        monkeypatch.setattr(
+            f"kptrain.commands.inference.{name}", lambda *_, name=name: done.append(name)
+        )
+    placed(*load_model(checkpoint), torch.device("cpu"))
+    assert done == ["use", "set_exactness"]
+
+
 @pytest.mark.gpu
 @VIEWS
 def test_a_gpu_finds_what_the_cpu_finds(checkpoint: Path, view: str) -> None:
@@ -173,7 +185,7 @@ def test_a_gpu_finds_what_the_cpu_finds(checkpoint: Path, view: str) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8))
     boxes = [(float(x), 5.0, 30.0, 60.0) for x in range(0, 80, 4)]
     cpu = find_persons(placed(model, config, torch.device("cpu")), config, image, boxes, flip=True)
-    there = placed(model, config, torch.device("cuda"))
+    there = placed(model, config, torch.device("cuda", 0))
     gpu = find_persons(there, config, image, boxes, flip=True)
     assert next(there.parameters()).is_cuda
     assert gpu[:, :, 2] == pytest.approx(cpu[:, :, 2], rel=1e-3)

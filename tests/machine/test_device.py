@@ -4,6 +4,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,14 @@ from small_trainings import changed, run
 
 from kptrain.config import TrainConfig
 from kptrain.errors import OutOfMemoryError, SettingsError, TrainingError
-from kptrain.machine.device import explained, find_device, find_dtype, send
+from kptrain.machine.device import (
+    describe_device,
+    explained,
+    find_device,
+    find_dtype,
+    send,
+    use,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,10 +39,14 @@ def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
     "told",
     [
         "CUDA error: out of memory\nCUDA kernel errors might be",
+        "CUDA driver error: out of memory",
+        "Triton Error [CUDA]: out of memory",
         "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
         "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
         "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
         "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
         "GET was unable to find an engine to execute this computation",
         "FIND was unable to find an engine to execute this computation",
     ],
@@ -59,6 +72,43 @@ def test_a_full_gpu_is_known_though_the_end_of_a_recording_fails_after_it(
 
     with pytest.raises(OutOfMemoryError, match="must fit into memory"), explained(config):
         record()
+
+
+def test_what_was_not_to_be_recorded_does_not_fail_for_a_recording(config: TrainConfig) -> None:
+    with pytest.raises(RuntimeError, match=r"^the picture was captured$"), explained(config):
+        raise RuntimeError("the picture was captured")
+
+
+def test_a_gpu_is_selected_by_its_index_and_one_without_is_current(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    selected: list[torch.device] = []
+    monkeypatch.setattr("torch.cuda.set_device", selected.append)
+    for name in ("cpu", "cuda", "cuda:1"):
+        use(torch.device(name))
+    assert selected == [torch.device("cuda:1")]
+
+
+def test_the_gpu_that_is_described_is_the_one_that_is_asked_what_it_has(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    current = torch.device("cuda:0")
+
+    @contextmanager
+    def selected(device: torch.device) -> Iterator[None]:
+        nonlocal current
+        before, current = current, device
+        yield
+        current = before
+
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.device", selected)
+    monkeypatch.setattr("torch.cuda.get_device_name", str)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: current.index == 1)
+    for number, dtype in enumerate(("float32", "bfloat16")):
+        chosen = changed(config, "train.device", f"cuda:{number}")
+        assert describe_device(chosen) == f"cuda:{number}, {dtype}"
+    assert current.index == 0
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from bench.gpu.timing import host_seconds
 from kptrain.needs.busy import busy_share
 
 CLOCK = 1.98e9
@@ -103,6 +104,15 @@ def test_of_more_launches_than_cuda_queues_the_share_is_at_most_that_of_the_last
         assert 0.98 * running / 20 <= share <= max(running / 20, beyond) * 1.02
         shares.append(share)
     assert all(one <= other for one, other in pairwise(shares))
+
+
+@pytest.mark.parametrize("running", [1, 60])
+def test_launching_a_step_takes_what_the_host_does_however_long_the_gpu_works(
+    gpu: Gpu, monkeypatch: pytest.MonkeyPatch, running: float
+) -> None:
+    monkeypatch.setattr("bench.gpu.timing.synchronize", gpu.wait)
+    monkeypatch.setattr("time.perf_counter", lambda: gpu.now)
+    assert host_seconds(step_of(gpu, 672, 20, running)) == pytest.approx(672 * 20e-6)
 
 
 @pytest.mark.gpu

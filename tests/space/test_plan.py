@@ -211,6 +211,40 @@ def test_the_plan_says_why_so_many_trials_share_a_gpu(
     )
 
 
+@pytest.mark.parametrize(
+    ("peak_gb", "busy", "usual", "trials", "asked"),
+    [
+        (7.5, 0.9, 0.3, 4, [64, 8]),
+        (7.5, 0.3, 0.9, 4, [64, 8]),
+        (30.0, 0.9, 0.3, 2, [64]),  # whatever the usual one does, memory admits no more
+    ],
+)
+def test_how_busy_a_gpu_is_a_usual_trial_tells_and_what_it_must_hold_the_greediest(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    peak_gb: float,
+    busy: float,
+    usual: float,
+    trials: int,
+    asked: list[int],
+) -> None:
+    sizes: list[int] = []
+
+    def measured(config: TrainConfig, _: str) -> MemoryNeed:
+        size = config.train.batch_size
+        sizes.append(size)
+        peak, share = (peak_gb, busy) if size == 64 else (0.5, usual)
+        return MemoryNeed(int(peak * 10**9), 5 * 10**8, 80 * 10**9, share)
+
+    monkeypatch.setattr("search.trainings.keypoint_resources.measured", measured)
+    space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded"})
+    share, told = fit_gpu(space.axes, base, str(space.path))
+    assert concurrent_trials(1, share, 64, 1) == trials
+    assert f"alone took {peak_gb:.2f} GB" in told
+    assert sizes == asked
+
+
 @pytest.mark.parametrize("total_gb", [8, 16, 24, 40, 80, 141])
 @pytest.mark.parametrize("context", [0, 2 * 10**8, CONTEXT, 7 * 10**8, 19 * 10**8])
 def test_what_a_trial_may_take_of_a_planned_share_is_what_it_took_alone_or_more(

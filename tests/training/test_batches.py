@@ -1,6 +1,7 @@
 """From a pack to batches: the order, the pixels, the persons, and what is to be predicted."""
 
 from pathlib import Path
+from threading import current_thread
 from typing import Literal
 
 import numpy as np
@@ -84,6 +85,19 @@ def test_all_samples_come_once_in_the_given_order_and_the_last_batch_may_be_smal
     for batch in found:
         lengths = {len(part) for part in vars(batch).values()}
         assert lengths == {len(batch.samples)}
+
+
+def test_the_thread_that_gathers_means_the_batches_gpu_where_none_is_named(
+    small_coco: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, torch.device]] = []
+
+    def use(device: torch.device) -> None:
+        told.append((current_thread().name, device))
+
+    monkeypatch.setattr("kptrain.training.batches.use", use)
+    whole(packed(small_coco, "image"))
+    assert told == [("gather_0", CPU)]
 
 
 @VIEWS

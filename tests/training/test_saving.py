@@ -1,6 +1,7 @@
 """How often a state to resume from is saved."""
 
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from small_trainings import changed, run
 
 from kptrain.config import RESUME, TrainConfig
 from kptrain.model.checkpoint import on_host, save_checkpoint
-from kptrain.training.saving import MOST_TIME, Schedule
+from kptrain.training.saving import MOST_TIME, Files, Schedule, copy_files
 
 
 def test_states_take_at_most_their_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +49,27 @@ def test_a_training_whose_states_take_long_saves_the_first_and_the_last(
     run(changed(config, "checkpoint.resume_epochs", None), tmp_path)
     assert epochs == [1, 3]
     assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
+
+
+def test_of_what_is_copied_one_epoch_s_is_held_at_a_time(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Files]] = []
+
+    def copied(*arguments: Any, **options: Any) -> Files:
+        assert not any(files() for files in held)
+        files = copy_files(*arguments, **options)
+        held.append(weakref.ref(files))
+        return files
+
+    def slowly(content: dict[str, Any], path: Path) -> None:
+        time.sleep(0.3)
+        save_checkpoint(content, path)
+
+    monkeypatch.setattr("kptrain.training.fit.copy_files", copied)
+    monkeypatch.setattr("kptrain.training.saving.save_checkpoint", slowly)
+    run(config, tmp_path)
+    assert len(held) == 3
 
 
 @pytest.mark.gpu
