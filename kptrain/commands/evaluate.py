@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kptrain.annotations.reader import Ignored, read_annotations
-from kptrain.annotations.skipped import LeftOut
+from kptrain.annotations.skipped import Skipped
 from kptrain.commands.inference import heatmaps_of, load_model, placed
 from kptrain.config import TrainConfig
 from kptrain.data.pack import data_folder, open_pack
@@ -167,7 +167,7 @@ def ten_numbers(annotation_file: Path, results: list[dict[str, Any]], pack: Pack
 
 def _truth(annotation_file: Path, pack: Pack) -> dict[str, Any]:
     """What is read of a file about the images of a pack, as COCO's own files have it."""
-    read = read_annotations(read_json(annotation_file), annotation_file, LeftOut())
+    read = read_annotations(read_json(annotation_file), annotation_file, Skipped())
     images = np.unique(pack.table.image_id).tolist()
     found = [(image, person) for image in images for person in read.people.of(image)]
     return {
