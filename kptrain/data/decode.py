@@ -92,7 +92,7 @@ def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "has an unknown format; convert it to PNG or JPEG"
     if isinstance(error, UnreadableImageError):
-        return f"is one of {error}; convert it to 8 or 16 bits"
+        return f"is one of the {error}; convert it to 8 or 16 bits"
     system = error.strerror if isinstance(error, OSError) else None
     reason = " ".join((system or str(error) or type(error).__name__).split())
     return f"cannot be read ({reason}); name another"
