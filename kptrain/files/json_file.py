@@ -62,7 +62,7 @@ def _read(path: Path) -> bytes:
 
 
 def _syntax_error(error: json.JSONDecodeError) -> str:
-    """What is wrong where, and what to do; a file cut short is told apart from a typing error."""
+    """What is wrong where, and what to do: a file cut short, or a syntax error."""
     text = error.doc.rstrip()
     if error.pos >= len(text) or not text.endswith(("}", "]")):
         return f"is cut short ({error}); download it again"

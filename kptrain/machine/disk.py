@@ -31,8 +31,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def reserve_images(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A file of zeros whose disk space is reserved: on a full disk, writing to a memory-mapped sparse
-    file would kill the process.
+    """A file of zeros with its disk space reserved: on a full disk, writing to a memory-mapped
+    sparse file would kill the process.
 
     Raises: DataError if there is not enough space.
     """

@@ -45,8 +45,8 @@ def tell_holder(path: Path) -> Iterator[None]:
     with contextlib.suppress(OSError):  # another user's file: the lock itself is held
         path.unlink(missing_ok=True)
         with path.open("x") as file:  # a new one, so never what a link leads to
-            told = {"pid": os.getpid(), "host": platform.node(), "since": _now()}
-            file.write(json.dumps(told))
+            holder = {"pid": os.getpid(), "host": platform.node(), "since": _now()}
+            file.write(json.dumps(holder))
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ def check_folder(folder: Path, where: str) -> None:
 
 
 def check_file(file: Path, where: str) -> None:
-    """Raises: SettingsError naming `where` if a file cannot be written, or its folder is missing."""
+    """Raises: SettingsError naming `where` if a file or its folder cannot be written."""
     if file.is_dir():
         why: str | None = f"{file} is a folder"
     elif not file.parent.is_dir():

@@ -99,9 +99,9 @@ def _imagenet_file(backbone: str) -> Path:
                 torch.hub.download_url_to_file(url, str(path), digest, progress=False)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise WeightsError(
-            f"model.weights: imagenet needs {path.name}, which is not at {path} and could not be "
-            f"downloaded ({error}); put torchvision's file there, or set model.weights to its path, "
-            f"or to none for random weights"
+            f"model.weights: imagenet needs {path.name}, which is not at {path} and cannot be "
+            f"downloaded ({error}); put torchvision's file there, or set model.weights to its "
+            f"path, or to none for random weights"
         ) from None
     return path
 
