@@ -44,6 +44,11 @@ class OutOfMemoryError(TrainingError):
     """The training does not fit into the memory that it may use."""
 
 
+def unreadable(path: object, error: OSError, advice: str = "try again") -> DataError:
+    """The error for a file or folder of the data that the system cannot read."""
+    return DataError(f"{path}: must be readable, but {error.strerror or error}; {advice}")
+
+
 def spelt_out(error: KptrainError | OSError) -> KptrainError:
     """An error as a command prints it: unforeseen errors of the system get an advice."""
     if isinstance(error, KptrainError):

@@ -57,8 +57,7 @@ class SettingInfo(NamedTuple):
 @cache  # a search checks a thousand points
 def setting_infos(tree: type[Settings] = TrainConfig) -> Mapping[str, SettingInfo]:
     """Every setting of a tree, by its dotted path."""
-    infos = {path: _info(field) for path, field in _fields(tree, "")}
-    return MappingProxyType(infos)
+    return MappingProxyType({path: _info(field) for path, field in _fields(tree, "")})
 
 
 def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:

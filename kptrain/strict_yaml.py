@@ -92,11 +92,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise SettingsError(
-            f"{path}: must map names to values, but its top level is {_kind(content)}"
-        )
+        is_mapping = isinstance(content, dict)
+        kind = "a mapping with other keys" if is_mapping else f"a {type(content).__name__}"
+        raise SettingsError(f"{path}: must map names to values, but its top level is {kind}")
     return content
-
-
-def _kind(value: Any) -> str:
-    return "a mapping with other keys" if isinstance(value, dict) else f"a {type(value).__name__}"

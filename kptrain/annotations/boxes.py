@@ -78,7 +78,9 @@ def is_outline(outline: Any, size: tuple[int, int]) -> bool:
     runs = outline.get("counts")
     if isinstance(runs, str):
         runs = _runs(runs)
-    return isinstance(runs, list) and all(map(_is_run, runs)) and sum(runs) == size[0] * size[1]
+    if not isinstance(runs, list) or any(type(n) is not int or not 0 <= n < 2**31 for n in runs):
+        return False
+    return sum(runs) == size[0] * size[1]
 
 
 def _are_near(xs: Any, ys: Any, size: tuple[int, int]) -> bool:
@@ -95,10 +97,6 @@ def _is_polygon(polygon: Any, size: tuple[int, int]) -> bool:
         return False
     numbers = numbers_of(polygon, len(polygon))
     return numbers is not None and _are_near(numbers[0::2], numbers[1::2], size)
-
-
-def _is_run(count: Any) -> bool:
-    return type(count) is int and 0 <= count < 2**31
 
 
 def _runs(text: str) -> list[int] | None:

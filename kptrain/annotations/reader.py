@@ -104,7 +104,18 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
     labelled = [record for record in read.records if record.id in people.persons]
     skipped.count(NO_PERSON, len(read.records) - len(labelled))
     paths = find_files(labelled, folder, skipped)
-    images = [_image(one, paths[one.id], people) for one in labelled if one.id in paths]
+    images = [
+        CocoImage(
+            id=one.id,
+            path=paths[one.id],
+            size=one.size,
+            persons=tuple(people.persons[one.id]),
+            ignored=tuple(people.ignored.get(one.id, ())),
+            written_id=one.written_id,
+        )
+        for one in labelled
+        if one.id in paths
+    ]
     if not images:
         raise DataError(
             f"{file}: must hold a person with a labelled keypoint whose image lies in {folder}, "
@@ -115,17 +126,6 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
     category_id, order = next(iter(read.orders.items()))
     written = id_as_written(category_id, content)
     return Split(name, tuple(images), skipped, category_id, written, order)
-
-
-def _image(record: Record, path: Path, people: People) -> CocoImage:
-    return CocoImage(
-        id=record.id,
-        path=path,
-        size=record.size,
-        persons=tuple(people.persons[record.id]),
-        ignored=tuple(people.ignored.get(record.id, ())),
-        written_id=record.written_id,
-    )
 
 
 def _check_pixels(images: list[CocoImage], file: Path) -> None:

@@ -15,7 +15,7 @@ from PIL.Image import Transpose
 
 from kptrain.annotations.images import MOST_PIXELS
 from kptrain.annotations.reasons import OTHER_SIZE, TOO_LARGE, UNDECODED, UNKNOWN_WHITE
-from kptrain.errors import DataError
+from kptrain.errors import DataError, unreadable
 
 ORIENTATION_TAG = 0x0112
 """EXIF's orientation."""
@@ -63,7 +63,7 @@ def decode_image(path: Path, size: tuple[int, int]) -> Image.Image:
         raise UnreadableImageError(TOO_LARGE) from error
     except Exception as error:  # Pillow raises any exception for malformed files
         if isinstance(error, OSError) and error.errno in SYSTEM_ERRORS:
-            raise DataError(f"{path}: must be readable, but {error.strerror}; try again") from None
+            raise unreadable(path, error) from None
         raise UnreadableImageError(UNDECODED) from error
 
 

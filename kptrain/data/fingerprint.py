@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from kptrain.annotations.reader import CocoImage, Split, read_split
-from kptrain.errors import DataError
+from kptrain.errors import unreadable
 from kptrain.files.layout import SplitName, locate, stamp
 from kptrain.machine.cores import usable_cores
 from kptrain.machine.disk import replacing
@@ -57,7 +57,8 @@ class Source:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(file.with_suffix(".lock")):
                     digest = _read(file) or self._hash_files()
-                    _write(file, digest)
+                    with replacing(file) as temporary:
+                        temporary.write_text(digest, encoding="utf-8")
         return digest or self._hash_files()
 
     def is_hashed(self) -> bool:
@@ -102,8 +103,7 @@ def _hash(image: CocoImage) -> bytes:
     try:
         return hashlib.sha256(image.path.read_bytes()).digest()
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{image.path}: must be readable, but {reason}; try again") from None
+        raise unreadable(image.path, error) from None
 
 
 def _read(file: Path) -> str | None:
@@ -113,8 +113,3 @@ def _read(file: Path) -> str | None:
         if len(text) == 64 and set(text) <= set("0123456789abcdef"):
             return text
     return None
-
-
-def _write(file: Path, digest: str) -> None:
-    with replacing(file) as temporary:
-        temporary.write_text(digest, encoding="utf-8")

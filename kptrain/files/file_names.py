@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from kptrain.errors import DataError
+from kptrain.errors import unreadable
 
 Match = Literal["as written", "by its end", "several", "missing"]
 
@@ -43,10 +43,7 @@ def files_below(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
         except OSError as error:
             if prefix:
                 continue
-            reason = error.strerror or error
-            raise DataError(
-                f"{path}: must be readable, but {reason}; grant the right to read it"
-            ) from None
+            raise unreadable(path, error, "grant the right to read it") from None
 
 
 def _is(kind: Callable[[], bool]) -> bool:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kptrain.errors import DataError
+from kptrain.errors import DataError, unreadable
 from kptrain.files.values import shown
 
 LISTS = ("images", "annotations")
@@ -50,10 +50,7 @@ def _read(path: Path) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(
-            f"{path}: must be readable, but {reason}; grant the right to read it"
-        ) from None
+        raise unreadable(path, error, "grant the right to read it") from None
     start = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\0 \t\r\n")
     for first_bytes, fault in _STARTS.items():
         if start.startswith(first_bytes) if first_bytes else not start:

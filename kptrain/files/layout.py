@@ -6,7 +6,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
-from kptrain.errors import DataError
+from kptrain.errors import DataError, unreadable
 from kptrain.files.file_names import files_below
 from kptrain.files.values import shown
 
@@ -75,6 +75,5 @@ def stamp(root: Path, name: SplitName) -> str:
             numbers = (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
             digest.update(os.fsencode(file_name) + b"\0%d %d %d\n" % numbers)
     except OSError as error:
-        reason = error.strerror or error
-        raise DataError(f"{error.filename}: must be readable, but {reason}; try again") from None
+        raise unreadable(error.filename, error) from None
     return digest.hexdigest()

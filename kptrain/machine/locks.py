@@ -45,7 +45,8 @@ def tell_holder(path: Path) -> Iterator[None]:
     with contextlib.suppress(OSError):  # another user's file: the lock itself is held
         path.unlink(missing_ok=True)
         with path.open("x") as file:  # a new one, so never what a link leads to
-            holder = {"pid": os.getpid(), "host": platform.node(), "since": _now()}
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            holder = {"pid": os.getpid(), "host": platform.node(), "since": now}
             file.write(json.dumps(holder))
     try:
         yield
@@ -74,7 +75,3 @@ def holder_in(path: Path) -> str:
         return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

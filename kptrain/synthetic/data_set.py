@@ -24,6 +24,8 @@ NUM_VAL = 128
 SEED = 20170
 JPEG_QUALITY = 90
 SPLITS = ("train2017", "val2017")
+CATEGORY = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(JOINTS)}
+CATEGORY["skeleton"] = [[start + 1, end + 1] for start, end in SKELETON]
 
 
 def embedded_root(cache_dir: Path, progress: bool = False) -> Path:
@@ -89,11 +91,5 @@ def _write_split(folder: Path, split_index: int, count: int, progress: bool) -> 
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [_category()],
+        "categories": [CATEGORY],
     }
-
-
-def _category() -> dict[str, Any]:
-    skeleton = [[start + 1, end + 1] for start, end in SKELETON]
-    person = {"id": 1, "name": "person", "supercategory": "person"}
-    return person | {"keypoints": list(JOINTS), "skeleton": skeleton}

@@ -219,7 +219,6 @@ def _num_batches(pack: Pack, config: TrainConfig) -> int:
 
 
 def _is_best(value: float, curve: list[EpochReport], config: TrainConfig) -> bool:
-    earlier = [getattr(row, config.checkpoint.metric) for row in curve]
-    if best_is_max(config.checkpoint.metric):
-        return value > max(earlier, default=-torch.inf)
-    return value < min(earlier, default=torch.inf)
+    metric = config.checkpoint.metric
+    sign = 1 if best_is_max(metric) else -1
+    return all(sign * value > sign * getattr(row, metric) for row in curve)

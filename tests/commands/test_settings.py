@@ -174,14 +174,11 @@ REFUSED = [
     ("heatmap.sigma_px", 17, "heatmap.sigma_px must be at most a quarter of the heatmap's shorter "
      "side (64 px at data.image_size [256, 256]), but got 17.0"),
     ("model.weights", "", "model.weights: String should have at least 1 character, but got ''; "
-     "model.weights is: Where training starts: `imagenet`, `none` (random), or the path of a "
-     "checkpoint."),
+     "model.weights"),
     ("loss.joint_weights", [0.0] * 17, "loss.joint_weights: At least one weight must be above 0, "
-     f"but got {[0.0] * 17}; loss.joint_weights is: Weight of each joint's squared error, in "
-     "COCO's order of joints; at least one above 0."),
+     f"but got {[0.0] * 17}; loss.joint_weights"),
     ("train.device", "gpu", "train.device: String should match pattern "
-     r"'^(auto|cpu|cuda(:\d+)?)$', but got 'gpu'; train.device is: `auto` (CUDA where there is a "
-     "GPU), `cpu`, `cuda` or `cuda:N`."),
+     r"'^(auto|cpu|cuda(:\d+)?)$', but got 'gpu'; train.device"),
 ]  # fmt: skip
 
 
@@ -191,7 +188,9 @@ def test_a_value_that_breaks_a_rule_is_named_with_its_rule(
 ) -> None:
     with pytest.raises(SettingsError) as error:
         change(TrainConfig(), {path: value}, "x.yaml")
-    assert message_of(error) == f"x.yaml: {message}"
+    rule, _, description = message_of(error).partition(" is: ")
+    assert rule == f"x.yaml: {message}"
+    assert bool(description) == message.endswith(f"; {path}")
 
 
 @pytest.mark.parametrize("num", [1, 3])
