@@ -171,7 +171,7 @@ def test_predict_draws_beside_each_picture_and_tells_in_json(
         (["show", "--set", "heatmap.sigma=2"], "heatmap.sigma is not a setting"),
         (["show", "--number", "0"], "--number: must be 1 or more"),
         (["predict", "{checkpoint}", "a.jpg", "./a.jpg"], "a.jpg: must be named once, but is nam"),
-        (["show", "--out", "t.xyz"], "--out: must end in .png, as a PNG is written, but got t.xyz"),
+        (["show", "--out", "t.xyz"], "--out: must end in .png, but got t.xyz"),
         (["show", "--out", "/proc/t.png"], "--out: must be a file that can be written, but /proc"),
         (["export", "{checkpoint}", "/proc/a/m.onnx"], "/proc/a: must be a folder that can be wri"),
         (["export", "{checkpoint}", "/proc"], "/proc: must be a file, but is a folder"),
