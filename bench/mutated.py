@@ -178,7 +178,7 @@ def _end(kind: str, base: Base, place: Path, draw: Draw) -> str:
     command = KINDS[kind](base, place, draw)
     code, out, err = _run(command)
     if code == 2:
-        lines = [line for line in err.splitlines() if not line.endswith("it is built anew")]
+        lines = [line for line in err.splitlines() if not line.endswith("it is built again")]
         return "refused" if len(lines) == 1 and lines[0].startswith("error: ") else f"says {err!r}"
     if code or "Traceback" in err:
         return f"exit code {code}: {err[-600:]}"
@@ -192,7 +192,7 @@ def _sound_end(kind: str, base: Base, place: Path, out: str, err: str) -> str:
         return CLEAN if _table(place / "searched") == _plain(base.table) else "another table"
     folder = "from" if (place / "from").exists() else "run"
     is_same = _results(place / folder) == base.results[folder]
-    if "built anew" in err and is_same:
+    if "built again" in err and is_same:
         return "built anew"
     if _summaries(out) != base.said:
         return "left out"

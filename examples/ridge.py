@@ -1,4 +1,4 @@
-"""A training of one's own, to be searched: ridge regression by gradient descent."""
+"""Your own training for a search: ridge regression by gradient descent."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""One search from Python, on people that the package draws."""
+"""One search from Python, on the synthetic data set."""
 
 from search import run_search
 

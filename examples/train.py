@@ -1,4 +1,4 @@
-"""One training from Python, on people that the package draws."""
+"""One training from Python, on the synthetic data set."""
 
 from contextlib import closing
 from pathlib import Path

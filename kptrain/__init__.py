@@ -11,7 +11,7 @@ __version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when they are used: torch takes seconds, which not every command need pay."""
+    """Import a name when it is first used: importing torch takes seconds."""
     if name == "fit":
         from kptrain.training.fit import fit  # noqa: PLC0415  (only what is needed)
 

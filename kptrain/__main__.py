@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from kptrain.machine.shadowed import end_if_hidden
 
-end_if_hidden(__name__)  # before all that the working folder may hide
+end_if_hidden(__name__)  # before any import that the working folder may shadow
 
 from kptrain import __version__
 from kptrain.commands import evaluate, export, predict, show, train
@@ -25,18 +25,18 @@ the original recipe, with one setting changed:
   python -m kptrain --data /path/to/coco --set optim.lr=3e-4 --out runs/mine
 the same training resumed, for longer:
   python -m kptrain --resume --out runs/mine --set train.epochs=30
-the best of a search again, alone:
+the best training of a search again, alone:
   python -m kptrain runs/lr_sched-20260101-120000/best/config.yaml
 
-Without a COMMAND it trains: `python -m kptrain train --help` has the options. A CONFIG that has the
-name of a command is written ./NAME.
+Without a COMMAND it trains: see `python -m kptrain train --help`. Write ./NAME for a CONFIG with
+the name of a command.
 """
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m kptrain",
-        description="Train a COCO keypoint model, and use what was trained.",
+        description="Train a COCO keypoint model, and use trained models.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
 def parse(arguments: list[str]) -> argparse.Namespace:
     if not arguments or arguments[0] not in (*COMMANDS, "-h", "--help", "--version"):
         arguments = ["train", *arguments]
-    return build_parser().parse_args(predict.with_boxes(arguments))
+    return build_parser().parse_args(predict.join_boxes(arguments))
 
 
 def main(arguments: list[str]) -> int:
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
 
 
 def script() -> NoReturn:
-    """The command with its arguments, as it is installed."""
+    """The installed command."""
     spell_out_unknown()
     sys.exit(main(sys.argv[1:]))
 

@@ -1,8 +1,8 @@
 """The settings of a training: one frozen tree, the original recipe as defaults.
 
 The dotted path of a setting (`optim.lr`) is its key in yaml, on the command line, in a search
-space and in the results. `changes` says which metrics a setting makes incomparable between two
-trainings; a search reads it.
+space and in the results. `changes` states which metrics cannot be compared between trainings that
+differ in a setting; a search reads it.
 """
 
 from pathlib import Path
@@ -29,18 +29,18 @@ Metric = Literal[
 ]
 Precision = Literal["auto", "float32", "bfloat16"]
 Changes = Literal["nothing", "loss", "data", "place"]
-"""What a setting changes about what is reported: `loss` what a loss value means, `data` on what
-every metric is measured, `place` only where and how it runs."""
+"""What a setting changes in the reports: `loss` the meaning of a loss value, `data` the data that
+all metrics are measured on, `place` only where and how the training runs."""
 
 BEST = "best_keypoint_model.pth"
 RESUME = "resume.pt"
 """The files in a run's folder: the best epoch's weights, and the state to resume from."""
 PICTURE = "predictions.png"
 WORST = "worst.png"
-"""Pictures of what the best model sees; named here, where no torch is needed to look for them."""
+"""Pictures of the best model's predictions; named here so that finding them needs no torch."""
 
 OUTPUT_STRIDE = 4
-"""Input pixels per heatmap pixel: the trunk divides by 32, three deconvolutions multiply by 8."""
+"""Input pixels per heatmap pixel: the backbone divides by 32, the deconvolutions multiply by 8."""
 
 
 def setting(default: Any, *, changes: Changes = "nothing", **limits: Any) -> Any:
@@ -80,10 +80,10 @@ JointWeights = Annotated[
 
 class DataSettings(Settings):
     root: str | None = setting(None, changes="data", min_length=1)
-    """Folder with COCO (FiftyOne's layout or COCO's own), or `embedded` for the drawn set.
-    None: `KPTRAIN_DATA`, else `data/coco-2017` if it is there, else `embedded`."""
+    """Folder with COCO (FiftyOne's layout or COCO's own), or `embedded` for the synthetic data set.
+    None: `KPTRAIN_DATA`, else `data/coco-2017` if it exists, else `embedded`."""
     view: Literal["image", "person"] = setting("image", changes="loss")
-    """`image`: the whole image, stretched. `person`: one person a sample, cropped."""
+    """`image`: the whole image, stretched. `person`: a crop of one person per sample."""
     image_size: ImageSize = setting((256, 256), changes="loss")
     """(height, width) of the network's input in pixels, multiples of 32."""
     limit_train: PositiveInt | None = setting(None)
@@ -91,22 +91,22 @@ class DataSettings(Settings):
     limit_val: PositiveInt | None = setting(None, changes="data")
     """Most samples to validate on, the first by image id. None: all."""
     strict: bool = setting(False, changes="place")
-    """Refuse data at the first image or annotation that is unsound. False: leave such out, with a
-    count and the first of each kind."""
+    """Refuse the data at the first unsound image or annotation. False: skip these, and report their
+    number and the first of each kind."""
 
 
 class AugmentSettings(Settings):
     flip: float = setting(0.0, ge=0, le=1)
-    """Share of the samples that are mirrored, with the left and right joints exchanged."""
+    """Share of the samples that are flipped horizontally, with left and right joints exchanged."""
     rotation_deg: float = setting(0.0, ge=0, le=180)
-    """Turned about the centre by up to so many degrees, either way; as a photograph, before it is
-    stretched."""
+    """Largest rotation about the centre in degrees, in either direction; of the photograph, before
+    it is stretched."""
     scale: float = setting(0.0, ge=0, le=1)
-    """Made up to 1 + this times as large or as small, even on a log scale."""
+    """Scaled by a factor from 1 / (1 + this) to 1 + this, uniform on a log scale."""
     shift: float = setting(0.0, ge=0, le=1)
-    """Moved by up to this share of the input's width and height."""
+    """Largest shift, as a share of the input's width and height."""
     colour: float = setting(0.0, ge=0, le=1)
-    """Brightness, contrast and saturation, each times 1 - this to 1 + this."""
+    """Brightness, contrast and saturation, each times a factor from 1 - this to 1 + this."""
 
 
 class HeatmapSettings(Settings):
@@ -120,7 +120,7 @@ class LossSettings(Settings):
 
     @field_validator("joint_weights")
     @classmethod
-    def _something_is_learnt(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+    def _one_is_positive(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
         if not any(weights):
             raise ValueError("At least one weight must be above 0")
         return weights
@@ -128,16 +128,16 @@ class LossSettings(Settings):
 
 class ModelSettings(Settings):
     trunk: Literal["resnet50", "resnet34", "resnet18", "shufflenet_v2_x0_5"] = setting("resnet50")
-    """torchvision's classification network without its classifier."""
+    """The backbone: torchvision's classification network without its classifier."""
     deconv_channels: DeconvChannels = setting((1024, 512, 256))
     """Channels of the three transposed convolutions."""
     weights: str = setting("imagenet", min_length=1)
-    """Where training starts: `imagenet`, `none` (random), or the path of a checkpoint."""
+    """Initial weights: `imagenet`, `none` (random), or the path of a checkpoint."""
 
     @field_validator("weights")
     @classmethod
     def _path_is_absolute(cls, weights: str) -> str:
-        """A trial of a search runs in another folder than the one in which the path was given."""
+        """A trial of a search runs in another folder than the command."""
         if weights in ("imagenet", "none"):
             return weights
         return str(Path(weights).expanduser().absolute())
@@ -145,65 +145,65 @@ class ModelSettings(Settings):
 
 class OptimSettings(Settings):
     lr: float = setting(1e-3, gt=0)
-    """Adam's learning rate at the first epoch."""
+    """Adam's learning rate in the first epoch."""
     weight_decay: float = setting(0.0, ge=0)
     """Adam's L2 penalty."""
 
 
 class ScheduleSettings(Settings):
     step_epochs: int = setting(10, ge=1)
-    """Epochs between two steps of the learning rate (StepLR)."""
+    """Epochs between two reductions of the learning rate (StepLR)."""
     gamma: float = setting(0.5, gt=0, le=1)
-    """Factor on the learning rate at each step."""
+    """Factor of each reduction of the learning rate."""
 
 
 class TrainSettings(Settings):
     epochs: int = setting(25, ge=1)
     """Passes over the training samples."""
     batch_size: int = setting(8, ge=1)
-    """Samples a step."""
+    """Samples per step."""
     seed: int = setting(0, ge=0, lt=2**31)
     """Seed of the initial weights and of the order of samples."""
     device: str = setting("auto", changes="place", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     """`auto` (CUDA where there is a GPU), `cpu`, `cuda` or `cuda:N`."""
     threads: PositiveInt | None = setting(None, changes="place")
-    """CPU threads of the computation. None: one for each core that it may use."""
+    """CPU threads for computation. None: one per usable core."""
     precision: Precision = setting("auto", changes="place")
-    """Of the network's activations: `float32`, or `bfloat16` by autocast, the weights and the loss
-    being float32 all the same. `auto`: bfloat16 on a GPU that has it, else float32."""
+    """Of the network's activations: `float32`, or `bfloat16` by autocast; the weights and the loss
+    are float32 in both cases. `auto`: bfloat16 on a GPU that supports it, else float32."""
     compile: bool = setting(False, changes="place")
-    """Compile the network with torch.compile for the full batches of training: minutes once, then
+    """Compile the network with torch.compile, for full batches of training: minutes once, then
     faster steps."""
     cuda_graph: Literal["auto"] | bool = setting(False, changes="place")
-    """Record a step of a full batch once as one CUDA graph and replay it: for small batches, where
-    launching kernels takes longer than they do. `auto`: on a GPU."""
+    """Record a step with a full batch as one CUDA graph and replay it: for small batches, where
+    kernels take longer to launch than to run. `auto`: on a GPU."""
 
 
 class CheckpointSettings(Settings):
     metric: Metric = setting("val_loss", changes="place")
-    """The metric by which an epoch is the best so far."""
+    """The metric that decides which epoch is the best so far."""
     resume_epochs: PositiveInt | None = setting(None, changes="place")
-    """Epochs between two saved states to resume from; the last epoch's is always saved. None: as
-    often as it takes at most 5 % of the time."""
+    """Epochs between two saved resume states; the last epoch's is always saved. None: as often as
+    saving takes at most 5 % of the time."""
     best_dtype: Literal["float32", "bfloat16"] = setting("float32", changes="place")
     """Of the best epoch's weights on disk; normalisation statistics stay float32."""
 
 
 class WandbSettings(Settings):
     mode: Literal["disabled", "auto", "offline", "online"] = setting("disabled", changes="place")
-    """Whether metrics also go to Weights & Biases; `auto`: online where a key is configured and
-    its server can be reached, else offline."""
+    """Whether metrics are also logged to Weights & Biases; `auto`: online if a key is configured
+    and the server can be reached, else offline."""
     project: str = setting("kptrain", changes="place", min_length=1)
     """Project of the runs at Weights & Biases."""
 
 
 class TensorboardSettings(Settings):
     enabled: bool = setting(False, changes="place")
-    """Whether metrics also go to TensorBoard's files, in the run folder."""
+    """Whether metrics are also logged to TensorBoard's files, in the run folder."""
 
 
 class TrainConfig(Settings):
-    """Everything that decides a training."""
+    """All settings of a training."""
 
     data: DataSettings = DataSettings()
     augment: AugmentSettings = AugmentSettings()

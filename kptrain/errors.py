@@ -5,16 +5,16 @@
     ├── DataError         annotations and images
     ├── WeightsError      pre-trained weights
     ├── CheckpointError   checkpoints and run folders
-    └── TrainingError     a training that cannot go on
+    └── TrainingError     a training that cannot continue
         └── OutOfMemoryError
 
 A message is one line: where, what must hold, what was given, what to do. The commands print
-it as it is and exit with 2; no traceback.
+it unchanged, without a traceback, and exit with code 2.
 """
 
 
 class KptrainError(Exception):
-    """An error whose message is meant for the user; a control character in it is spelt out."""
+    """An error whose message is for the user; control characters in it are escaped."""
 
     def __init__(self, message: str) -> None:
         super().__init__("".join(c if c.isprintable() else repr(c)[1:-1] for c in message))
@@ -25,7 +25,7 @@ class SettingsError(KptrainError):
 
 
 class DataError(KptrainError):
-    """The data set is missing, or nothing sound remains in it."""
+    """The data set is missing, or nothing in it is sound."""
 
 
 class WeightsError(KptrainError):
@@ -37,18 +37,23 @@ class CheckpointError(KptrainError):
 
 
 class TrainingError(KptrainError):
-    """The training reached a state from which it cannot go on."""
+    """The training reached a state from which it cannot continue."""
 
 
 class OutOfMemoryError(TrainingError):
     """The training does not fit into the memory that it may use."""
 
 
+def unreadable(path: object, error: OSError, advice: str = "try again") -> DataError:
+    """The error for a file or folder of the data that the system cannot read."""
+    return DataError(f"{path}: must be readable, but {error.strerror or error}; {advice}")
+
+
 def spelt_out(error: KptrainError | OSError) -> KptrainError:
-    """An error as a command says it: of the system's, which no part of it foresaw, what to do."""
+    """An error as a command prints it: unforeseen errors of the system get an advice."""
     if isinstance(error, KptrainError):
         return error
     return KptrainError(
-        f"{error.filename or 'a file or a pipe'}: must be there to be read or written, but "
+        f"{error.filename or 'a file or a pipe'}: must be readable and writable, but "
         f"{error.strerror or error}; make room, or name another"
     )

@@ -1,4 +1,4 @@
-"""The 17 keypoints of COCO: names, mirror pairs, skeleton, the falloff of OKS, and the ten numbers.
+"""The 17 keypoints of COCO: names, flip pairs, skeleton, the falloff of OKS, and the ten numbers.
 
 Source: COCO keypoint task, https://cocodataset.org/#keypoints-2017 (names, skeleton) and
 https://cocodataset.org/#keypoints-eval (falloff: `k = 2 * sigma`; the ten numbers).
@@ -28,13 +28,13 @@ JOINTS: tuple[str, ...] = (
 )
 NUM_JOINTS = len(JOINTS)
 
-MIRRORED: tuple[int, ...] = tuple(
+FLIPPED: tuple[int, ...] = tuple(
     JOINTS.index(
         name.replace("left", "right") if name.startswith("left") else name.replace("right", "left")
     )
     for name in JOINTS
 )
-"""For each joint the one that a mirror makes of it."""
+"""For each joint its counterpart in a horizontally flipped image."""
 
 SKELETON: tuple[tuple[int, int], ...] = (
     (15, 13),
@@ -57,7 +57,7 @@ SKELETON: tuple[tuple[int, int], ...] = (
     (3, 5),
     (4, 6),
 )
-"""Limbs as pairs of joint indices, counted from 0."""
+"""Limbs as pairs of joint indices, from 0."""
 
 OKS_SIGMAS: tuple[float, ...] = (
     0.026,
@@ -94,14 +94,14 @@ COCO_NUMBERS: Mapping[str, str] = MappingProxyType(
         "val_ar_l": "AR large",
     }
 )
-"""By their names in a report and in COCO's order, what COCO calls them: average precision over OKS
+"""COCO's name of each number by its name in a report, in COCO's order: average precision over OKS
 from .50 to .95, at .50, at .75, of medium and of large persons; average recall likewise."""
 
 GIVEN_BOXES = "ground-truth boxes"
-"""What stands beside the ten numbers wherever they are shown: persons are looked for where they are
-annotated, so the numbers are of the keypoints, not of finding persons."""
+"""Shown beside the ten numbers: each person is searched in its annotated box, so the numbers
+measure keypoints, not person detection."""
 
 
-def metric_in_words(name: str) -> str:
-    """The name of a metric in a report, with what must stand beside it."""
+def metric_label(name: str) -> str:
+    """The name of a metric as it is shown, with the note on boxes for COCO's numbers."""
     return f"{name} ({GIVEN_BOXES})" if name in COCO_NUMBERS else name

@@ -1,7 +1,7 @@
-"""From what was said, in a file and on the command line, to a complete `TrainConfig`.
+"""Resolves the settings given in a file and on the command line to a complete `TrainConfig`.
 
-What was said is a flat mapping of dotted paths to values. One function, `change`, sets values in
-a tree of settings; so there is one set of rules and one error text, here and in a search.
+Given settings are a flat mapping of dotted paths to values. One function, `change`, sets values in
+a tree of settings, so the rules and the error texts are the same here and in a search.
 """
 
 import difflib
@@ -43,32 +43,31 @@ EMBEDDED_SETTINGS: dict[str, Any] = {
     "model.weights": "none",
     "train.epochs": 8,
 }
-"""Settings that train in seconds on a CPU, for the embedded set, unless the user says otherwise."""
+"""Defaults for the synthetic data set, with which a CPU trains in seconds."""
 
 
 class SettingInfo(NamedTuple):
-    """What a search must know about a setting."""
+    """The facts about a setting that a search needs."""
 
     type: type | None
-    """`int`, `float`, `str` or `bool`; None for a setting that is not a single value."""
+    """`int`, `float`, `str` or `bool`; None if the setting is not a single value."""
     changes: Changes
 
 
 @cache  # a search checks a thousand points
 def setting_infos(tree: type[Settings] = TrainConfig) -> Mapping[str, SettingInfo]:
     """Every setting of a tree, by its dotted path."""
-    infos = {path: _info(field) for path, field in _fields(tree, "")}
-    return MappingProxyType(infos)
+    return MappingProxyType({path: _info(field) for path, field in _fields(tree, "")})
 
 
 def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:
-    found: list[tuple[str, FieldInfo]] = []
+    fields: list[tuple[str, FieldInfo]] = []
     for name, field in branch.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            found += _fields(field.annotation, f"{prefix}{name}.")
+            fields += _fields(field.annotation, f"{prefix}{name}.")
         else:
-            found.append((prefix + name, field))
-    return found
+            fields.append((prefix + name, field))
+    return fields
 
 
 def _info(field: FieldInfo) -> SettingInfo:
@@ -77,7 +76,7 @@ def _info(field: FieldInfo) -> SettingInfo:
 
 
 def _single_type(annotation: Any) -> type | None:
-    """The type of a single value; sees through `| None`, `Annotated` and `Literal`."""
+    """The type of a single value; ignores `| None`, `Annotated` and `Literal`."""
     origin = get_origin(annotation)
     if origin is Literal:
         return type(get_args(annotation)[0])
@@ -90,7 +89,7 @@ def _single_type(annotation: Any) -> type | None:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested mappings into one from dotted paths to values.
+    """Flatten nested mappings to one mapping of dotted paths to values.
 
     Raises: SettingsError if a path is given both nested and dotted.
     """
@@ -106,24 +105,24 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def settings_of(config: Settings) -> dict[str, Any]:
-    """Every setting of a config by its dotted path, values as JSON has them."""
+    """All settings of a config by dotted path, with values as in JSON."""
     return flatten(config.model_dump(mode="json"))
 
 
-def check_names(said: Mapping[str, Any], where: str, tree: type[Settings] = TrainConfig) -> None:
-    """Raises: SettingsError for the first path that no setting has, with the nearest name."""
-    known = list(setting_infos(tree))
-    for path in said:
-        if path not in known:
-            near = difflib.get_close_matches(path, known, n=1, cutoff=0.4)
+def check_names(given: Mapping[str, Any], where: str, tree: type[Settings] = TrainConfig) -> None:
+    """Raises: SettingsError for the first path that is no setting, with the most similar name."""
+    paths = list(setting_infos(tree))
+    for path in given:
+        if path not in paths:
+            near = difflib.get_close_matches(path, paths, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise SettingsError(f"{where}: {path} is not a setting{hint}")
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """What a file of settings says, by dotted paths.
+    """The settings in a file, by dotted path.
 
-    Raises: SettingsError if it cannot be read, or holds anything else, such as a space.
+    Raises: SettingsError if it cannot be read, or is not a file of settings (a space file).
     """
     content = read_yaml(file)
     if "space" in content:
@@ -131,20 +130,20 @@ def read_settings(file: Path) -> dict[str, Any]:
             f"{file}: must hold settings, but is a space file; search it with "
             f"python -m search.run {shlex.quote(str(file))}"
         )
-    said = flatten(content)
-    check_names(said, str(file))
-    return said
+    settings = flatten(content)
+    check_names(settings, str(file))
+    return settings
 
 
-def change(config: Tree, said: Mapping[str, Any], where: str) -> Tree:
-    """Return the config with the given settings changed, all rules checked anew.
+def change(config: Tree, given: Mapping[str, Any], where: str) -> Tree:
+    """Return the config with the given settings changed; all rules are checked again.
 
-    Raises: SettingsError naming `where`, the setting, its rule and the value given.
+    Raises: SettingsError naming `where`, the setting, its rule and the given value.
     """
     tree = type(config)
-    check_names(said, where, tree)
+    check_names(given, where, tree)
     content = config.model_dump()
-    for path, value in said.items():
+    for path, value in given.items():
         *branches, leaf = path.split(".")
         node = content
         for branch in branches:
@@ -153,10 +152,10 @@ def change(config: Tree, said: Mapping[str, Any], where: str) -> Tree:
     try:
         return tree.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"{where}: {_first(error, tree)}") from None
+        raise SettingsError(f"{where}: {_message(error, tree)}") from None
 
 
-def _first(error: ValidationError, tree: type[Settings]) -> str:
+def _message(error: ValidationError, tree: type[Settings]) -> str:
     first = error.errors()[0]
     path = ".".join(part for part in first["loc"] if isinstance(part, str))
     message = first["msg"].removeprefix("Value error, ")
@@ -165,79 +164,79 @@ def _first(error: ValidationError, tree: type[Settings]) -> str:
     value = first["input"]
     if message.startswith("Input should be "):
         return f"{path} must be {message.removeprefix('Input should be ')}, but got {value!r}"
-    told = f"{path}: {message}, but got {value!r}"
+    fault = f"{path}: {message}, but got {value!r}"
     doc = " ".join((dict(_fields(tree, ""))[path].description or "").split())
-    return f"{told}; {path} is: {doc}" if doc else told
+    return f"{fault}; {path} is: {doc}" if doc else fault
 
 
 def parse_assignments(assignments: list[str]) -> dict[str, Any]:
-    """Read `path=value` of the command line; a value is read as YAML reads it.
+    """Read `path=value` of the command line, with values in YAML.
 
-    Raises: SettingsError if one has no `=`, or a path comes twice.
+    Raises: SettingsError if an assignment has no `=`, or a path is given twice.
     """
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
         if not equals or not path:
             raise SettingsError(f"--set: must be path=value, but got {assignment!r}")
-        if path in said:
+        if path in settings:
             raise SettingsError(f"--set: {path} must be given once, but is given twice")
-        said[path] = parse_yaml(text, f"--set {path}")
-    return said
+        settings[path] = parse_yaml(text, f"--set {path}")
+    return settings
 
 
-def find_root(said: str | None) -> str:
-    """The data to use: what was said, else KPTRAIN_DATA, else data/coco-2017, else embedded.
+def find_root(root: str | None) -> str:
+    """The data to use: `root`, else KPTRAIN_DATA, else data/coco-2017, else `embedded`.
 
     Returns an absolute path, or `embedded`. An empty KPTRAIN_DATA counts as not set.
-    Raises: DataError if a path was given and is no folder.
+    Raises: DataError if a given path is not a folder.
     """
     environment = os.environ.get("KPTRAIN_DATA") or None  # an empty path is the working folder
-    for where, given in (("data.root", said), ("KPTRAIN_DATA", environment)):
+    for where, given in (("data.root", root), ("KPTRAIN_DATA", environment)):
         if given is None:
             continue
         if given == EMBEDDED:
             return EMBEDDED
-        root = Path(given).expanduser().absolute()
-        if root.is_file():
+        folder = Path(given).expanduser().absolute()
+        if folder.is_file():
             raise DataError(
                 f"{where}: must be a folder that holds COCO, but {given!r} is a file; name the "
                 f"folder that holds annotations/ and the images"
             )
-        if not root.is_dir():
+        if not folder.is_dir():
             raise DataError(
-                f"{where}: must be a folder that holds COCO, but {given!r} is none; "
-                f"correct it, or give {EMBEDDED!r} for the drawn set"
+                f"{where}: must be a folder that holds COCO, but {given!r} does not "
+                f"exist; correct it, or give {EMBEDDED!r} for the synthetic data set"
             )
-        return str(root)
+        return str(folder)
     return str(DEFAULT_ROOT.absolute()) if DEFAULT_ROOT.is_dir() else EMBEDDED
 
 
-def resolve(said: Mapping[str, Any], where: str) -> TrainConfig:
-    """Complete what was said to a config: data found, the defaults that suit it filled in.
+def resolve(given: Mapping[str, Any], where: str) -> TrainConfig:
+    """Complete the given settings: find the data, and fill in the defaults for it.
 
     Raises: SettingsError or DataError.
     """
-    config = change(TrainConfig(), said, where)
+    config = change(TrainConfig(), given, where)
     root = find_root(config.data.root)
-    suited = EMBEDDED_SETTINGS if root == EMBEDDED else {}
-    return change(TrainConfig(), suited | dict(said) | {"data.root": root}, where)
+    defaults = EMBEDDED_SETTINGS if root == EMBEDDED else {}
+    return change(TrainConfig(), defaults | dict(given) | {"data.root": root}, where)
 
 
 def banner(config: TrainConfig) -> str:
-    """Which data and which settings are in use, and which of these may be a slip."""
+    """The data and the settings in use, with notes on settings that may be a mistake."""
     notes = size_notes([config.data.view], [config.data.image_size])
     return "\n".join([_data_in_use(config), *notes])
 
 
 def size_notes(views: Sequence[str], sizes: Iterable[Sequence[int]]) -> list[str]:
-    """A line for each size (height, width) in which persons would be cropped lying down."""
+    """A line for each size (height, width) of which the crop of a person is wider than high."""
     if "person" not in views:
         return []
     return [
-        f"Note: data.image_size [{height}, {width}] is (height, width): each person is seen in an "
-        f"input wider than high. mmpose writes the width first; what is [{height}, {width}] there "
-        f"is [{width}, {height}] here."
+        f"Note: data.image_size [{height}, {width}] is (height, width): the crop of each person "
+        f"is wider than high. mmpose writes the width first: its [{height}, {width}] is "
+        f"[{width}, {height}] here."
         for height, width in sizes
         if width > height
     ]
@@ -251,7 +250,7 @@ def _data_in_use(config: TrainConfig) -> str:
         f"{path}={now[path]}" for path, value in EMBEDDED_SETTINGS.items() if now[path] == value
     ]
     return (
-        "Data: EMBEDDED, people drawn by this package. No COCO was given: name its folder with "
+        "Data: EMBEDDED, the synthetic data set of this package. To use COCO, name its folder with "
         "--data or KPTRAIN_DATA.\n"
-        f"Settings that suit it, not the original recipe's: {', '.join(small) or 'none'}"
+        f"Settings for it, not the original recipe's: {', '.join(small) or 'none'}"
     )

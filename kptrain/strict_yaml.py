@@ -1,5 +1,5 @@
-"""YAML without its traps: `1e-3` is a number, `010` and `1:30` are none, a key given twice is an
-error, and so is a value that holds itself."""
+"""YAML without its traps: `1e-3` is a number, `010` and `1:30` are not; duplicate keys and values
+that contain themselves are errors."""
 
 import re
 from collections.abc import Hashable
@@ -18,7 +18,7 @@ class _StrictLoader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
-                continue  # a list or a mapping as key, which PyYAML itself refuses
+                continue  # PyYAML itself refuses a list or a mapping as key
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key.value!r} is given twice", key.start_mark
@@ -26,7 +26,7 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
-    # Built from the inside out, a value that holds itself is found; PyYAML would build it.
+    # Deep construction finds a value that contains itself; PyYAML would build it.
     def construct_whole_map(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
         return self.construct_mapping(node, deep=True)
 
@@ -35,7 +35,7 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 class _StrictDumper(yaml.SafeDumper):
-    """Its counterpart: quotes the text `1e-3`, which would be read back as a number."""
+    """The dumper for it: quotes the text `1e-3`, which would be read back as a number."""
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _StrictLoader.construct_whole_map)
@@ -46,15 +46,15 @@ NUMBERS = {
     "float": r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$"
     r"|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$",
 }
-"""What is a number; in YAML 1.1, `010` is 8 and `1:30` is 90."""
+"""Patterns of numbers; in YAML 1.1, `010` is 8 and `1:30` is 90."""
 
-for _end in (_StrictLoader, _StrictDumper):
-    _end.yaml_implicit_resolvers = {
+for _class in (_StrictLoader, _StrictDumper):
+    _class.yaml_implicit_resolvers = {
         first: [(tag, rule) for tag, rule in rules if tag.rpartition(":")[2] not in NUMBERS]
-        for first, rules in _end.yaml_implicit_resolvers.items()
+        for first, rules in _class.yaml_implicit_resolvers.items()
     }
     for _kind_of_number, _pattern in NUMBERS.items():
-        _end.add_implicit_resolver(
+        _class.add_implicit_resolver(
             f"tag:yaml.org,2002:{_kind_of_number}", re.compile(_pattern), list("-+.0123456789")
         )
 
@@ -80,9 +80,9 @@ def dump_yaml(content: Any) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file whose top level is a mapping with names as keys; an empty file is one.
+    """Read a YAML file whose top level maps names to values; an empty file is an empty mapping.
 
-    Raises: SettingsError if the file cannot be read or is anything else.
+    Raises: SettingsError if the file cannot be read or has another content.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -92,11 +92,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise SettingsError(
-            f"{path}: must map names to values, but its top level is {_kind(content)}"
-        )
+        is_mapping = isinstance(content, dict)
+        kind = "a mapping with other keys" if is_mapping else f"a {type(content).__name__}"
+        raise SettingsError(f"{path}: must map names to values, but its top level is {kind}")
     return content
-
-
-def _kind(value: Any) -> str:
-    return "a mapping with other keys" if isinstance(value, dict) else f"a {type(value).__name__}"

@@ -1,6 +1,6 @@
-"""What is sound in COCO's boxes and outlines.
+"""Checks of COCO's boxes and outlines.
 
-No field is taken on trust: each may be missing, of another type, NaN, or absurdly large.
+No field is trusted: each may be missing, of another type, NaN, or absurdly large.
 """
 
 import warnings
@@ -18,26 +18,26 @@ PERSON = 1
 
 
 def read_box(values: Any, size: tuple[int, int]) -> Box | None:
-    """x, y, width, height of some of an image of (height, width), and of little beside it; None if
-    it is not. An empty one may lie anywhere."""
+    """x, y, width, height of a box that overlaps an image of (height, width) and does not reach far
+    beyond it; else None. A box of no width or height need not overlap the image."""
     box = numbers_of(values, 4)
     if box is None or not _are_near(box[0::2], box[1::2], size):
         return None
     x, y, width, height = box
     if min(width, height) < 0 or not _are_near([x + width], [y + height], size):
         return None
-    if _is_beside(x, width, size[1]) or _is_beside(y, height, size[0]):
+    if _is_outside(x, width, size[1]) or _is_outside(y, height, size[0]):
         return None
     return x, y, width, height
 
 
-def _is_beside(start: float, length: float, end: int) -> bool:
-    """Whether nothing of it lies between 0 and the end."""
+def _is_outside(start: float, length: float, end: int) -> bool:
+    """Whether no part of the interval lies between 0 and `end`."""
     return length > 0 and min(start + length, end) <= max(start, 0)
 
 
 def box_of_joints(keypoints: np.ndarray) -> Box | None:
-    """The box around what is labelled of (K, 3) x, y, v; None if that is not two places or more."""
+    """The box around the labelled joints of (K, 3) x, y, v; None if they are not at two places."""
     labelled = keypoints[keypoints[:, 2] > 0, :2]
     if not len(labelled) or (labelled == labelled[0]).all():
         return None
@@ -46,10 +46,10 @@ def box_of_joints(keypoints: np.ndarray) -> Box | None:
     return left, top, width, height
 
 
-def is_of_joints(box: Box, keypoints: np.ndarray) -> bool:
-    """Whether it is a pixel wide and high, and three of it side by side hold a labelled joint.
+def fits_joints(box: Box, keypoints: np.ndarray) -> bool:
+    """Whether a box of at least 1 x 1 px, enlarged threefold, holds a labelled joint.
 
-    Of COCO's persons a few have their only joint a little beside their box.
+    A few persons of COCO have their only joint a little outside their box.
     """
     left, top, width, height = box
     return min(width, height) >= 1 and any(
@@ -70,7 +70,7 @@ def box_of_outline(outline: Any, size: tuple[int, int]) -> Box | None:
 
 
 def is_outline(outline: Any, size: tuple[int, int]) -> bool:
-    """Whether it is polygons or an RLE that can be drawn at (height, width)."""
+    """Whether these are polygons or an RLE that can be drawn at (height, width)."""
     if isinstance(outline, list):
         return all(_is_polygon(polygon, size) for polygon in outline)
     if not isinstance(outline, dict) or outline.get("size") != list(size):
@@ -78,12 +78,14 @@ def is_outline(outline: Any, size: tuple[int, int]) -> bool:
     runs = outline.get("counts")
     if isinstance(runs, str):
         runs = _runs(runs)
-    return isinstance(runs, list) and all(map(_is_run, runs)) and sum(runs) == size[0] * size[1]
+    if not isinstance(runs, list) or any(type(n) is not int or not 0 <= n < 2**31 for n in runs):
+        return False
+    return sum(runs) == size[0] * size[1]
 
 
 def _are_near(xs: Any, ys: Any, size: tuple[int, int]) -> bool:
-    """Whether all lie in the image or not far from it: what is cut or drawn must fit into
-    memory."""
+    """Whether all points lie in the image or at most its size beyond it: crops and masks must fit
+    into memory."""
     height, width = size
     return all(-width <= x <= 2 * width for x in xs) and all(-height <= y <= 2 * height for y in ys)
 
@@ -97,16 +99,12 @@ def _is_polygon(polygon: Any, size: tuple[int, int]) -> bool:
     return numbers is not None and _are_near(numbers[0::2], numbers[1::2], size)
 
 
-def _is_run(count: Any) -> bool:
-    return type(count) is int and 0 <= count < 2**31
-
-
 def _runs(text: str) -> list[int] | None:
-    """The runs of a compressed RLE; None if it is malformed, on which pycocotools may crash.
+    """The runs of a compressed RLE; None if it is malformed: pycocotools may crash on that.
 
-    Each run is the difference to the one before the last, from the third on; in groups of five
-    bits, the lowest first, a character each: 48 plus the bits, plus 32 if more follow. Source:
-    rleFrString in maskApi.c of COCO's API.
+    From the fourth on, a run is stored as its difference to the run two before it. A number is
+    stored five bits a character, the lowest first: 48 plus the bits, plus 32 if more follow.
+    Source: rleFrString in maskApi.c of COCO's API.
     """
     runs: list[int] = []
     value = shift = 0
@@ -131,6 +129,6 @@ def draw_outline(outline: Any, size: tuple[int, int]) -> Any:
     elif isinstance(outline["counts"], list):
         outline = coco_mask.frPyObjects(outline, *size)
     with warnings.catch_warnings():
-        # pycocotools is built on an array protocol that numpy wants renewed.
+        # pycocotools uses an array protocol that numpy has deprecated.
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         return coco_mask.decode(outline)

@@ -1,7 +1,7 @@
-"""Which annotations are of persons, and in which order their joints come: COCO's `categories`.
+"""COCO's `categories`: which annotations are of persons, and the order of their joints.
 
-A category is found by its name and not by its id, which is 1 in COCO's files, but 0, "1" or 2 in
-others'. Names are compared without case, spaces and signs: "Left Eye" is left_eye.
+A category is found by its name, not by its id: that is 1 in COCO's files, but 0, "1" or 2 in
+others. Names are compared without case, spaces and punctuation: "Left Eye" is left_eye.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,8 @@ from typing import Any
 
 from kptrain.annotations.boxes import PERSON
 from kptrain.annotations.joints import are_joints, in_one_list
-from kptrain.annotations.skipped import LeftOut
+from kptrain.annotations.reasons import NO_CATEGORIES, NO_JOINT_NAMES, OTHER_NAME, OTHER_ORDER
+from kptrain.annotations.skipped import Skipped
 from kptrain.errors import DataError
 from kptrain.files.values import Id, id_of, printable
 from kptrain.keypoints import JOINTS
@@ -19,61 +20,60 @@ from kptrain.keypoints import JOINTS
 NAME = "person"
 
 Order = tuple[int, ...] | None
-"""For each of COCO's joints where it is among a category's; None: in the same place."""
+"""For each of COCO's joints its index among the category's joints; None: the same order."""
 
 _COCO_NAMES = ["".join(filter(str.isalnum, name)) for name in JOINTS]
 
 
 @dataclass(frozen=True)
 class Category:
-    """One of the file's."""
+    """A category of the file."""
 
     id: Id
     name: str
     joints: tuple[str, ...] | None
-    """Their names, in order; None where the file has none."""
+    """Names, in order; None if the file has none."""
 
     def __str__(self) -> str:
         return f"{self.name!r} (id {self.id})"
 
 
-def find_persons(content: Mapping[str, Any], file: Path, left_out: LeftOut) -> dict[Id, Order]:
-    """The categories that are persons by their ids, with the order of their joints.
+def find_persons(content: Mapping[str, Any], file: Path, skipped: Skipped) -> dict[Id, Order]:
+    """The ids of the categories of persons, each with the order of its joints.
 
-    That is who is named person; where nobody is, the one category with COCO's joints by name; and
-    where no joints are named, the one whose annotations have 17, or COCO's id. Of several that
-    could be meant, those without an annotation are not.
-    Raises: DataError if none or several could be meant, or if the joints are not COCO's.
+    These are the categories named person. If there is none: the only category with the names of
+    COCO's joints; if no joints are named, the only category whose annotations have 17 joints, or
+    COCO's id. Of several candidates, those without an annotation are dropped.
+    Raises: DataError if no category or several could be the person, or if the joints are not
+    COCO's.
     """
     categories = _read(content.get("categories"))
     annotations = content["annotations"]
     named = [category for category in categories if _plain(category.name) == NAME]
     if named:
         named = _used(named, annotations)
-        return {person.id: _order(person, file, left_out) for person in named}
+        return {person.id: _order(person, file, skipped) for person in named}
     if not categories:
-        number = _by_annotations(annotations, file)
-        said = "files without names of categories (one is taken for the person)"
-        left_out.repair(said, f"category {number}", file, unsound=False)
-        return {number: None}
+        category_id = _by_annotations(annotations, file)
+        skipped.repair(NO_CATEGORIES, f"category {category_id}", file, unsound=False)
+        return {category_id: None}
     person = _by_joints(categories, annotations, file)
-    said = "categories of another name than person (taken for it)"
-    left_out.repair(said, f"category {person}", file, unsound=False)
-    return {person.id: _order(person, file, left_out)}
+    skipped.repair(OTHER_NAME, f"category {person}", file, unsound=False)
+    return {person.id: _order(person, file, skipped)}
 
 
-def id_as_written(number: Id, content: Mapping[str, Any]) -> Any:
-    """The id of a category as its file has it, in `categories` or else in an annotation."""
+def id_as_written(category_id: Id, content: Mapping[str, Any]) -> Any:
+    """The id of a category as the file spells it, in `categories` or else in an annotation."""
     categories = content.get("categories")
     for key, entries in (("id", categories), ("category_id", content["annotations"])):
         for entry in entries if isinstance(entries, list) else []:
-            if isinstance(entry, dict) and id_of(entry.get(key)) == number:
+            if isinstance(entry, dict) and id_of(entry.get(key)) == category_id:
                 return entry[key]
-    return number
+    return category_id
 
 
 def _used(categories: list[Category], annotations: list[Any]) -> list[Category]:
-    """Those that annotations are of; all if none is."""
+    """The categories that have annotations; all if none has any."""
     if len(categories) < 2:
         return categories
     ids = {id_of(one.get("category_id")) for one in annotations if isinstance(one, dict)}
@@ -81,39 +81,39 @@ def _used(categories: list[Category], annotations: list[Any]) -> list[Category]:
 
 
 def only_category(content: Mapping[str, Any], orders: Mapping[Id, Order]) -> Id | None:
-    """The one of which annotations are that name none; None where they could be of several."""
-    listed = content.get("categories")
-    are_several = isinstance(listed, list | dict) and len(listed) > 1
+    """The category of annotations that name none; None if the file has several categories."""
+    categories = content.get("categories")
+    are_several = isinstance(categories, list | dict) and len(categories) > 1
     return None if are_several else next(iter(orders))
 
 
 def other_with_joints(content: Mapping[str, Any], orders: Mapping[Id, Order]) -> str:
-    """What to do where no person has joints, but annotations of another category do; else ''."""
-    numbers = _with_joints(content["annotations"])
-    named = {category.id: str(category) for category in _read(content.get("categories"))}
-    found = [named.get(one, f"id {one}") for one in numbers if one not in orders]
-    if not found:
+    """Advice if annotations of another category than the person's have joints; else empty."""
+    ids = _with_joints(content["annotations"])
+    names = {category.id: str(category) for category in _read(content.get("categories"))}
+    others = [names.get(one, f"id {one}") for one in ids if one not in orders]
+    if not others:
         return ""
     return (
-        f"; annotations of category {_shortened(found)} have 17 keypoints: if these are persons, "
+        f"; annotations of category {_shortened(others)} have 17 keypoints: if these are persons, "
         f"name it {NAME!r} and no other"
     )
 
 
 def _read(categories: Any) -> list[Category]:
-    """What has an id and a name."""
-    found = []
+    """The categories that have an id and a name."""
+    read = []
     for entry in categories if isinstance(categories, list) else []:
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
             continue
-        number = id_of(entry.get("id"))
-        if number is not None:
-            found.append(Category(number, entry["name"], _joint_names(entry.get("keypoints"))))
-    return found
+        category_id = id_of(entry.get("id"))
+        if category_id is not None:
+            read.append(Category(category_id, entry["name"], _joint_names(entry.get("keypoints"))))
+    return read
 
 
 def _joint_names(joints: Any) -> tuple[str, ...] | None:
-    """Names, or what has a name each; None if there are none."""
+    """The names of a list of names, or of mappings with a name each; else None."""
     if not isinstance(joints, list):
         return None
     given = [joint.get("name") if isinstance(joint, dict) else joint for joint in joints]
@@ -121,11 +121,10 @@ def _joint_names(joints: Any) -> tuple[str, ...] | None:
     return names if names and len(names) == len(joints) else None
 
 
-def _order(person: Category, file: Path, left_out: LeftOut) -> Order:
-    """Raises: DataError if the joints are others than COCO's."""
+def _order(person: Category, file: Path, skipped: Skipped) -> Order:
+    """Raises: DataError if the joints are not COCO's."""
     if person.joints is None:
-        said = "categories without names of keypoints (COCO's 17 in COCO's order are assumed)"
-        left_out.repair(said, f"category {person}", file, unsound=False)
+        skipped.repair(NO_JOINT_NAMES, f"category {person}", file, unsound=False)
         return None
     if not _has_coco_joints(person):
         raise DataError(
@@ -137,31 +136,30 @@ def _order(person: Category, file: Path, left_out: LeftOut) -> Order:
     order = tuple(map(names.index, _COCO_NAMES))
     if order == tuple(range(len(JOINTS))):
         return None
-    said = "categories with COCO's keypoints in another order (sorted as COCO's)"
-    left_out.repair(said, f"category {person}", file, unsound=False)
+    skipped.repair(OTHER_ORDER, f"category {person}", file, unsound=False)
     return order
 
 
 def _by_joints(categories: list[Category], annotations: list[Any], file: Path) -> Category:
-    """The person where nobody is named so. Raises: DataError if none or several could be it."""
-    found = _used([one for one in categories if _has_coco_joints(one)], annotations)
+    """The person's category by its joints. Raises: DataError if none or several could be it."""
+    candidates = _used([one for one in categories if _has_coco_joints(one)], annotations)
     with_names = [category for category in categories if category.joints]
-    if not found and len(with_names) == 1:
-        return with_names[0]  # refused with what it has
+    if not candidates and len(with_names) == 1:
+        return with_names[0]  # whose joints are named in the error that follows
     if not with_names:
         with_joints = _with_joints(annotations)
-        found = [category for category in categories if category.id in with_joints]
-    if len(found) == 1:
-        return found[0]
-    those = "several have COCO's 17 keypoints" if found else "none has COCO's 17 keypoints"
+        candidates = [category for category in categories if category.id in with_joints]
+    if len(candidates) == 1:
+        return candidates[0]
+    fault = f"{'several have' if candidates else 'none has'} COCO's 17 keypoints"
     raise DataError(
-        f"{file}: must have a category named {NAME!r}, but has {_listed(found or categories)}, "
-        f"of which {those}; name one {NAME!r} in categories"
+        f"{file}: must have a category named {NAME!r}, but has "
+        f"{_shortened(candidates or categories)}, of which {fault}; name one {NAME!r} in categories"
     )
 
 
 def _by_annotations(annotations: list[Any], file: Path) -> Id:
-    """The person's id where no category has a name. Raises: DataError if several could be it."""
+    """The person's id if no category has a name. Raises: DataError if several could be it."""
     with_joints = _with_joints(annotations)
     if len(with_joints) > 1 and PERSON not in with_joints:
         raise DataError(
@@ -173,14 +171,14 @@ def _by_annotations(annotations: list[Any], file: Path) -> Id:
 
 
 def _with_joints(annotations: list[Any]) -> list[Id]:
-    """The categories with an annotation of 17 joints, in their order in the file."""
-    found: dict[Id, None] = {}
+    """The categories with an annotation of 17 joints, in the order of the file."""
+    ids: dict[Id, None] = {}
     for annotation in annotations:
         if isinstance(annotation, dict) and are_joints(in_one_list(annotation.get("keypoints"))):
-            number = id_of(annotation.get("category_id"))
-            if number is not None:
-                found[number] = None
-    return list(found)
+            category_id = id_of(annotation.get("category_id"))
+            if category_id is not None:
+                ids[category_id] = None
+    return list(ids)
 
 
 def _has_coco_joints(category: Category) -> bool:
@@ -189,10 +187,6 @@ def _has_coco_joints(category: Category) -> bool:
 
 def _plain(name: str) -> str:
     return "".join(filter(str.isalnum, name.casefold()))
-
-
-def _listed(categories: list[Category]) -> str:
-    return _shortened([str(category) for category in categories])
 
 
 def _shortened(names: Any, most: int = 20) -> str:

@@ -1,4 +1,4 @@
-"""The keypoints of one annotation: what is unsound in a joint costs that joint, not the person.
+"""The keypoints of one annotation. A fault of a joint makes that joint unlabelled, not the person.
 
 Shapes: K joints, in COCO's order; x, y are indices of pixels, as COCO stores them.
 """
@@ -19,8 +19,7 @@ NOT_LABELLED: Joint = (0.0, 0.0, 0.0)
 
 
 def in_one_list(values: Any) -> Any:
-    """The numbers of keypoints that have a list each, x, y, v or x, y, in one list; others as they
-    are."""
+    """Nested lists of x, y, v or x, y as one flat list; other values unchanged."""
     if not isinstance(values, list) or not values or not isinstance(values[0], list):
         return values
     is_nested = len(values[0]) in (2, 3) and all(
@@ -30,40 +29,39 @@ def in_one_list(values: Any) -> Any:
 
 
 def are_joints(values: Any) -> bool:
-    """Whether it is a list as long as 17 x, y, v; none of them is looked at."""
+    """Whether this is a list as long as 17 x, y, v; the values are not checked."""
     return isinstance(values, list) and len(values) == 3 * NUM_JOINTS
 
 
 def read_joints(
     values: Any, size: tuple[int, int], order: Sequence[int] | None = None
 ) -> tuple[np.ndarray, Counter[str]]:
-    """(K, 3) float64 of 17 x, y, v in an image of (height, width), and in how many of them was
-    what wrong.
+    """(K, 3) float64 of 17 x, y, v in an image of (height, width), and how many joints had which
+    fault.
 
-    A joint up to BORDER_PX outside of the image is moved to the border; one farther outside is
-    taken as not labelled.
-    `order`: for each of COCO's joints where it is among the given ones; None: in the same place.
-    What is not labelled has no place to look at: it is kept if it lies in the image, else it is 0.
+    A joint up to BORDER_PX outside the image is moved to the border; one farther outside counts as
+    not labelled. The x, y of an unlabelled joint are kept if they lie in the image, else 0.
+    `order`: for each of COCO's joints its index among the given ones; None: the same order.
     """
     faults: Counter[str] = Counter()
-    found = _as_array(values)
+    joints = _as_array(values)
     height, width = size
-    is_inside = (found >= 0) & (found <= (width, height, 2))  # NaN is not
-    if not (is_inside.all() and (found[:, 2] % 1 == 0).all()):
-        found = np.array([_joint(x, y, v, size, faults) for x, y, v in found.tolist()])
-    return (found if order is None else found[list(order)]), faults
+    is_inside = (joints >= 0) & (joints <= (width, height, 2))  # NaN is not
+    if not (is_inside.all() and (joints[:, 2] % 1 == 0).all()):
+        joints = np.array([_joint(x, y, v, size, faults) for x, y, v in joints.tolist()])
+    return (joints if order is None else joints[list(order)]), faults
 
 
 def _as_array(values: Any) -> np.ndarray:
-    """(K, 3) float64; NaN for what is no finite number."""
+    """(K, 3) float64; NaN for every value that is no finite number."""
     try:
-        found = np.array(values, dtype=np.float64)
+        joints = np.array(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
-        found = np.empty(0)
-    if found.shape != (3 * NUM_JOINTS,):
+        joints = np.empty(0)
+    if joints.shape != (3 * NUM_JOINTS,):
         numbers = map(number_of, values)
-        found = np.array([math.nan if number is None else number for number in numbers])
-    return found.reshape(NUM_JOINTS, 3)
+        joints = np.array([math.nan if number is None else number for number in numbers])
+    return joints.reshape(NUM_JOINTS, 3)
 
 
 def _joint(x: float, y: float, v: float, size: tuple[int, int], faults: Counter[str]) -> Joint:

@@ -1,5 +1,4 @@
-"""The annotations of persons that a file lists: each once, with an id that no other has, in an
-image that is listed."""
+"""The annotations of persons in a file: each once, with a unique id, in an image of the file."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,23 +13,24 @@ from kptrain.annotations.reasons import (
     NO_ID,
     NOT_A_MAPPING,
     NOT_LISTED,
-    OF_LEFT_OUT,
+    OF_SKIPPED,
     OTHER_CATEGORY,
     TEXT_ID,
     TWICE,
 )
-from kptrain.annotations.skipped import LeftOut
+from kptrain.annotations.skipped import Skipped
 from kptrain.files.values import Id, id_of
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """One of a person, in an image that is listed."""
+    """An annotation of a person."""
 
     content: dict[str, Any]
     place: int
+    """Its index in the file."""
     which: str
-    """What a user finds it by."""
+    """Its id or its index, for messages."""
     id: int
     image: Record
     order: Order
@@ -41,47 +41,49 @@ def annotations_of_persons(
     orders: Mapping[Id, Order],
     records: Records,
     file: Path,
-    left_out: LeftOut,
+    skipped: Skipped,
     only: Id | None,
 ) -> Iterator[Annotation]:
-    """Find them; `orders`: the categories of persons, with the order of their joints; `only`: the
-    category of those that name none.
+    """Yield the annotations of persons.
 
-    Raises: DataError where `left_out` is strict, at the first fault.
+    orders: the categories of persons, with the order of their joints.
+    only: the category of annotations that name none.
+
+    Raises: DataError where `skipped` is strict, at the first fault.
     """
     ids = _Ids(annotations)
     for place, annotation in enumerate(annotations):
         which = f"annotations[{place}]"
         if not isinstance(annotation, dict):
-            left_out.add(NOT_A_MAPPING, which, file)
+            skipped.add(NOT_A_MAPPING, which, file)
             continue
         names_none = annotation.get("category_id") in (None, "")
         category = only if names_none else id_of(annotation.get("category_id"))
         if category is None or category not in orders:
-            left_out.count(OTHER_CATEGORY)
+            skipped.count(OTHER_CATEGORY)
             continue
         given = id_of(annotation.get("id"))
         which = which if given is None else f"annotation {given}"
         if ids.is_repeated(given, annotation):
-            left_out.add(TWICE, which, file)
+            skipped.add(TWICE, which, file)
             continue
-        image_id = records.named(annotation.get("image_id"))
+        image_id = records.id_of(annotation.get("image_id"))
         image = None if image_id is None else records.sound.get(image_id)
         if image_id in records.unsound:
-            left_out.count(OF_LEFT_OUT)
+            skipped.count(OF_SKIPPED)
         elif image is None:
-            left_out.add(NOT_LISTED, which, file)
+            skipped.add(NOT_LISTED, which, file)
         else:
             number, repair = ids.number(given, annotation)
             if repair:
-                left_out.repair(repair, which, file, unsound=repair != TEXT_ID)
+                skipped.repair(repair, which, file, unsound=repair != TEXT_ID)
             if names_none:
-                left_out.repair(NO_CATEGORY, which, file, unsound=False)
+                skipped.repair(NO_CATEGORY, which, file, unsound=False)
             yield Annotation(annotation, place, which, number, image, orders[category])
 
 
 class _Ids:
-    """Gives each annotation an id that no other has."""
+    """Gives each annotation a unique id."""
 
     def __init__(self, annotations: list[Any]) -> None:
         given = (id_of(one.get("id")) for one in annotations if isinstance(one, dict))
@@ -89,11 +91,11 @@ class _Ids:
         self._first: dict[Id, dict[str, Any]] = {}
 
     def is_repeated(self, given: Id | None, annotation: dict[str, Any]) -> bool:
-        """Whether the same annotation came before, with all that it says."""
+        """Whether an equal annotation came before."""
         return given is not None and self._first.get(given) == annotation
 
     def number(self, given: Id | None, annotation: dict[str, Any]) -> tuple[int, str | None]:
-        """Its id, and why it is not its own."""
+        """A unique id, and the reason if it is not the given one."""
         if given is None:
             return next(self._free), NO_ID
         if given in self._first:

@@ -1,5 +1,4 @@
-"""What is left out of a split, repaired in it or doubtful: counted by reason, each with the first
-of what is unsound."""
+"""Counts of what is skipped, repaired or doubtful in a split, by reason, each with an example."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,29 +10,29 @@ from kptrain.files.values import printable, shown
 
 
 @dataclass
-class LeftOut:
-    """Counts by reason; where `strict`, the first that is unsound is an error."""
+class Skipped:
+    """Counts by reason; if `strict`, the first unsound item is an error."""
 
     strict: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     repairs: Counter[str] = field(default_factory=Counter)
-    """What is not left out, but read as its file does not say it."""
+    """Used, but not as the file states it."""
     doubts: Counter[str] = field(default_factory=Counter)
-    """What is read as its file says it, and hardly meant so."""
+    """Used as the file states it, but probably not intended."""
     first: dict[str, str] = field(default_factory=dict)
-    """By reason: the first of them. A reason without one is nothing wrong."""
+    """By reason: the first item. A reason without one is no fault."""
     fault: str | None = None
-    """What `data.strict` has to say of the first that is unsound."""
+    """The error that `data.strict` raises for the first unsound item."""
 
     def count(self, reason: str, number: int = 1) -> None:
-        """Leave out what is sound, but nothing to learn from."""
+        """Skip items that are sound but not used in training."""
         if number:
             self.counts[reason] += number
 
     def add(self, reason: str, which: str, file: Path, number: int = 1) -> None:
-        """Leave out what is unsound: one of the file's, or the file itself.
+        """Skip an unsound item of the file, or the file itself.
 
-        Raises: DataError where `strict`.
+        Raises: DataError if `strict`.
         """
         self.counts[reason] += number
         self._note(reason, which, file, unsound=True)
@@ -41,42 +40,38 @@ class LeftOut:
     def repair(
         self, reason: str, which: str, file: Path, number: int = 1, *, unsound: bool = True
     ) -> None:
-        """Take what a file lacks or has wrong from elsewhere. That is unsound where it is a guess,
-        and not where the file could mean nothing else.
+        """Replace what is missing or wrong in the file. This is `unsound` if it is a guess, and not
+        if the file has only one possible meaning.
 
-        Raises: DataError where `strict`, if it is unsound.
+        Raises: DataError if `strict` and unsound.
         """
         self.repairs[reason] += number
         self._note(reason, which, file, unsound)
 
     def doubt(self, reason: str, which: str, file: Path, number: int = 1) -> None:
-        """Read what is sound, but hardly meant so. Nothing is refused for it."""
+        """Count what is used as it is but probably not intended; never an error."""
         self.doubts[reason] += number
         self._note(reason, which, file, unsound=False)
 
     def cause(self) -> str | None:
-        """The reason of most of what is left out as unsound; else of most that is left out.
+        """The commonest reason of unsound items; else the commonest of all skipped items.
 
-        An image without a person follows from what its persons lack; and an annotation of an image
-        that is not listed, where images have no id, from that.
+        Consequences do not count: images without a person follow from faults of their persons, and
+        annotations of unlisted images from images without an id.
         """
         follows = {NO_PERSON, NOT_LISTED} if NO_IMAGE_ID in self.counts else {NO_PERSON}
         causes = {reason: n for reason, n in self.counts.items() if reason not in follows}
-        found = {reason: n for reason, n in causes.items() if reason in self.first} or causes
-        return max(found, key=lambda reason: found[reason]) if found else None
+        causes = {reason: n for reason, n in causes.items() if reason in self.first} or causes
+        return max(causes, key=lambda reason: causes[reason]) if causes else None
 
     def __str__(self) -> str:
-        return self._listed(self.counts) or "nothing was left out"
+        return self._listed(self.counts) or "nothing was skipped"
 
-    def said(self) -> str:
-        """What is left out, repaired or doubtful, to follow what was found; empty if nothing is."""
-        parts = {
-            "left out": self.counts,
-            "repaired": self.repairs,
-            "to be checked, taken as it is": self.doubts,
-        }
-        told = {name: self._listed(counts) for name, counts in parts.items()}
-        return "".join(f"; {name}: {listed}" for name, listed in told.items() if listed)
+    def summary(self) -> str:
+        """All counts, to be appended to a line; empty if there are none."""
+        parts = {"skipped": self.counts, "repaired": self.repairs, "to check": self.doubts}
+        texts = {name: self._listed(counts) for name, counts in parts.items()}
+        return "".join(f"; {name}: {text}" for name, text in texts.items() if text)
 
     def _note(self, reason: str, which: str, file: Path, unsound: bool) -> None:
         which = shown(which)
@@ -85,20 +80,20 @@ class LeftOut:
             return
         self.fault = self.fault or (
             f"{printable(str(file))}: must have no {reason} where data.strict is true, "
-            f"but has {which}; correct or remove it, or leave out data.strict to go on without"
+            f"but has {which}; correct or remove it, or set data.strict to false to skip it"
         )
         check_strict(self.strict, self.fault)
 
     def _listed(self, counts: Counter[str]) -> str:
-        return ", ".join(self.told(reason, n) for reason, n in sorted(counts.items()) if n)
+        return ", ".join(self.with_example(reason, n) for reason, n in sorted(counts.items()) if n)
 
-    def told(self, reason: str, number: int) -> str:
-        """One reason with its count and its first."""
+    def with_example(self, reason: str, number: int) -> str:
+        """A reason with its count and its first item."""
         first = f" (first: {self.first[reason]})" if reason in self.first else ""
         return f"{number:,} {reason}{first}"
 
 
 def check_strict(strict: bool, fault: str | None) -> None:
-    """Raises: DataError if something is unsound and must not be."""
+    """Raises: DataError if `strict` and there is a fault."""
     if strict and fault:
         raise DataError(fault)

@@ -1,1 +1,1 @@
-"""What `python -m kptrain` does beside training: evaluate, predict, show and export."""
+"""The commands of `python -m kptrain`: train, evaluate, predict, show and export."""

@@ -1,8 +1,8 @@
-"""One picture of what a model has learnt: truth, prediction and heatmaps, side by side.
+"""Draws a model's predictions: annotated joints, predicted joints and heatmaps, side by side.
 
 Letters: n = persons, 17 = joints, h w = the input image, hm wm = its heatmaps, H W = a cell.
 Frame: the input image's pixels, x right, y down, continuous: pixel i covers [i, i + 1). The
-heatmaps cover the same extent. A cell is the image enlarged or reduced by a whole factor.
+heatmaps cover the same extent. A cell shows the image enlarged or reduced by a whole factor.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ PAGE: Colour = (24, 24, 28)
 TEXT: Colour = (232, 232, 232)
 QUIET: Colour = (160, 160, 166)
 
-# Black, red, orange, cream: each brighter than the last, so that brightness alone tells height.
+# Black, red, orange, cream: each brighter than the last, so that brightness alone shows the value.
 FIRE = np.array([[0, 0, 0], [132, 18, 30], [244, 128, 16], [255, 214, 96], [255, 252, 236]])
 BACKDROP = 0.4  # brightness of the grey image under the heatmaps, always below that of a peak
 
@@ -44,8 +44,8 @@ HEADER_PX = 24
 CAPTION_PX = 24
 TITLE_SIZE = 15
 CAPTION_SIZE = 12
-FINE = 4  # skeletons are drawn this much larger and then reduced, for smooth edges
-BAND_PIXELS = 2**20  # in bands: the fine layer of a whole picture is 16 times as large
+FINE = 4  # skeletons are drawn enlarged by this factor and then reduced, for smooth edges
+BAND_PIXELS = 2**20  # drawn in bands, because the enlarged layer has 16 times as many pixels
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Example:
     true: Float32[np.ndarray, "n 17 3"]
     """x, y, labelled (above 0)."""
     predicted: Float32[np.ndarray, "n 17 3"]
-    """x, y, score (peak height)."""
+    """x, y, keypoint score."""
     heatmaps: Float32[np.ndarray, "17 hm wm"]
-    """As the network gave them."""
+    """The network's output."""
 
 
 class Cell(NamedTuple):
@@ -71,7 +71,7 @@ class Cell(NamedTuple):
 def draw_examples(
     examples: Sequence[Example], path: Path, titles: tuple[str, str, str] = TITLES
 ) -> None:
-    """Write a PNG with one row per example; `path` holds the whole picture or what it held before.
+    """Write a PNG with one row per example; if writing fails, an existing file stays.
 
     Raises:
         ValueError: there is no example.
@@ -85,12 +85,12 @@ def draw_examples(
 
 
 def draw_persons(image: Image.Image, found: Float64[np.ndarray, "n 17 3"]) -> Image.Image:
-    """The RGB image with each person's joints, hollow where they score low.
+    """The RGB image with each person's joints; those with a low score are hollow.
 
-    It is enlarged by a whole factor if it is small, and reduced by one if it is large: the marks
-    keep their size, and what draws them finely its memory.
+    A small image is enlarged, and a large one reduced, by a whole factor, so that the marks have a
+    constant size and the memory is limited.
 
-    `found`: x, y as indices of the image's pixels, and score.
+    found: x, y as indices of the image's pixels, and keypoint score.
     """
     xy = (found[..., :2] + 0.5).astype(np.float32)
     everywhere = np.ones(found.shape[:2], dtype=bool)
@@ -116,7 +116,7 @@ def _page(rows: Sequence[tuple[Cell, Cell, Cell]], titles: tuple[str, str, str])
 
 
 def _header(draw: ImageDraw.ImageDraw, column: int, titles: tuple[str, str, str]) -> None:
-    """Name the columns, and at their right ends what the marks mean."""
+    """Write the columns' titles, and a legend at their right ends."""
     middle = HEADER_PX // 2
     for index, title in enumerate(titles):
         _write(draw, (GAP_PX + index * column, middle), title, TEXT, size=TITLE_SIZE)
@@ -171,7 +171,7 @@ def _fire(strength: Float[np.ndarray, "H W"]) -> Float[np.ndarray, "H W 3"]:
 
 
 def _factor(size: tuple[int, int]) -> float:
-    """By which a picture is enlarged, a whole number, or reduced, the inverse of one."""
+    """The scale of a picture: a whole number to enlarge it, the inverse of one to reduce it."""
     shorter, longer = min(size), max(size)
     if longer > LONGER_SIDE_PX:
         return 1 / ceil(longer / LONGER_SIDE_PX)
@@ -190,9 +190,9 @@ def _with_skeletons(
     image: Image.Image,
     xy: Float32[np.ndarray, "n 17 2"],
     shown: Bool[np.ndarray, "n 17"],
-    firm: Bool[np.ndarray, "n 17"],
+    confident: Bool[np.ndarray, "n 17"],
 ) -> Image.Image:
-    """Resize the image and draw the joints that are shown, hollow where they are not firm."""
+    """Resize the image and draw the shown joints; those that are not confident are hollow."""
     picture = _resized(image)
     fine_xy = xy * (_factor(image.size) * FINE)
     most_rows = max(1, BAND_PIXELS // picture.width)
@@ -202,7 +202,7 @@ def _with_skeletons(
         draw = ImageDraw.Draw(layer)
         for person in range(len(xy)):
             within = fine_xy[person] - np.array([0, top * FINE], dtype=np.float32)
-            _draw_person(draw, within, shown[person], firm[person])
+            _draw_person(draw, within, shown[person], confident[person])
         layer = layer.reduce(FINE)
         picture.paste(layer, (0, top), mask=layer)
     return picture
@@ -212,22 +212,26 @@ def _draw_person(
     draw: ImageDraw.ImageDraw,
     xy: Float32[np.ndarray, "17 2"],
     shown: Bool[np.ndarray, "17"],
-    firm: Bool[np.ndarray, "17"],
+    confident: Bool[np.ndarray, "17"],
 ) -> None:
-    """Draw in layer pixels: limbs first, and a dark edge around all, to stand out anywhere."""
+    """Draw in layer pixels: limbs first, and a dark edge around everything for contrast."""
     if not shown.any():
         return
-    # Thinner for small persons, whose joints would else run into one blob.
+    # Thinner for small persons, whose joints would merge otherwise.
     unit = FINE * float(
-        np.clip(np.ptp(xy[firm if firm.any() else shown], axis=0).max() / FINE / 80, 0.7, 1.4)
+        np.clip(
+            np.ptp(xy[confident if confident.any() else shown], axis=0).max() / FINE / 80, 0.7, 1.4
+        )
     )
-    limbs = [limb for limb in SKELETON if firm[list(limb)].all()]
+    limbs = [limb for limb in SKELETON if confident[list(limb)].all()]
     for a, b in limbs:
         draw.line(xy[[a, b]].ravel().tolist(), OUTLINE, round(2.6 * unit))
     for a, b in limbs:
         draw.line(xy[[a, b]].ravel().tolist(), _limb_colour(a, b), round(1.4 * unit))
     for joint in np.flatnonzero(shown).tolist():
-        _draw_dot(draw, xy[joint].tolist(), unit, COLOURS[_side(joint)], is_hollow=not firm[joint])
+        _draw_dot(
+            draw, xy[joint].tolist(), unit, COLOURS[_side(joint)], is_hollow=not confident[joint]
+        )
 
 
 def _draw_dot(
@@ -247,6 +251,6 @@ def _side(joint: int) -> str:
 
 
 def _limb_colour(a: int, b: int) -> Colour:
-    """The colour of the limb's side; a limb from left to right belongs to neither."""
+    """The colour of the limb's side; a limb between left and right has the middle's colour."""
     sides = {_side(a), _side(b)} - {"middle"}
     return COLOURS[sides.pop() if len(sides) == 1 else "middle"]

@@ -14,7 +14,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from kptrain.annotations.reader import Ignored, read_annotations
-from kptrain.annotations.skipped import LeftOut
+from kptrain.annotations.skipped import Skipped
 from kptrain.commands.inference import heatmaps_of, load_model, placed
 from kptrain.config import TrainConfig
 from kptrain.data.pack import data_folder, open_pack
@@ -36,9 +36,8 @@ NAMES = tuple(COCO_NUMBERS.values())
 SUMMARY = "print COCO's ten numbers of a checkpoint"
 DESCRIPTION = (
     "Print COCO's ten numbers of a checkpoint, and write its detections as COCO's results file. "
-    "Persons are looked for where they are annotated: one detection for each labelled person, "
-    "in its box (image view) or its crop (person view). So the numbers are of the keypoints, "
-    "not of finding persons."
+    "There is one detection for each labelled person, in its annotated box (image view) or the "
+    "crop of it (person view). So the numbers measure keypoints, not person detection."
 )
 
 
@@ -46,12 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--data", metavar="P", help="folder with COCO (default: as in training)")
     parser.add_argument("--split", choices=("val", "train"), default="val")
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored image")
+    parser.add_argument("--flip", action="store_true", help="average with the flipped image")
     parser.add_argument(
         "--device",
         default="auto",
         metavar="D",
-        help="auto (CUDA where there is a GPU, the default), cpu, cuda or cuda:N",
+        help="auto (CUDA if there is a GPU; the default), cpu, cuda or cuda:N",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="results (default: results.json beside CHECKPOINT)"
@@ -59,7 +58,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print an object with the ten numbers by their names in metrics.csv; what people read "
+        help="print a JSON object with the ten numbers by their names in metrics.csv; other output "
         "goes to standard error",
     )
 
@@ -78,8 +77,8 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
     out = parsed.out or parsed.checkpoint.with_name("results.json")
     check_file(out, "--out")
     root = find_root(config.data.root if parsed.data is None else parsed.data)
-    told = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
-    config = change(config, told, "--data")
+    whole = {"data.root": root, "data.limit_train": None, "data.limit_val": None}
+    config = change(config, whole, "--data")
     name: SplitName = parsed.split
     pack = open_pack(config.data, name, progress=True)
     print(pack.summary)
@@ -87,12 +86,12 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
         found = detections(model, config, pack, device, flip=parsed.flip)
     results = as_results(found, pack)
     with writing(out):
-        out.write_text(json.dumps(as_the_file_has_it(results, pack)))
+        out.write_text(json.dumps(with_file_ids(results, pack)))
     annotation_file, _ = locate(data_folder(config.data), name)
     numbers = ten_numbers(annotation_file, results, pack)
     print(f"COCO's average precision and recall ({GIVEN_BOXES}):")
     for label, value in zip(NAMES, numbers, strict=True):
-        none = "" if value >= 0 else "  (there is no person of this size)"
+        none = "" if value >= 0 else "  (no person of this size)"
         print(f"{label:<10} {value:.4f}{none}")
     print(f"Results in {out}")
     return numbers
@@ -102,10 +101,11 @@ def _evaluate(parsed: argparse.Namespace) -> list[float]:
 def detections(
     model: KeypointNet, config: TrainConfig, pack: Pack, device: torch.device, *, flip: bool
 ) -> np.ndarray:
-    """(M, K, 3) x, y in the original image, and peak height, of each labelled person; without
-    `flip` as the training that was on such a device found them.
+    """(M, K, 3) x, y in the original image and keypoint score of each labelled person; without
+    `flip`, equal to the detections of a training on the same device.
 
-    Sets for the whole process torch's number of threads."""
+    Sets torch's number of threads for the whole process.
+    """
     torch.set_num_threads(num_threads(config.train.threads))
     placed(model, config, device)
     size, dtype = config.train.batch_size, find_dtype(config, device)
@@ -118,7 +118,7 @@ def detections(
 
 
 def as_results(found: np.ndarray, pack: Pack) -> list[dict[str, Any]]:
-    """Detections in COCO's results format, scored by their mean peak height.
+    """Detections in COCO's results format; the score is the mean keypoint score.
 
     Source: https://cocodataset.org/#format-results
     """
@@ -133,8 +133,8 @@ def as_results(found: np.ndarray, pack: Pack) -> list[dict[str, Any]]:
     ]
 
 
-def as_the_file_has_it(results: list[dict[str, Any]], pack: Pack) -> list[dict[str, Any]]:
-    """Results with the ids and the order of joints of the annotation file."""
+def with_file_ids(results: list[dict[str, Any]], pack: Pack) -> list[dict[str, Any]]:
+    """Results with the annotation file's own ids and order of joints."""
     written = pack.written
     order = range(NUM_JOINTS) if written.joint_order is None else np.argsort(written.joint_order)
     return [
@@ -151,7 +151,7 @@ def as_the_file_has_it(results: list[dict[str, Any]], pack: Pack) -> list[dict[s
 def ten_numbers(annotation_file: Path, results: list[dict[str, Any]], pack: Pack) -> list[float]:
     """COCOeval's summary over the images of a pack.
 
-    The file is read as for a training, so that both score the same persons, whatever it lacks.
+    The file is read as for a training, so that both score the same persons.
     Raises: DataError as `read_split` does.
     """
     with contextlib.redirect_stdout(io.StringIO()):
@@ -166,16 +166,16 @@ def ten_numbers(annotation_file: Path, results: list[dict[str, Any]], pack: Pack
 
 
 def _truth(annotation_file: Path, pack: Pack) -> dict[str, Any]:
-    """What is read of a file about the images of a pack, as COCO's own files have it."""
-    read = read_annotations(read_json(annotation_file), annotation_file, LeftOut())
+    """The annotations of a pack's images in COCO's format, as a training reads them."""
+    read = read_annotations(read_json(annotation_file), annotation_file, Skipped())
     images = np.unique(pack.table.image_id).tolist()
-    found = [(image, person) for image in images for person in read.people.of(image)]
+    pairs = [(image, person) for image in images for person in read.people.of(image)]
     return {
         "images": [{"id": image} for image in images],
         "categories": [{"id": pack.category_id, "name": "person"}],
         "annotations": [
             {
-                "id": number,  # COCOeval takes 0 for none
+                "id": number,  # from 1: COCOeval reads 0 as no match
                 "image_id": image,
                 "category_id": pack.category_id,
                 "bbox": list(person.box_xywh),
@@ -184,6 +184,6 @@ def _truth(annotation_file: Path, pack: Pack) -> dict[str, Any]:
                 "keypoints": person.keypoints.flatten().tolist(),
                 "num_keypoints": 0 if isinstance(person, Ignored) else NUM_JOINTS,
             }
-            for number, (image, person) in enumerate(found, start=1)
+            for number, (image, person) in enumerate(pairs, start=1)
         ],
     }

@@ -1,7 +1,7 @@
-"""The command `python -m kptrain export`: a checkpoint as an ONNX file that onnxruntime runs.
+"""The command `python -m kptrain export`: writes a checkpoint as an ONNX file for onnxruntime.
 
-The file's input is RGB from 0 to 255, (N, 3, H, W) float32; normalisation is inside. Its output is
-(N, 17, H/4, W/4) heatmaps.
+The file's input is RGB from 0 to 255, (N, 3, H, W) float32; normalisation is part of the model. Its
+output is (N, 17, H/4, W/4) heatmaps.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from kptrain.training.batches import MEAN, STD
 
 OPSET = 18
 PARITY = 1e-4
-"""The most by which onnxruntime's heatmaps may differ from torch's."""
+"""The largest difference allowed between onnxruntime's and torch's heatmaps."""
 
 
 class FromPixels(nn.Module):
@@ -49,7 +49,7 @@ class FromPixels(nn.Module):
 SUMMARY = "write a checkpoint as an ONNX file"
 DESCRIPTION = (
     "Write a checkpoint as ONNX (opset 18): RGB from 0 to 255, (N, 3, H, W) float32, to "
-    "heatmaps, (N, 17, H/4, W/4). What onnxruntime makes of it is compared with torch."
+    "heatmaps, (N, 17, H/4, W/4). The output of onnxruntime is compared with torch's."
 )
 
 
@@ -70,12 +70,13 @@ def run(parsed: argparse.Namespace) -> None:
 
 
 def export_model(checkpoint: Path, out: Path) -> float:
-    """Write the file; returns the most by which its heatmaps differ from torch's.
+    """Write the file; returns the largest difference of its heatmaps from torch's.
 
-    Raises: CheckpointError, also where they differ by more than PARITY: then nothing is written.
+    Raises: CheckpointError, also if they differ by more than PARITY: then no file is written;
+    SettingsError if onnx is not installed.
     """
     try:
-        import onnx  # noqa: PLC0415  (of the extra `onnx`, as few need it)
+        import onnx  # noqa: PLC0415  (an optional dependency)
         import onnxruntime  # noqa: PLC0415  (only what is needed)
         import onnxscript  # noqa: F401, PLC0415  (torch's exporter needs it)
     except ModuleNotFoundError as error:
@@ -92,8 +93,8 @@ def export_model(checkpoint: Path, out: Path) -> float:
     with replacing(out) as temporary:
         _write(wrapped, torch.from_numpy(images), temporary)
         written = onnx.load(temporary)
-        told = {"joints": ",".join(JOINTS), "settings": json.dumps(settings_of(config))}
-        onnx.helper.set_model_props(written, told)
+        metadata = {"joints": ",".join(JOINTS), "settings": json.dumps(settings_of(config))}
+        onnx.helper.set_model_props(written, metadata)
         onnx.save(written, temporary)
         session = onnxruntime.InferenceSession(str(temporary), providers=["CPUExecutionProvider"])
         difference = 0.0
@@ -104,7 +105,7 @@ def export_model(checkpoint: Path, out: Path) -> float:
             difference = max(difference, float(np.abs(ours - theirs).max()))
         if not difference <= PARITY:
             raise CheckpointError(
-                f"{out}: onnxruntime must give torch's heatmaps to {PARITY:g}, but differs by "
+                f"{out}: onnxruntime's heatmaps must equal torch's to {PARITY:g}, but differ by "
                 f"{difference:.1e}; nothing was written"
             )
     return difference
@@ -113,7 +114,7 @@ def export_model(checkpoint: Path, out: Path) -> float:
 def _write(model: nn.Module, images: Tensor, path: Path) -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # of torch's own exporter
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own code
         torch.onnx.export(
             model,
             (images,),

@@ -1,4 +1,4 @@
-"""A trained model out of its checkpoint, and what it sees in images.
+"""Loads a trained model from its checkpoint and predicts heatmaps.
 
 Shapes: B images, K joints, H x W input pixels, h x w heatmap pixels.
 """
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError
-from kptrain.keypoints import MIRRORED
+from kptrain.keypoints import FLIPPED
 from kptrain.machine.device import num_threads, set_exactness, use
 from kptrain.model.checkpoint import load_checkpoint
 from kptrain.model.network import KeypointNet
@@ -20,11 +20,11 @@ from kptrain.training.batches import MEAN, STD
 
 
 def load_model(path: Path) -> tuple[KeypointNet, TrainConfig]:
-    """The model of a `best_keypoint_model.pth`, to predict, and the settings it was trained with.
+    """The model of a `best_keypoint_model.pth` in evaluation mode, and its training's settings.
 
-    Sets for the whole process torch's number of threads.
+    Sets torch's number of threads for the whole process.
 
-    Raises: CheckpointError; SettingsError if its settings are none of this version.
+    Raises: CheckpointError; SettingsError if its settings are not valid in this version.
     """
     torch.set_num_threads(num_threads())
     content = load_checkpoint(path, {"weights": dict, "config": dict})
@@ -49,8 +49,8 @@ def placed(model: KeypointNet, config: TrainConfig, device: torch.device) -> Key
 
 
 def normalised(pixels: UInt8[Tensor, "B H W 3"]) -> Float[Tensor, "B 3 H W"]:
-    """RGB as the network wants it."""
-    mean, std = (torch.tensor(told, device=pixels.device).reshape(3, 1, 1) for told in (MEAN, STD))
+    """RGB from 0 to 255, normalised for the network."""
+    mean, std = (torch.tensor(v, device=pixels.device).reshape(3, 1, 1) for v in (MEAN, STD))
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
 
 
@@ -61,12 +61,12 @@ def heatmaps_of(
     flip: bool,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "B K h w"]:
-    """What a model predicts with activations of a dtype; with `flip`, the mean of that and of what
-    it predicts of the mirrored images, mirrored back. Source: Xiao et al. 2018, section 4.1."""
+    """The model's heatmaps, with activations of a dtype; with `flip`, their mean with those of the
+    flipped images, flipped back. Source: Xiao et al. 2018, section 4.1."""
     with torch.autocast(images.device.type, dtype, enabled=dtype != torch.float32):
         heatmaps: Tensor = model(images)
         if not flip:
             return heatmaps.float()
-        mirrored: Tensor = model(images.flip(3))
-    mirrored = mirrored.float().flip(3)
-    return (heatmaps.float() + mirrored[:, list(MIRRORED)]) / 2
+        flipped: Tensor = model(images.flip(3))
+    flipped = flipped.float().flip(3)
+    return (heatmaps.float() + flipped[:, list(FLIPPED)]) / 2

@@ -19,30 +19,30 @@ from kptrain.training.validation import detect, persons_of
 NUM_EXAMPLES = 6
 NUM_WORST = 10
 BATCH = 16
-LOOKED_AT = 200
-"""Samples, spread over the split, among which the worst are looked for: a CPU may have to do it."""
+NUM_CANDIDATES = 200
+"""Samples, spread over the split, among which the worst are searched; few enough for a CPU."""
 
 
 def draw_predictions(config: TrainConfig, checkpoint: Path, path: Path) -> None:
-    """Draw what the checkpoint's model sees in validation samples spread over the split."""
+    """Draw the checkpoint's predictions of validation samples spread over the split."""
     pack = open_pack(config.data, "val")
     model = _model(config, checkpoint)
     draw_examples(_examples(model, pack, _spread(pack, NUM_EXAMPLES)), path)
 
 
 def draw_worst(config: TrainConfig, checkpoint: Path, path: Path) -> None:
-    """Likewise the samples whose persons are found worst, by their mean OKS, the worst first."""
+    """Draw the checkpoint's predictions of the samples with the lowest mean OKS, lowest first."""
     pack = open_pack(config.data, "val")
     model = _model(config, checkpoint)
-    looked_at = _spread(pack, LOOKED_AT)
+    candidates = _spread(pack, NUM_CANDIDATES)
     means: list[float] = []
-    parts = np.split(looked_at, range(BATCH, len(looked_at), BATCH))
+    parts = np.split(candidates, range(BATCH, len(candidates), BATCH))
     for part in track(parts, "Looking for the worst samples", len(parts)):
         persons, found = detect(_heatmaps(model, pack, part), pack, part)
         _, inside = persons_of(part, pack.table)
         values = similarity(found, persons, pack.table)
         means += (np.bincount(inside, values) / np.bincount(inside)).tolist()
-    worst = looked_at[np.argsort(means, kind="stable")[:NUM_WORST]]
+    worst = candidates[np.argsort(means, kind="stable")[:NUM_WORST]]
     draw_examples(_examples(model, pack, worst), path)
 
 
@@ -53,7 +53,7 @@ def _spread(pack: Pack, most: int) -> np.ndarray:
 def _model(config: TrainConfig, checkpoint: Path) -> KeypointNet:
     model = KeypointNet(config.model)
     model.load_state_dict(load_weights(checkpoint))
-    return model.eval()  # on the CPU: a driver of a cluster may have no GPU
+    return model.eval()  # on the CPU: the head node of a cluster may have no GPU
 
 
 @torch.inference_mode()

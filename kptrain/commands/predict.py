@@ -1,4 +1,4 @@
-"""The command `python -m kptrain predict`: keypoints drawn on any picture."""
+"""The command `python -m kptrain predict`: draws the keypoints of persons on any picture."""
 
 import argparse
 import json
@@ -22,18 +22,18 @@ from kptrain.machine.device import enough_memory, find_dtype, named_device
 from kptrain.machine.outputs import check_folder, writing
 from kptrain.model.heatmaps import decode
 
-PIXELS_AT_ONCE = 2**20
+BATCH_PIXELS = 2**20
 """Input pixels of a batch: 16 crops of 256 x 256."""
 
-Look = tuple[Frame, np.ndarray]
-"""What is seen, and (4,) x0, y0, x1, y1 of it in which a person's peaks are looked for."""
+Region = tuple[Frame, np.ndarray]
+"""The input's frame, and (4,) x0, y0, x1, y1 in the input within which peaks are searched."""
 
 
 SUMMARY = "draw the keypoints of persons on pictures"
 DESCRIPTION = (
-    "Find the 17 keypoints of persons in pictures, and draw them beside each picture as "
-    "NAME-keypoints.png. Each person is looked for in a box, which is to end where the person "
-    "does; without boxes, one person in the whole picture."
+    "Find the 17 keypoints of persons in pictures, and draw them as NAME-keypoints.png beside each "
+    "picture. Each person is searched in a box that encloses it tightly; without boxes, one person "
+    "is searched in the whole picture."
 )
 
 
@@ -45,17 +45,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="x,y,w,h",
-        help="where a person is, in pixels of the picture; may be given several times",
+        help="box around a person in pixels of the picture; may be given several times",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default: beside)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="output folder (default: the picture's)"
+    )
     parser.add_argument(
         "--device",
         default="auto",
         metavar="D",
-        help="auto (a GPU where there is one), cpu, cuda or cuda:N (default: auto)",
+        help="auto (CUDA if there is a GPU; the default), cpu, cuda or cuda:N",
     )
-    parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
-    parser.add_argument("--json", action="store_true", help="print the keypoints, a line a picture")
+    parser.add_argument("--flip", action="store_true", help="average with the flipped picture")
+    parser.add_argument(
+        "--json", action="store_true", help="print the keypoints, one JSON object per picture"
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:
@@ -71,8 +75,8 @@ def run(parsed: argparse.Namespace) -> None:
             raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
         if drawn.absolute() in given:
             raise SettingsError(
-                f"{path}: must not be drawn over {drawn}, a picture that is named too; leave one "
-                f"of them out, or name a folder with --out"
+                f"{path}: must not be drawn over {drawn}, another given picture; leave one of them "
+                f"out, or name a folder with --out"
             )
     _check_files(parsed.images)
     for folder in dict.fromkeys(drawn.parent for drawn in drawings):
@@ -84,8 +88,8 @@ def run(parsed: argparse.Namespace) -> None:
     for path, drawn in zip(parsed.images, drawings, strict=True):
         image, num_pictures = read_picture(path)
         if num_pictures > 1:
-            told = f"note: {path}: holds {num_pictures} pictures, of which the first is read"
-            print(told, file=sys.stderr)
+            note = f"note: {path}: holds {num_pictures} pictures, of which the first is read"
+            print(note, file=sys.stderr)
         _check_boxes(boxes, path, image)
         with enough_memory(device):
             found = find_persons(model, config, image, boxes, flip=parsed.flip)
@@ -93,13 +97,13 @@ def run(parsed: argparse.Namespace) -> None:
             drawn.parent.mkdir(parents=True, exist_ok=True)
             draw_persons(image, found).save(drawn)
         if parsed.json:
-            print(json.dumps({"image": str(path), "persons": [_told(one) for one in found]}))
+            print(json.dumps({"image": str(path), "persons": [_as_json(one) for one in found]}))
         else:
             print(f"{drawn}: {len(found)} persons, mean score {found[:, :, 2].mean():.2f}")
 
 
 def _check_files(paths: list[Path]) -> None:
-    """What is missing is said before anything long begins."""
+    """Check that the pictures exist, before the model is loaded."""
     for path in paths:
         if path.is_dir():
             raise DataError(f"{path}: must be a picture, but is a folder; name the files in it")
@@ -111,9 +115,9 @@ def _drawing(path: Path, out: Path | None) -> Path:
     return (out or path.parent) / f"{path.stem}-keypoints.png"
 
 
-def with_boxes(arguments: list[str]) -> list[str]:
-    """The arguments with `--box -5,0,9,9` as `--box=-5,0,9,9`: for argparse what begins with a
-    minus is an option, unless it is a single number."""
+def join_boxes(arguments: list[str]) -> list[str]:
+    """The arguments with `--box -5,0,9,9` as `--box=-5,0,9,9`: argparse reads a value that begins
+    with a minus as an option, unless it is one number."""
     joined: list[str] = []
     for argument in arguments:
         if joined and joined[-1] == "--box" and re.match(r"-[\d.]", argument):
@@ -136,7 +140,7 @@ def _box(text: str) -> Box:
 
 
 def _check_boxes(boxes: list[Box], path: Path, image: Image.Image) -> None:
-    """As of an annotation, a box may reach beyond the picture, but by no more than its size."""
+    """A box may reach beyond the picture, as in annotations, but by no more than its size."""
     for x, y, width, height in boxes:
         spans = ((x, x + width, image.width), (y, y + height, image.height))
         if not all(-side <= low < side and 0 < high <= 2 * side for low, high, side in spans):
@@ -151,19 +155,18 @@ def _check_boxes(boxes: list[Box], path: Path, image: Image.Image) -> None:
 def find_persons(
     model: torch.nn.Module, config: TrainConfig, image: Image.Image, boxes: list[Box], *, flip: bool
 ) -> np.ndarray:
-    """(n, 17, 3) float64: x, y as indices of the picture's pixels, and peak height, by a model on
-    any device."""
-    looks = _looks(config, image, boxes)
+    """(n, 17, 3) float64: x, y as indices of the picture's pixels, and keypoint score."""
+    regions = _regions(config, image, boxes)
     height, width = config.data.image_size
-    at_once = max(1, PIXELS_AT_ONCE // (height * width))
-    parts = [looks[start : start + at_once] for start in range(0, len(looks), at_once)]
+    size = max(1, BATCH_PIXELS // (height * width))
+    parts = [regions[start : start + size] for start in range(0, len(regions), size)]
     return np.concatenate([_find(model, config, image, part, flip=flip) for part in parts])
 
 
-def _looks(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[Look]:
-    """In the person view each box is a crop of its own. Without boxes the picture is one, but not
-    enlarged as a box is: it shows what is around the person already. In the image view the whole
-    picture is seen, and each person is looked for in its box.
+def _regions(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[Region]:
+    """In the person view each box is one crop. Without boxes the picture is one crop, not enlarged
+    as a box is, because it shows the person's surroundings already. In the image view the input is
+    the whole picture, and each person is searched in its box.
     """
     size = config.data.image_size
     picture = (0.0, 0.0, float(image.width), float(image.height))
@@ -183,26 +186,26 @@ def _find(
     model: torch.nn.Module,
     config: TrainConfig,
     image: Image.Image,
-    looks: list[Look],
+    regions: list[Region],
     *,
     flip: bool,
 ) -> np.ndarray:
     """`find_persons` of one batch."""
     device = next(model.parameters()).device
-    frames = list(dict.fromkeys(frame for frame, _ in looks))  # of the image view, one
+    frames = list(dict.fromkeys(frame for frame, _ in regions))  # one in the image view
     pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames])).to(device)
     dtype = find_dtype(config, device)
     heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
-    seen = heatmaps[[frames.index(frame) for frame, _ in looks]]
-    places = torch.from_numpy(np.stack([place for _, place in looks]).astype(np.float32))
-    found: np.ndarray = decode(seen, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
+    each = heatmaps[[frames.index(frame) for frame, _ in regions]]
+    places = torch.from_numpy(np.stack([place for _, place in regions]).astype(np.float32))
+    found: np.ndarray = decode(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
     found = found.astype(np.float64)
-    for person, (frame, _) in zip(found, looks, strict=True):
+    for person, (frame, _) in zip(found, regions, strict=True):
         person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
     return found
 
 
-def _told(person: np.ndarray) -> dict[str, Any]:
+def _as_json(person: np.ndarray) -> dict[str, Any]:
     return {
         name: {"x": round(float(x), 2), "y": round(float(y), 2), "score": round(float(score), 4)}
         for name, (x, y, score) in zip(JOINTS, person, strict=True)

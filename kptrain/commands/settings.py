@@ -21,17 +21,17 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def asked_settings(arguments: argparse.Namespace, file: Path | None) -> TrainConfig:
-    """Settings from a file, if one is named, then --set, then --data. Raises: SettingsError."""
-    said: dict[str, Any] = {}
+def given_settings(arguments: argparse.Namespace, file: Path | None) -> TrainConfig:
+    """Settings of a file, if any, then of --set and --data. Raises: DataError, SettingsError."""
+    settings: dict[str, Any] = {}
     where = "--set"
     if file is not None:
         where = f"{file} or --set" if arguments.set else str(file)
-        said = read_settings(file)
+        settings = read_settings(file)
     assigned = parse_assignments(arguments.set)
     check_names(assigned, "--set")
     if arguments.data is not None:
         if "data.root" in assigned:
             raise SettingsError("--data: must not come with --set data.root; leave out one of them")
         assigned["data.root"] = arguments.data
-    return resolve(said | assigned, where)
+    return resolve(settings | assigned, where)

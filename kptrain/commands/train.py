@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 
 from kptrain.commands.picture import draw_predictions
-from kptrain.commands.settings import add_settings, asked_settings
+from kptrain.commands.settings import add_settings, given_settings
 from kptrain.config import BEST, PICTURE, RESUME, TrainConfig
 from kptrain.data.pack import open_pack
 from kptrain.errors import SettingsError
-from kptrain.keypoints import GIVEN_BOXES, metric_in_words
+from kptrain.keypoints import GIVEN_BOXES, metric_label
 from kptrain.machine.device import describe_device
 from kptrain.machine.outputs import check_folder, writing
 from kptrain.model.network import weights_file
@@ -25,8 +25,8 @@ from kptrain.training.fit import fit
 
 SUMMARY = "train; without a CONFIG with the settings of the original recipe"
 DESCRIPTION = """\
-Train a COCO keypoint model and report val_loss, val_oks and COCO's AP (ground-truth boxes) each
-epoch. Without a CONFIG: the settings of the original recipe."""
+Train a COCO keypoint model and report val_loss, val_oks and COCO's AP (ground-truth boxes) after
+each epoch. Without a CONFIG, it uses the settings of the original recipe."""
 
 say = partial(print, flush=True)  # a log file shows each line when it is printed
 
@@ -36,28 +36,30 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="read the decoded images whole, to compare their checksums",
+        help="read all decoded images to compare their checksums",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one)")
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="resume the run in --out, with the settings kept there unless CONFIG is given",
+        help="resume the run in --out, with its own settings unless CONFIG is given",
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train; where no folder is given, `arguments.out` is the new one from then on.
+    """Run the command. If `arguments.out` is None, it is set to the new folder.
 
     Raises: CheckpointError, DataError, SettingsError, TrainingError.
     """
     if arguments.resume and arguments.out is None:
-        raise SettingsError("--resume: must come with --out DIR, the folder of the run to go on")
-    kept = arguments.out / CONFIG if arguments.resume else None
-    config = asked_settings(arguments, arguments.config or kept)
+        raise SettingsError(
+            "--resume: must come with --out DIR, but got none; name the run's folder"
+        )
+    saved = arguments.out / CONFIG if arguments.resume else None
+    config = given_settings(arguments, arguments.config or saved)
     say(banner(config))
     say(f"Device: {describe_device(config)}")
-    # What is missing is said before anything long begins.
+    # Check everything that may be missing before long work starts.
     out: Path | None = arguments.out
     check_folder(out or Path("runs"), "--out")
     if out is not None and out.is_dir():
@@ -65,7 +67,7 @@ def run(arguments: argparse.Namespace) -> None:
             saved_state(config, out, arguments.resume)
     if not (out is not None and arguments.resume and (out / RESUME).exists()):
         weights_file(config.model)
-    say("Preparing the data: decoded on first use, then kept")
+    say("Preparing the data: images are decoded on first use")
     for name in ("train", "val"):
         say(open_pack(config.data, name, progress=True, verify=arguments.verify).summary)
     out = arguments.out = out or _new_folder()
@@ -75,14 +77,14 @@ def run(arguments: argparse.Namespace) -> None:
             for report in reports:
                 say(line(report, config))
                 if report.is_best:
-                    best = metric_in_words(config.checkpoint.metric)
-                    say(f"  new best {best}, goes to {out / BEST}")
+                    best = metric_label(config.checkpoint.metric)
+                    say(f"  new best {best}, saved in {out / BEST}")
         draw_predictions(config, out / BEST, out / PICTURE)
     say(f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}")
 
 
 def _new_folder() -> Path:
-    """Of our own, however many commands begin in this second."""
+    """A new run folder, also if several commands start in the same second."""
     stamp = time.strftime("kptrain-%Y%m%d-%H%M%S")
     for number in itertools.count(1):
         out = Path("runs") / (stamp if number == 1 else f"{stamp}-{number}")
@@ -95,12 +97,12 @@ def _new_folder() -> Path:
 
 def how_to_resume(out: Path | None) -> str:
     if out is None or not (out / CONFIG).exists():
-        return "nothing was trained yet; give the same command again"
+        return "nothing was trained yet; run the same command again"
     return f"resume it with python -m kptrain --out {shlex.quote(str(out))} --resume"
 
 
 def line(report: EpochReport, config: TrainConfig) -> str:
-    """One epoch, as the terminal shows it."""
+    """The line of one epoch on the terminal."""
     return (
         f"Epoch {report.epoch}/{config.train.epochs}"
         f"  train_loss {report.train_loss:.6f}  val_loss {report.val_loss:.6f}"

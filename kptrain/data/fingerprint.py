@@ -1,8 +1,8 @@
-"""What tells one data set from another: its annotations, and the content of its image files.
+"""The digest of a data set: a hash of its annotations and of the content of its image files.
 
-The files are read for that once on a machine. What came of it is kept in the cache under a stamp of
-their names, sizes and times, so that a trial has it without reading them, a copy of a data set is
-the same data, and one in which a picture was replaced is not.
+The files are hashed once per machine. The digest is stored in the cache under a stamp of their
+names, sizes and times. So a trial needs not read them, a copy of a data set has the same digest,
+and a data set in which a picture was replaced has another.
 """
 
 import hashlib
@@ -16,27 +16,27 @@ from pathlib import Path
 from filelock import FileLock
 
 from kptrain.annotations.reader import CocoImage, Split, read_split
-from kptrain.errors import DataError
+from kptrain.errors import unreadable
 from kptrain.files.layout import SplitName, locate, stamp
 from kptrain.machine.cores import usable_cores
 from kptrain.machine.disk import replacing
 from kptrain.machine.progress import track
 
 PART = 256
-"""Files that are read between two looks at how far it got."""
+"""Files between two updates of the progress."""
 
 
 @dataclass
 class Source:
-    """The files of a split that a pack is made of, looked at once."""
+    """The files of a split that a pack is built from; each property is computed once."""
 
     root: Path
     name: SplitName
     limit: int | None
-    """Images beyond it are not read, as no pack of so many samples needs more."""
+    """Images beyond it are not read: a pack of this many samples needs no more."""
     strict: bool
-    kept_in: Path
-    """The folder that keeps what reading the files came to."""
+    digest_folder: Path
+    """Where digests are stored."""
     progress: bool = False
 
     @cached_property
@@ -46,26 +46,27 @@ class Source:
 
     @cached_property
     def digest(self) -> str:
-        """A hash of the annotations and of all image files, the same for every copy of them.
+        """A hash of the annotations and of all image files, equal for every copy of them.
 
         Raises: DataError if there is nothing sound, or an image file cannot be read.
         """
-        note = self._note
-        known = _read(note)
-        if known is None:
-            with suppress(OSError):  # a cache that may only be read
-                note.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(note.with_suffix(".lock")):
-                    known = _read(note) or self._hash_files()
-                    _write(note, known)
-        return known or self._hash_files()
+        file = self._digest_file
+        digest = _read(file)
+        if digest is None:
+            with suppress(OSError):  # the cache may be read-only
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(file.with_suffix(".lock")):
+                    digest = _read(file) or self._hash_files()
+                    with replacing(file) as temporary:
+                        temporary.write_text(digest, encoding="utf-8")
+        return digest or self._hash_files()
 
-    def is_known(self) -> bool:
-        """Whether the files were read before, so that `digest` is at hand."""
-        return _read(self._note) is not None
+    def is_hashed(self) -> bool:
+        """Whether the digest is stored, so that no file has to be read."""
+        return _read(self._digest_file) is not None
 
     def has_changed(self) -> bool:
-        """Whether the files are others than when they were read."""
+        """Whether the files have changed since they were hashed."""
         return _stamp_of(self) != self._stamp and self._hash_files() != self.digest
 
     @cached_property
@@ -73,8 +74,8 @@ class Source:
         return _stamp_of(self)
 
     @property
-    def _note(self) -> Path:
-        return self.kept_in / f"{self._stamp[:32]}.files"
+    def _digest_file(self) -> Path:
+        return self.digest_folder / f"{self._stamp[:32]}.files"
 
     def _hash_files(self) -> str:
         annotation_file, _ = locate(self.root, self.name)
@@ -93,7 +94,7 @@ def _stamp_of(source: Source) -> str:
 
 
 def _hashes(images: tuple[CocoImage, ...]) -> Iterator[bytes]:
-    with ThreadPoolExecutor(usable_cores()) as pool:  # a large hash is made without the GIL
+    with ThreadPoolExecutor(usable_cores()) as pool:  # hashing releases the GIL
         for start in range(0, len(images), PART):
             yield from pool.map(_hash, images[start : start + PART])
 
@@ -102,19 +103,13 @@ def _hash(image: CocoImage) -> bytes:
     try:
         return hashlib.sha256(image.path.read_bytes()).digest()
     except OSError as error:
-        said = error.strerror or error
-        raise DataError(f"{image.path}: must be readable, but {said}; try again") from None
+        raise unreadable(image.path, error) from None
 
 
-def _read(note: Path) -> str | None:
-    """What was kept, if it is whole."""
+def _read(file: Path) -> str | None:
+    """The stored digest, if it is complete."""
     with suppress(OSError, UnicodeDecodeError):
-        text = note.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8")
         if len(text) == 64 and set(text) <= set("0123456789abcdef"):
             return text
     return None
-
-
-def _write(note: Path, digest: str) -> None:
-    with replacing(note) as temporary:
-        temporary.write_text(digest, encoding="utf-8")

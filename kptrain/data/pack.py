@@ -1,7 +1,7 @@
-"""A split of the data, ready to be gathered into batches: its pack, found, checked or built.
+"""Opens the pack of a split: finds and checks it, or builds it first.
 
-A pack is named by a fingerprint of all that shapes it, the content of the image files too, and
-shared by all trainings of a machine.
+A pack is named by a fingerprint of everything that determines its content, including the content of
+the image files. All trainings of a machine share it.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from kptrain.resolve import EMBEDDED
 from kptrain.synthetic.data_set import embedded_root
 
 PACKS = "packs"
-"""Where the packs are, in the cache."""
+"""The folder of the packs, in the cache."""
 
 _log = logging.getLogger(__name__)
 
 PACK_VERSION = 5
-"""To be raised whenever a pack would come out differently."""
+"""Must be raised whenever the content of a pack changes."""
 
 
 def cache_dir() -> Path:
@@ -52,7 +52,10 @@ def cache_dir() -> Path:
 
 
 def data_folder(settings: DataSettings, progress: bool = False) -> Path:
-    """The folder with COCO; the embedded set is drawn on first use."""
+    """The folder with COCO; the synthetic data set is drawn on first use.
+
+    Raises: DataError if `data.root` is not resolved, or the cache cannot be used.
+    """
     if settings.root is None:
         raise DataError("data.root: must be resolved first, but got None; use kptrain.resolve")
     if settings.root == EMBEDDED:
@@ -64,11 +67,11 @@ def data_folder(settings: DataSettings, progress: bool = False) -> Path:
 def open_pack(
     settings: DataSettings, name: SplitName, progress: bool = False, *, verify: bool = False
 ) -> Pack:
-    """Open the pack of a split, building it first if no one has, or if it is damaged.
+    """Open the pack of a split; build it first if it does not exist or is damaged.
 
-    verify: whether to read it whole, for its checksums, though nothing seems to have changed it.
-    Raises: DataError if there is nothing sound to pack or no room for it; with `data.strict`, if
-    anything is unsound.
+    verify: read all of it and compare the checksums, even if no file seems to have changed.
+    Raises: DataError if no sample is sound or the disk is full; with `data.strict`, if anything is
+    unsound.
     """
     source = _source(settings, name, progress)
     digest = _fingerprint(settings, source)
@@ -77,7 +80,7 @@ def open_pack(
         if not folder.is_dir() or damage_of(folder, verify, progress):
             folder.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(folder.with_suffix(".lock")):
-                _build_where_needed(source, settings, folder, progress, verify)
+                _build_if_needed(source, settings, folder, progress, verify)
         pack, fault = read_pack(folder, digest)
     check_strict(settings.strict, fault)
     return pack
@@ -85,7 +88,7 @@ def open_pack(
 
 @contextmanager
 def _in_cache(folder: Path) -> Iterator[None]:
-    """Raises: DataError, where the system does not let a folder of the cache be used."""
+    """Raises: DataError if a folder of the cache cannot be used."""
     try:
         yield
     except OSError as error:
@@ -98,26 +101,27 @@ def _in_cache(folder: Path) -> Iterator[None]:
 
 
 def is_packed(settings: DataSettings, name: SplitName) -> bool:
-    """Whether the pack of a split is known to be there, sound or not, without reading the files:
-    once their times have changed, only their content tells. Raises: DataError if the data is not.
+    """Whether the pack of a split exists, damaged or not; False if the files are not hashed yet.
+
+    Raises: DataError if the data does not exist.
     """
     source = _source(settings, name)
-    return source.is_known() and _folder_of(_fingerprint(settings, source)).is_dir()
+    return source.is_hashed() and _folder_of(_fingerprint(settings, source)).is_dir()
 
 
 def _folder_of(digest: str) -> Path:
     return cache_dir() / PACKS / digest[:32]
 
 
-def _build_where_needed(
+def _build_if_needed(
     source: Source, settings: DataSettings, folder: Path, progress: bool, verify: bool
 ) -> None:
-    """Build a pack, unless another process has by now. Whoever calls holds the lock."""
+    """Build a pack, unless another process has built it meanwhile. The caller holds the lock."""
     if folder.is_dir():
         damage = damage_of(folder, verify, progress)
         if damage is None:
             return
-        _log.warning("%s: %s; it is built anew", folder, damage)
+        _log.warning("%s: %s; it is built again", folder, damage)
         shutil.rmtree(folder)
     build_pack(source.split, settings, folder, progress)
     if source.has_changed():
@@ -129,17 +133,17 @@ def _build_where_needed(
 
 
 def pack_fingerprint(settings: DataSettings, name: SplitName) -> str:
-    """What names the pack of a split, without building it: a hash of all that shapes it.
+    """The name of a split's pack: a hash of everything that determines its content. Builds nothing.
 
-    Raises: DataError if the data is not there, or holds nothing sound.
+    Raises: DataError if the data does not exist, or nothing in it is sound.
     """
     return _fingerprint(settings, _source(settings, name))
 
 
 def _source(settings: DataSettings, name: SplitName, progress: bool = False) -> Source:
     limit = limit_of(settings, name)
-    kept_in = cache_dir() / PACKS
-    return Source(data_folder(settings), name, limit, settings.strict, kept_in, progress)
+    packs = cache_dir() / PACKS
+    return Source(data_folder(settings), name, limit, settings.strict, packs, progress)
 
 
 def _fingerprint(settings: DataSettings, source: Source) -> str:

@@ -1,7 +1,7 @@
-"""Building a pack: decoding every image of a split, once.
+"""Builds a pack: decodes every image of a split, once.
 
-A pack is written under a temporary name, under a lock, and renamed when it is whole.
-`progress.json` in an unfinished one says how far it got, so that who comes next goes on from there.
+A pack is written under a temporary name, under a lock, and renamed when it is complete.
+`progress.json` in an unfinished pack records the progress, so that the next process resumes there.
 """
 
 import json
@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from kptrain.annotations.reader import CocoImage, Ignored, Person, Split, describe
 from kptrain.annotations.reasons import ADVICE, OTHER_SIZE
-from kptrain.annotations.skipped import LeftOut
+from kptrain.annotations.skipped import Skipped
 from kptrain.config import DataSettings
 from kptrain.data.decode import UnreadableImageError, decode_image
 from kptrain.data.pack_format import IMAGES, Table, Written, write_pack
@@ -36,22 +36,22 @@ from kptrain.machine.progress import track
 
 PROGRESS = "progress.json"
 PART = 1024
-"""Image files between two notes of how far a pack got."""
+"""Image files between two writes of `progress.json`."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One input to be: a frame of an image and the persons to find in it."""
+    """A future input of the network: a frame of an image and the persons to find in it."""
 
     image: CocoImage
     frame: Frame
     persons: tuple[Person, ...]
     peak_margin: float | None
-    """None: peaks are looked for in the whole input."""
+    """None: peaks are searched in the whole input."""
 
 
 def build_pack(split: Split, settings: DataSettings, folder: Path, progress: bool) -> None:
-    """Write the pack of a split. Whoever calls holds a lock on its name.
+    """Write the pack of a split. The caller holds a lock on its name.
 
     Raises: DataError if no image can be decoded, or with `data.strict`, if one cannot; OSError.
     """
@@ -59,36 +59,36 @@ def build_pack(split: Split, settings: DataSettings, folder: Path, progress: boo
     num_samples = len(samples)
     samples = samples[: limit_of(settings, split.name)]
     temporary = folder.with_suffix(".tmp")
-    images, made = _begin(temporary, (len(samples), *settings.image_size, 3))
-    _decode_all(samples, images, made, f"Packing {split.name}", progress)
-    left_out = split.left_out
-    _count_failures(made.failures, samples, left_out)
-    left_out.count(f"samples beyond data.limit_{split.name}", num_samples - len(samples))
-    kept = [row for row in range(len(samples)) if row not in made.failures]
+    images, state = _begin(temporary, (len(samples), *settings.image_size, 3))
+    _decode_all(samples, images, state, f"Packing {split.name}", progress)
+    skipped = split.skipped
+    _count_failures(state.failures, samples, skipped)
+    skipped.count(f"samples beyond data.limit_{split.name}", num_samples - len(samples))
+    kept = [row for row in range(len(samples)) if row not in state.failures]
     if not kept:
         shutil.rmtree(temporary)
-        ((cause, _),) = Counter(made.failures.values()).most_common(1)
-        told = left_out.told(cause, left_out.counts[cause])
+        ((cause, _),) = Counter(state.failures.values()).most_common(1)
+        fault = skipped.with_example(cause, skipped.counts[cause])
         raise DataError(
             f"{split.images[0].path.parent}: must hold images that can be decoded, but of "
-            f"{len({sample.image.id for sample in samples})} tried none can: {told}; "
-            f"{ADVICE.get(cause, 'convert them')} (in all: {left_out})"
+            f"{len({sample.image.id for sample in samples})} tried none can: {fault}; "
+            f"{ADVICE.get(cause, 'convert them')} (in all: {skipped})"
         )
     chosen = [samples[row] for row in kept]
     num_persons = sum(len(sample.persons) for sample in chosen)
     num_images = len({sample.image.id for sample in chosen})
-    summary = describe(split.name, num_images, num_persons, left_out)
+    summary = describe(split.name, num_images, num_persons, skipped)
     table = _table(chosen, kept, settings)
     masks = _masks(chosen, settings, f"Masks of {split.name}", progress)
     names = split.category_id, _written(split, chosen)
-    write_pack(temporary, masks, table, summary, left_out.fault, *names, progress)
+    write_pack(temporary, masks, table, summary, skipped.fault, *names, progress)
     temporary.replace(folder)
     flush(folder.parent)
     (folder / PROGRESS).unlink()
 
 
 def _written(split: Split, samples: list[Sample]) -> Written:
-    """How the file has the ids and joints of samples."""
+    """How the file spells the ids, and its order of joints."""
     images = [sample.image for sample in samples]
     others = {one.id: _stored(one.written_id) for one in images if one.written_id != one.id}
     category = _stored(split.written_category_id)
@@ -116,16 +116,16 @@ def _samples(split: Split, settings: DataSettings) -> list[Sample]:
 
 
 class _Progress(BaseModel):
-    """How far an unfinished pack got; kept beside it."""
+    """The progress of an unfinished pack; stored in it."""
 
     model_config = ConfigDict(extra="forbid")
 
     num_images: int = 0
-    """The first so many image files are done, and their pixels on the disk."""
+    """Image files that are decoded, from the first on, with their pixels on the disk."""
     failures: dict[int, str] = {}
     """Rows that could not be filled, with the reason."""
     pillow: str = PIL.__version__
-    """Another one might decode to other pixels."""
+    """Another version might decode to other pixels."""
     folder: Path
 
     def save(self) -> None:
@@ -134,12 +134,12 @@ class _Progress(BaseModel):
 
 
 def _begin(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any], _Progress]:
-    """Go on with what a process left that was killed, or make room for a new pack.
+    """Resume the pack of a process that was killed, or reserve room for a new one.
 
-    We hold the lock, and the folder's name stands for all that decides its content.
+    This process holds the lock, and the folder's name identifies the pack's content.
     """
-    if left := _left(temporary, shape):
-        return left
+    if unfinished := _unfinished(temporary, shape):
+        return unfinished
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -152,11 +152,13 @@ def _begin(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any]
     return images, progress
 
 
-def _left(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any], _Progress] | None:
-    """What was left to go on with; None if nothing was, or what a power cut tore."""
+def _unfinished(
+    temporary: Path, shape: tuple[int, ...]
+) -> tuple[np.memmap[Any, Any], _Progress] | None:
+    """An unfinished pack to resume; None if there is none, or it is damaged (by a power cut)."""
     try:
-        told = json.loads((temporary / PROGRESS).read_bytes())
-        progress = _Progress.model_validate(told | {"folder": temporary})
+        content = json.loads((temporary / PROGRESS).read_bytes())
+        progress = _Progress.model_validate(content | {"folder": temporary})
         size = (temporary / IMAGES).stat().st_size
         images = np.lib.format.open_memmap(temporary / IMAGES, "r+")
     except (FileNotFoundError, ValueError, TypeError):
@@ -169,15 +171,15 @@ def _left(temporary: Path, shape: tuple[int, ...]) -> tuple[np.memmap[Any, Any],
 def _decode_all(
     samples: list[Sample],
     images: np.memmap[Any, Any],
-    made: _Progress,
+    state: _Progress,
     title: str,
     progress: bool,
 ) -> None:
-    """Fill the rows, noting how far it got and which could not be filled."""
+    """Fill the rows; record the progress and the rows that could not be filled."""
     by_image: dict[int, list[int]] = {}
     for row, sample in enumerate(samples):
         by_image.setdefault(sample.image.id, []).append(row)
-    left = list(by_image.values())[made.num_images :]
+    left = list(by_image.values())[state.num_images :]
 
     def fill(rows: list[int]) -> dict[int, str]:
         image = samples[rows[0]].image
@@ -190,36 +192,36 @@ def _decode_all(
         return {}
 
     def parts() -> Iterator[None]:
-        # Pillow decodes without holding the GIL.
+        # Pillow releases the GIL.
         with ThreadPoolExecutor(usable_cores()) as pool:
             for start in range(0, len(left), PART):
                 part = left[start : start + PART]
                 for failed in pool.map(fill, part):
-                    made.failures |= failed
+                    state.failures |= failed
                     yield
                 images.flush()
-                made.num_images += len(part)
-                made.save()
+                state.num_images += len(part)
+                state.save()
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # what is unsound is counted
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # unsound files are counted
         for _ in track(parts(), title, len(left), shown=progress):
             pass
 
 
-def _count_failures(failures: dict[int, str], samples: list[Sample], left_out: LeftOut) -> None:
+def _count_failures(failures: dict[int, str], samples: list[Sample], skipped: Skipped) -> None:
     """Count an image once, whatever the number of its samples."""
     rows = {samples[row].image.id: row for row in sorted(failures)}
     for row in rows.values():
         image, reason = samples[row].image, failures[row]
         which = image.path.name
-        if reason == OTHER_SIZE and reason not in left_out.first:
+        if reason == OTHER_SIZE and reason not in skipped.first:
             which += f", {_sizes(image)}"
-        left_out.add(reason, which, image.path.parent)
+        skipped.add(reason, which, image.path.parent)
 
 
 def _sizes(image: CocoImage) -> str:
-    """What is annotated and what is stored, as far as it can still be read."""
+    """The annotated size and, if it can be read, the stored one."""
     height, width = image.size
     annotated = f"annotated as {width} x {height} (width x height)"
     try:
@@ -265,10 +267,10 @@ def _table(samples: list[Sample], rows: list[int], settings: DataSettings) -> Ta
 
 
 def _ignored(samples: list[Sample]) -> dict[str, np.ndarray]:
-    """The columns of `Table` of what is ignored: once an image, however many samples it has.
+    """The columns of `Table` for ignored regions: once per image, however many samples it has.
 
-    With it persons of the last image that are beyond a limit of samples: they are not looked for,
-    but a detection there is not wrong.
+    Includes the persons of the last image that are beyond a limit of samples: they are not searched
+    for, but a detection there does not count as false.
     """
     images = {sample.image.id: sample.image for sample in samples}.values()
     wanted = {person.id for sample in samples for person in sample.persons}

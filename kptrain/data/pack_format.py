@@ -3,8 +3,8 @@
 Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds,
 persons without one and persons beyond a limit of samples in the samples' images, K joints, H x W
 input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
-`Table`, and `about.json`, its header: what was found, and the size, the time and the checksums of
-the rest.
+`Table`, and `about.json`, its header: a summary, and the size, the time and the checksums of each
+of the other files.
 """
 
 import os
@@ -24,16 +24,16 @@ from kptrain.machine.progress import track
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
 FILES = (IMAGES, IGNORE, TABLE)
 BLOCK = 2**26
-"""Bytes that share a checksum."""
+"""Bytes for each checksum."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """All of a pack but its pixels. Samples are rows; persons of sample s are rows
-    `first[s]` to `first[s + 1]`."""
+    """Everything in a pack except the pixels. Samples are rows; the persons of sample s are rows
+    `first[s]` up to `first[s + 1]`, exclusive."""
 
     row: np.ndarray
-    """(S,) int64: where the sample's pixels are in `images`."""
+    """(S,) int64: the row of the sample's pixels in `images`."""
     first: np.ndarray
     """(S + 1,) int64."""
     scale: np.ndarray
@@ -45,7 +45,7 @@ class Table:
     joints: np.ndarray
     """(M, K, 2) float32: x, y in the input."""
     peak_box: np.ndarray
-    """(M, 4) float32: x0, y0, x1, y1 in the input; where the person's peaks are looked for."""
+    """(M, 4) float32: x0, y0, x1, y1 in the input, within which the person's peaks are searched."""
     keypoints: np.ndarray
     """(M, K, 3) float64: x, y, v in the original image."""
     area: np.ndarray
@@ -55,9 +55,9 @@ class Table:
     image_id: np.ndarray
     """(M,) int64."""
     place: np.ndarray
-    """(M,) int64: of the annotation in its file."""
+    """(M,) int64: index of the annotation in its file."""
     ignored_keypoints: np.ndarray
-    """(N, K, 3) float64, as `keypoints`; all 0 where there are none."""
+    """(N, K, 3) float64, as `keypoints`; all 0 if there are none."""
     ignored_box: np.ndarray
     """(N, 4) float64: x, y, width, height in the original image."""
     ignored_area: np.ndarray
@@ -77,12 +77,12 @@ class Pack:
     images: np.ndarray
     """(S or more, H, W, 3) uint8, memory-mapped, read-only."""
     ignore: np.ndarray
-    """(S, H/4, W/4) bool, likewise: heatmap pixels in which nothing is learnt; in the person view
-    (S, 1, 1), as all is learnt."""
+    """(S, H/4, W/4) bool, memory-mapped, read-only: True at heatmap pixels that are masked in the
+    loss; in the person view (S, 1, 1), all False."""
     table: Table
     fingerprint: str
     summary: str
-    """One line: what was found and what was left out, and why."""
+    """One line: the numbers of images and persons, and what was skipped, and why."""
     category_id: int | str
     """Of persons, in the annotation file."""
     written: "Written"
@@ -92,21 +92,20 @@ class Pack:
 
     @property
     def most_persons(self) -> int:
-        """In one sample."""
+        """The most persons of one sample."""
         return int(np.diff(self.table.first).max())
 
 
 class Written(BaseModel):
-    """How the annotation file has what it says in other words than we: for what is written to be
-    read beside it."""
+    """The annotation file's own ids and order of joints: results are written with these."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     category_id: int | float | str
     image_ids: dict[int, int | float | str] = {}
-    """By our ids; those that are no other are left out."""
+    """By our ids; only ids that differ."""
     joint_order: tuple[int, ...] | None = None
-    """For each of COCO's joints where it is among the file's; None: in the same place."""
+    """For each of COCO's joints its index among the file's; None: the same order."""
 
 
 class About(BaseModel):
@@ -115,16 +114,16 @@ class About(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     summary: str
-    """One line: what was found and what was left out, and why."""
+    """One line: the numbers of images and persons, and what was skipped, and why."""
     fault: str | None
-    """What `data.strict` has to say of the first that is unsound."""
+    """The error that `data.strict` raises for the first unsound item."""
     category_id: int | str
     """Of persons, in the annotation file."""
     written: Written
     sizes: dict[str, int]
     """By file: bytes."""
     times: dict[str, int]
-    """By file: when it was written, in nanoseconds since 1970."""
+    """By file: modification time in nanoseconds since 1970."""
     checksums: dict[str, list[int]]
     """By file: CRC-32 of each block."""
 
@@ -139,12 +138,12 @@ def write_pack(
     written: Written,
     progress: bool = False,
 ) -> None:
-    """Write all but the images, which are there, and flush everything to the disk."""
+    """Write everything except the images, which exist already, and flush all to the disk."""
     np.save(folder / IGNORE, ignore)
     np.savez(folder / TABLE, **vars(table))
     paths = [folder / name for name in FILES]
     for path in paths:
-        flush(path)  # a memory map's time is that of its last page
+        flush(path)  # writing the last page of a memory map changes the time
     about = About(
         summary=summary,
         fault=fault,
@@ -160,37 +159,37 @@ def write_pack(
 
 
 def damage_of(folder: Path, verify: bool, progress: bool = False) -> str | None:
-    """In what a pack is not as it was written, if so: by the size and the time of each file.
+    """Which file of a pack is not as it was written; None if all are.
 
-    The images are as large as the memory of a machine, and to read them takes minutes: so a file's
-    checksums are looked at where its time has changed, as in a copy, which then gets its time back,
-    and of all with `verify`.
+    Checks the size and the time of each file. Reading the images takes minutes, so checksums are
+    compared only if a file's time has changed, as in a copy (if they agree, the time is restored),
+    or for all files with `verify`.
     """
     try:
         about = About.model_validate_json((folder / ABOUT).read_bytes())
         damaged = [name for name in FILES if not _is_sound(folder / name, about, verify, progress)]
     except (ValidationError, FileNotFoundError, NotADirectoryError, KeyError):
-        return f"{ABOUT} does not fit what is there"
+        return f"{ABOUT} does not fit the other files"
     return f"{damaged[0]} is not as it was written" if damaged else None
 
 
 def _is_sound(path: Path, about: About, verify: bool, progress: bool) -> bool:
-    found, time = path.stat(), about.times[path.name]
-    if found.st_size != about.sizes[path.name]:
+    status, time = path.stat(), about.times[path.name]
+    if status.st_size != about.sizes[path.name]:
         return False
-    is_untouched = found.st_mtime_ns == time
+    is_untouched = status.st_mtime_ns == time
     if is_untouched and not verify:
         return True
     if _checksums(path, progress) != about.checksums[path.name]:
         return False
     if not is_untouched:
-        with suppress(OSError):  # another user's: it is read again by whoever asks next
-            os.utime(path, ns=(found.st_atime_ns, time))
+        with suppress(OSError):  # a file of another user: the next process reads it again
+            os.utime(path, ns=(status.st_atime_ns, time))
     return True
 
 
 def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:
-    """Open a pack that is not damaged; also what `data.strict` has to say of it."""
+    """Open a pack that is not damaged; also the error that `data.strict` raises for it."""
     about = About.model_validate_json((folder / ABOUT).read_bytes())
     with np.load(folder / TABLE) as arrays:
         table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
@@ -207,7 +206,7 @@ def _checksums(path: Path, progress: bool) -> list[int]:
     def checksum(start: int) -> int:
         with path.open("rb") as file:
             file.seek(start)
-            return zlib.crc32(file.read(BLOCK))  # without holding the GIL
+            return zlib.crc32(file.read(BLOCK))  # releases the GIL
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         sums = track(

@@ -1,4 +1,4 @@
-"""The two ways to make network inputs of an image: whole and stretched, or one person each.
+"""The two views, from image to network input: the whole image stretched, or a crop of one person.
 
 Shapes: K joints; a size is (height, width). Two frames:
 - original: a keypoint's x, y is the index of a pixel, as COCO stores it;
@@ -20,10 +20,10 @@ from kptrain.config import OUTPUT_STRIDE
 PERSON_MARGIN = 1.25
 """A person's crop is its box enlarged by this factor. Source: Xiao et al. 2018, section 3.2."""
 PEAK_MARGIN = 1.2
-"""In the image view a person's joints are looked for in its box enlarged by this factor."""
+"""In the image view a person's joints are searched in its box enlarged by this factor."""
 LONGEST_CROP = 4096
-"""Original pixels. A longer side is first reduced by a whole factor, or the crop of a person 11,000
-pixels high would be larger than Pillow allows; no image of COCO's is half as long."""
+"""Original pixels. A longer side is first reduced by a whole factor: otherwise the crop of a person
+11,000 pixels high would be larger than Pillow allows. No image of COCO is half as long."""
 
 Box = tuple[float, float, float, float]
 """x, y, width, height in original pixels, as COCO has them."""
@@ -63,14 +63,14 @@ class Frame:
         return corners.reshape(4)
 
     def inside(self, image_size: tuple[int, int]) -> np.ndarray:
-        """Where in the input an image of (height, width) lies: x0, y0, x1, y1; all 0 if nowhere."""
+        """x0, y0, x1, y1 of an image of (height, width) in the input; all 0 if it lies outside."""
         corners = np.array([[0, 0], image_size[::-1]]) * self.scale + self.shift
         clipped: np.ndarray = np.clip(corners, 0, self.size[::-1]).reshape(4)
         is_empty = clipped[0] >= clipped[2] or clipped[1] >= clipped[3]
         return np.zeros(4) if is_empty else clipped
 
     def cut(self, image: Image.Image) -> np.ndarray:
-        """The rectangle's pixels as (H, W, 3) uint8; black where it leaves the image."""
+        """The rectangle's pixels as (H, W, 3) uint8; black outside the image."""
         if max(self.width, self.height) > LONGEST_CROP:
             return self._cut_reduced(image)
         height, width = self.size
@@ -83,7 +83,7 @@ class Frame:
         return pixels
 
     def _cut_reduced(self, image: Image.Image) -> np.ndarray:
-        """Likewise, of means over whole numbers of pixels of the part inside the image."""
+        """As `cut`, from the part inside the image, first reduced by a whole factor."""
         left, top, right, bottom = self._whole_pixels()
         left, top = max(left, 0), max(top, 0)
         right, bottom = min(right, image.width), min(bottom, image.height)
@@ -95,7 +95,7 @@ class Frame:
         return Frame(x, y, self.width / across, self.height / down, self.size).cut(reduced)
 
     def _whole_pixels(self) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of all pixels that are touched."""
+        """Left, top, right and bottom of all pixels that the rectangle touches."""
         right, bottom = self.x + self.width, self.y + self.height
         return floor(self.x), floor(self.y), ceil(right), ceil(bottom)
 
@@ -122,7 +122,7 @@ def box_frame(box_xywh: Box, size: tuple[int, int], margin: float) -> Frame:
 
 
 def ignore_mask(image: CocoImage, size: tuple[int, int]) -> np.ndarray:
-    """(H/4, W/4) bool: heatmap pixels of the stretched image in which nothing is learnt."""
+    """(H/4, W/4) bool: heatmap pixels of the stretched image that are masked in the loss."""
     height, width = size[0] // OUTPUT_STRIDE, size[1] // OUTPUT_STRIDE
     mask = np.zeros((height, width), dtype=bool)
     for region in image.ignored:

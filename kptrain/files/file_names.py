@@ -1,8 +1,8 @@
-"""Which file below an image folder a `file_name` means, as tools write such names.
+"""Finds the file that an annotation's `file_name` means, below an image folder.
 
-They write paths from other folders and machines, backslashes, percent signs and other cases of
-letters. The file is found by as much of the name as agrees with its path below the folder, from
-the end, and never outside of the folder.
+Tools write paths of other folders and machines, backslashes, percent escapes and letters of another
+case. Path parts are compared from the end, and the file with the most equal parts is taken; it is
+never outside the folder.
 """
 
 import os
@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote
 
-from kptrain.errors import DataError
+from kptrain.errors import unreadable
 
-Found = Literal["as written", "by its end", "several", "missing"]
+Match = Literal["as written", "by its end", "several", "missing"]
 
 _SEPARATORS = re.compile(r"[\\/]|\?d=")
 """Label Studio writes /data/local-files/?d=PATH."""
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """The files below a folder with their paths there, in no order.
+    """The files below a folder with their relative paths, in no order.
 
-    Links to folders are followed, but not to one that holds this one. What is in a folder below
-    that cannot be read, as `lost+found` of a mount, is not there for us.
+    Links to folders are followed, except to a folder that contains this one. Subfolders that cannot
+    be read, such as `lost+found` of a mount, are skipped.
     Raises: DataError if the folder itself cannot be read.
     """
     top = folder.resolve()
@@ -43,8 +43,7 @@ def files_below(folder: Path) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
         except OSError as error:
             if prefix:
                 continue
-            said = error.strerror or error
-            raise DataError(f"{path}: must be readable, but {said}; grant the right") from None
+            raise unreadable(path, error, "grant the right to read it") from None
 
 
 def _is(kind: Callable[[], bool]) -> bool:
@@ -55,7 +54,7 @@ def _is(kind: Callable[[], bool]) -> bool:
 
 
 def _is_new(entry: "os.DirEntry[str]", top: Path, seen: set[Path]) -> bool:
-    """Whether a folder is to be looked into."""
+    """Whether a folder was not visited before."""
     if not entry.is_symlink():
         return True
     target = Path(entry.path).resolve()
@@ -65,15 +64,15 @@ def _is_new(entry: "os.DirEntry[str]", top: Path, seen: set[Path]) -> bool:
 
 
 class FileNames:
-    """The files below a folder, to be found by name."""
+    """Finds files below a folder by name."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = _parts(str(folder.absolute()))
         self._names = {name for name, _ in files_below(folder)}
         self._by_end: dict[str, list[tuple[list[str], str]]] | None = None
 
-    def find(self, file_name: str) -> tuple[str | None, Found]:
-        """The path below the folder, and how it was found."""
+    def find(self, file_name: str) -> tuple[str | None, Match]:
+        """The path relative to the folder, and how it was found."""
         if file_name in self._names:
             return file_name, "as written"
         wanted = _parts(file_name)
@@ -81,29 +80,29 @@ class FileNames:
         if not candidates:
             return None, "missing"
         longest = max(shared for shared, _ in candidates)
-        found = [name for shared, name in candidates if shared == longest]
-        if len(found) > 1:
+        names = [name for shared, name in candidates if shared == longest]
+        if len(names) > 1:
             return None, "several"
-        path = _parts(found[0])
+        path = _parts(names[0])
         is_whole = len(wanted) >= len(path) and (self._folder + path)[-len(wanted) :] == wanted
-        return found[0], "as written" if is_whole else "by its end"
+        return names[0], "as written" if is_whole else "by its end"
 
     def _candidates(self, wanted: list[str]) -> list[tuple[int, str]]:
-        """Files of which all of the shorter path agrees, with the number of parts that do."""
+        """Files whose path ends with the wanted one, or the reverse; each with its equal parts."""
         if self._by_end is None:
             self._by_end = {}
             for name in self._names:
                 parts = _parts(name)
                 self._by_end.setdefault(parts[-1], []).append((parts, name))
-        found = []
+        candidates = []
         for parts, name in self._by_end.get(wanted[-1], []) if wanted else []:
             shared = min(len(parts), len(wanted))
             if parts[-shared:] == wanted[-shared:]:
-                found.append((shared, name))
-        return found
+                candidates.append((shared, name))
+        return candidates
 
 
 def _parts(name: str) -> list[str]:
-    """The parts of a path, less what only its spelling has."""
+    """The parts of a path, in one spelling."""
     plain = unicodedata.normalize("NFC", unquote(name)).casefold()
     return [part for part in _SEPARATORS.split(plain) if part not in ("", ".")]

@@ -1,20 +1,20 @@
 """Numbers and ids as tools write them: 7, 7.0 and "7" are one number.
 
-No value is taken on trust: each may be missing, of another type, NaN, or absurdly large.
+No value is trusted: each may be missing, of another type, NaN, or absurdly large.
 """
 
 import math
 from typing import Any
 
 Id = int | str
-"""A key of images, annotations or categories; a string where it is no number."""
+"""An id of an image, annotation or category; a string if it is not a number."""
 
 
 def id_of(value: Any) -> Id | None:
-    """The id that a value stands for; None if it can be none.
+    """The id that a value stands for; None if it is no id.
 
-    Numbers from 0 to 2**63 - 1, also written as "7" or 7.0; other whole numbers as text, and any
-    text that is not empty.
+    Numbers from 0 to 2**63 - 1, also written as "7" or 7.0, become int; other whole numbers and
+    non-empty texts become str.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -29,27 +29,26 @@ def id_of(value: Any) -> Id | None:
 
 
 def printable(text: str) -> str:
-    """A text on one line that can be written: half of a surrogate pair, as JSON may have, and line
-    breaks are escaped."""
+    """The text with line breaks, half surrogate pairs and other unprintable characters escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def shown(text: str, most: int = 200) -> str:
-    """The same for a message: of a long text the middle is left out."""
+    """The printable text for a message; the middle of a long text is omitted."""
     line = printable(text)
     return line if len(line) <= most else f"{line[: most // 2]} … {line[-most // 2 :]}"
 
 
 def spelt_id_of(value: Any) -> Id | None:
-    """Likewise, but a text with leading zeros as it is: "01" may be another image than "1"."""
+    """As `id_of`, but a text with leading zeros stays text: "01" may be another image than "1"."""
     text = value.strip() if isinstance(value, str) else ""
     return text if text[:1] == "0" and text != "0" else id_of(value)
 
 
 def number_of(value: Any) -> float | None:
-    """The finite number that a value stands for, also written as text; None if it is none."""
+    """The finite number that a value stands for, also written as text; else None."""
     if not isinstance(value, int | float | str):
         return None
     try:
@@ -60,7 +59,7 @@ def number_of(value: Any) -> float | None:
 
 
 def numbers_of(values: Any, count: int) -> list[float] | None:
-    """So many finite numbers; None if it is no list of them."""
+    """A list of `count` finite numbers; None if it is anything else."""
     if not isinstance(values, list | tuple) or len(values) != count:
         return None
     numbers = [number_of(value) for value in values]
@@ -68,6 +67,6 @@ def numbers_of(values: Any, count: int) -> list[float] | None:
 
 
 def length_of(value: Any) -> int | None:
-    """A whole number of pixels, at least 1; None if it is none."""
+    """A whole number of pixels, at least 1; else None."""
     number = number_of(value)
     return int(number) if number is not None and number >= 1 and number.is_integer() else None

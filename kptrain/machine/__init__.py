@@ -1,1 +1,1 @@
-"""What the machine gives: cores, a device, room on the disk, locks and a terminal."""
+"""The machine: cores, device, disk, locks and terminal."""

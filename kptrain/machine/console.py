@@ -1,11 +1,11 @@
-"""What the commands print to, in whatever encoding it has."""
+"""Standard output and standard error, in any encoding."""
 
 import io
 import sys
 
 
 def spell_out_unknown() -> None:
-    """Print a character that the encoding lacks as its number; Python would end the command."""
+    """Print the escape of a character that the encoding lacks; Python would raise an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -1,6 +1,7 @@
-"""The cores that this process may use: what a machine has may be another's.
+"""The number of cores that this process may use.
 
-`os.cpu_count()` counts all of a machine's; loky's reads no group below the mount and rounds up.
+`os.cpu_count()` counts all cores of the machine; loky's `cpu_count` reads no control group below
+the mount and rounds up.
 """
 
 import os
@@ -9,9 +10,9 @@ from pathlib import Path
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """By the affinity of this process, and by the quotas of its control groups and those above.
+    """The least of the process's affinity and the quotas of its control groups and their parents.
 
-    A quota of 1.5 cores is 1, and of half a core too. root: of the system's files.
+    Quotas are rounded down, but to 1 at least. root: the root of the file system.
     """
     affine = getattr(os, "sched_getaffinity", None)  # macOS has none
     count = len(affine(0)) if affine is not None else os.cpu_count() or 1
@@ -19,17 +20,17 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """In cores. Source: cgroups(7); Documentation/admin-guide/cgroup-v2.rst, cpu.max, and
+    """Quotas in cores. Source: cgroups(7); Documentation/admin-guide/cgroup-v2.rst, cpu.max, and
     Documentation/scheduler/sched-bwc.rst of Linux."""
     for mount, group in _groups(root):
-        # A container may see its own group as the mount, while the path is the machine's.
+        # In a container the mount may be its own group, while the path is the machine's.
         for folder in (mount / group, *(mount / group).parents):
             if folder.is_relative_to(mount):
                 yield from _quota(folder)
 
 
 def _groups(root: Path) -> Iterator[tuple[Path, str]]:
-    """The mounts that limit time on cores, each with the path of our group below it."""
+    """The mounts of CPU controllers, each with the path of this process's group below it."""
     mounts = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
@@ -45,7 +46,7 @@ def _quota(folder: Path) -> Iterator[float]:
         _read(folder / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")
     )
     quota, _, period = both.partition(" ")
-    if quota.strip().isdecimal():  # else "max" or -1: none
+    if quota.strip().isdecimal():  # else "max" or -1: no limit
         yield int(quota) / int(period)
 
 

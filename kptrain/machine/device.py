@@ -29,9 +29,9 @@ OUT_OF_MEMORY = (
     "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "unable to find an engine",
 )
-"""Torch has an exception of its own for a full GPU mostly; else only these words tell: a library
-that has no room for its handle is not initialised, and cuDNN finds no engine whose workspace fits.
-"""
+"""Texts of errors that mean a full GPU where torch does not raise its own exception for that: a
+library without room for its handle is not initialised, and cuDNN finds no engine whose workspace
+fits."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Source: malloc.h of glibc."""
@@ -40,8 +40,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def find_device(config: TrainConfig) -> torch.device:
     """The device that `train.device` names.
 
-    Raises: SettingsError if it is a CUDA device that is not there, or a CPU that shall replay CUDA
-    graphs.
+    Raises: SettingsError if it does not exist, or `train.cuda_graph` is true on a CPU.
     """
     device = named_device(config.train.device, "train.device")
     if config.train.cuda_graph is True and device.type != "cuda":
@@ -67,7 +66,7 @@ def named_device(name: str, where: str) -> torch.device:
     index = int(number or 0)  # torch.device would read cuda:128 as cuda:-128
     if index >= torch.cuda.device_count():
         raise SettingsError(
-            f"{where}: must be a device of this machine, but {name} is not there "
+            f"{where}: must be a device of this machine, but {name} does not exist "
             f"({torch.cuda.device_count()} CUDA devices found); use auto or cpu"
         )
     return torch.device("cuda", index)
@@ -82,7 +81,7 @@ def use(device: torch.device) -> None:
 
 
 def find_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
-    """The dtype of the activations, as `train.precision` has it."""
+    """The dtype of the activations that `train.precision` asks for."""
     if config.train.precision != "auto":
         return torch.float32 if config.train.precision == "float32" else torch.bfloat16
     is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
@@ -90,10 +89,10 @@ def find_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
 
 
 def set_exactness(config: TrainConfig, device: torch.device) -> None:
-    """Tell cuDNN, for the whole process, that what is called float32 must not be TF32."""
+    """Forbid cuDNN, for the whole process, to compute float32 as TF32."""
     with warnings.catch_warnings():
-        # Torch 2.9 warns of this name, 2.11 no more. With the newer name, what still reads this one
-        # in torch ends with an error (up to 2.15).
+        # Torch 2.9 warns of this name, 2.11 does not. With the newer name, torch's own code that
+        # reads this one raises an error (up to 2.15).
         warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
         torch.backends.cudnn.allow_tf32 = find_dtype(config, device) != torch.float32
 
@@ -110,29 +109,29 @@ def describe_device(config: TrainConfig) -> str:
 
 
 def num_threads(given: int | None = None) -> int:
-    """For torch to compute with. None: its default, which is blind to quotas, within those."""
+    """Threads for torch. None: its default, which ignores quotas, but at most the usable cores."""
     return given or min(torch.get_num_threads(), usable_cores())
 
 
 def send(array: np.ndarray, device: torch.device) -> torch.Tensor:
-    """A small array on the device, without waiting for what a GPU still has to do."""
+    """Copy a small array to the device without waiting for the GPU's queue."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # torch keeps the copy until it was read
+        tensor = tensor.pin_memory()  # torch keeps the pinned copy until it is read
     return tensor.to(device, non_blocking=True)
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: what torch held of a GPU since its statistics were reset, or on a CPU the process so
-    far.
+    """Peak bytes: reserved by torch on a GPU since its statistics were reset; on a CPU, of the
+    process so far.
 
-    What it held, not what lay in it: that is what a trial's share of a GPU bounds, and it counts
-    what a CUDA graph keeps for itself.
+    Reserved, not allocated, bytes: a trial's share of a GPU limits these, and they include the
+    memory that a CUDA graph keeps.
     """
     if device.type == "cuda":
         return int(torch.cuda.max_memory_reserved(device))
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held when it started us
+    if status.exists():  # getrusage would include the parent's memory at the fork
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
         return int(line.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
@@ -140,10 +139,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep what is freed, where it is the C library, for the whole process.
+    """Make glibc keep freed memory, for the whole process; does nothing with another C library.
 
-    To get the memory of large tensors from the system anew in each step costs some 5 % of a CPU's
-    epoch. Source: mallopt(3).
+    Otherwise every step requests the memory of large tensors from the system again, which takes
+    about 5 % of an epoch on a CPU. Source: mallopt(3).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -152,9 +151,9 @@ def keep_freed_memory() -> None:
 
 
 def release_memory() -> None:
-    """Give back what a training that has ended held, so that the next one finds it free.
+    """Free the memory of a training that has ended, for the next one.
 
-    What was compiled stays, for the next network of its kind.
+    Compiled code stays, for the next network of the same kind.
     """
     gc.collect()
     if torch.cuda.is_available():
@@ -163,10 +162,10 @@ def release_memory() -> None:
 
 @contextmanager
 def explained(config: TrainConfig) -> Iterator[None]:
-    """Say torch's own failures in terms of the settings that decide.
+    """Translate torch's errors into errors that name the settings responsible.
 
-    Raises: OutOfMemoryError where the memory does not suffice; TrainingError where the network
-    cannot be compiled.
+    Raises: OutOfMemoryError if the memory does not suffice; TrainingError if the network cannot be
+    compiled, or a step cannot be recorded as a CUDA graph.
     """
     try:
         yield
@@ -195,7 +194,7 @@ def explained(config: TrainConfig) -> Iterator[None]:
 
 @contextmanager
 def enough_memory(device: torch.device) -> Iterator[None]:
-    """Raises: OutOfMemoryError where a device's memory does not suffice to predict on it."""
+    """Raises: OutOfMemoryError if a device's memory does not suffice to predict on it."""
     try:
         yield
     except RuntimeError as error:
@@ -208,11 +207,11 @@ def enough_memory(device: torch.device) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Also where a graph's recording, which ends with an error of its own then, met that first."""
+    """Also if a full GPU is the cause of another error, as during the recording of a graph."""
     if error is None:
         return False
-    is_told = isinstance(error, RuntimeError) and any(w in str(error) for w in OUT_OF_MEMORY)
-    is_one = is_told or isinstance(error, torch.OutOfMemoryError)
+    has_text = isinstance(error, RuntimeError) and any(w in str(error) for w in OUT_OF_MEMORY)
+    is_one = has_text or isinstance(error, torch.OutOfMemoryError)
     return is_one or _is_out_of_memory(error.__context__)
 
 

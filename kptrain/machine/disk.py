@@ -1,4 +1,4 @@
-"""The disk: room that is taken before it is filled, and what is flushed to it."""
+"""The disk: replacing files atomically, reserving space, flushing."""
 
 import errno
 import os
@@ -14,26 +14,27 @@ from kptrain.errors import DataError
 
 
 def temporary_of(path: Path) -> Path:
-    """Where a file is written before it gets its name."""
+    """The temporary name under which a file is written before it is renamed."""
     return path.with_name(f".{path.name}.tmp")
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """The file to write within the block; it takes the place of `path` when the block ends, and
-    goes if the block fails. So `path` holds all of the new content or all of the old."""
+    """Yield a temporary file to write. It replaces `path` when the block ends, or is deleted if the
+    block fails. So `path` holds either all of the new content or all of the old."""
     temporary = temporary_of(path)
     try:
         yield temporary
         temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)  # only where the writing failed
+        temporary.unlink(missing_ok=True)  # exists only if the block failed
 
 
 def reserve_images(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
-    """A file of zeros whose room on the disk is taken: to fill one with holes may kill us.
+    """A file of zeros with its disk space reserved: on a full disk, writing to a memory-mapped
+    sparse file would kill the process.
 
-    Raises: DataError if there is not room enough.
+    Raises: DataError if there is not enough space.
     """
     images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
     num_bytes = path.stat().st_size
@@ -62,7 +63,7 @@ def _allocate(path: Path, num_bytes: int) -> None:
 
 
 def flush(path: Path) -> None:
-    """Have the disk hold what was written to a file, or which names a folder holds."""
+    """Write a file's content, or a folder's entries, through to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Locks between processes, which say who holds them.
+"""Locks between processes that record their holder.
 
-The system frees a lock when its process ends, however it ends; so none is left behind.
+The system releases a lock when its process ends for any reason, so there are no stale locks.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ from filelock import FileLock, Timeout
 
 
 class HeldError(Exception):
-    """A lock is held; the message says by whom."""
+    """A lock is held; the message names the holder."""
 
 
 @contextmanager
 def held(path: Path, wait: float = 0.0) -> Iterator[None]:
-    """Hold the lock `path`, with who holds it beside it; `wait` seconds for another to let go.
+    """Hold the lock `path` and record the holder beside it; wait up to `wait` seconds for it.
 
-    Raises: HeldError.
+    Raises: HeldError if another process holds it after that time.
     """
     holder = path.with_name(f"{path.name}.holder")
-    # A generator may be closed by another thread than the one that began it.
+    # A generator may be closed by another thread than the one that started it.
     lock = FileLock(path, timeout=wait, thread_local=False)
     try:
         lock.acquire()
@@ -41,12 +41,13 @@ def held(path: Path, wait: float = 0.0) -> Iterator[None]:
 
 @contextmanager
 def tell_holder(path: Path) -> Iterator[None]:
-    """Say in a file who holds a lock; what is there before is of a process that was killed."""
-    with contextlib.suppress(OSError):  # of another user: the lock itself is held
+    """Record in a file that this process holds a lock; replaces the record of a killed process."""
+    with contextlib.suppress(OSError):  # another user's file: the lock itself is held
         path.unlink(missing_ok=True)
         with path.open("x") as file:  # a new one, so never what a link leads to
-            told = {"pid": os.getpid(), "host": platform.node(), "since": _now()}
-            file.write(json.dumps(told))
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            holder = {"pid": os.getpid(), "host": platform.node(), "since": now}
+            file.write(json.dumps(holder))
     try:
         yield
     finally:
@@ -55,7 +56,7 @@ def tell_holder(path: Path) -> Iterator[None]:
 
 
 def is_held(path: Path) -> bool:
-    """Whether anybody holds a lock; nothing is left there. What cannot be asked counts as held."""
+    """Whether a process holds a lock; creates no file. A lock without access counts as held."""
     if not path.exists():
         return False
     lock = FileLock(path, timeout=0)
@@ -68,13 +69,9 @@ def is_held(path: Path) -> bool:
 
 
 def holder_in(path: Path) -> str:
-    """Who holds the lock, by its file."""
+    """The holder that a file records."""
     try:
-        told = json.loads(path.read_text())
-        return f"process {told['pid']} on {told['host']}, since {told['since']}"
+        holder = json.loads(path.read_text())
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

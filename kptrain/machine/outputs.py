@@ -1,4 +1,4 @@
-"""Where a command writes: checked before anything long begins, and named where writing fails."""
+"""Checks of output paths before long work starts, and errors that name the path."""
 
 import os
 import tempfile
@@ -10,7 +10,7 @@ from kptrain.errors import SettingsError
 
 
 def check_folder(folder: Path, where: str) -> None:
-    """A folder, which need not be there yet. Raises: SettingsError naming `where`."""
+    """Raises: SettingsError naming `where` if a folder, which need not exist, cannot be written."""
     if why := _why_no_folder(folder):
         raise SettingsError(
             f"{where}: must be a folder that can be written, but {why}; name another"
@@ -18,7 +18,7 @@ def check_folder(folder: Path, where: str) -> None:
 
 
 def check_file(file: Path, where: str) -> None:
-    """A file in a folder that is there. Raises: SettingsError naming `where`."""
+    """Raises: SettingsError naming `where` if a file or its folder cannot be written."""
     if file.is_dir():
         why: str | None = f"{file} is a folder"
     elif not file.parent.is_dir():
@@ -32,7 +32,7 @@ def check_file(file: Path, where: str) -> None:
 
 
 def _why_no_folder(folder: Path) -> str | None:
-    """Why nothing can be written there; found by trying, as rights do not tell it of /proc."""
+    """Why nothing can be written there. It tries to write: permissions are no evidence in /proc."""
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
     if not there.is_dir():
         return f"{there} is a file"
@@ -45,9 +45,9 @@ def _why_no_folder(folder: Path) -> str | None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """What is written within goes to a file or a folder.
+    """Wrap writing to a file or a folder.
 
-    Raises: SettingsError naming it with the system's reason, where that cannot be.
+    Raises: SettingsError that names `path` and the system's reason if writing fails.
     """
     try:
         yield

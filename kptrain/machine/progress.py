@@ -1,6 +1,6 @@
-"""Long work says where it is: a bar on a terminal, elsewhere a line each half minute.
+"""Progress of long work: a bar on a terminal, elsewhere a line every half minute.
 
-Lines go where the command's other output goes, `sys.stdout`, so that a log file has them.
+Lines go to `sys.stdout`, like the command's other output, so that a log file contains them.
 """
 
 import sys
@@ -20,11 +20,11 @@ UNITS = (
 )
 """Seconds of each, the shortest first."""
 FROM = 1.5
-"""Of a unit, from which on it is the one to count by: 80 s, then 1.5 min."""
+"""A unit is used from this many of it on: 80 s, then 1.5 min."""
 
 
 def track(items: Iterable[Item], title: str, total: int, *, shown: bool = True) -> Iterator[Item]:
-    """Yield the items, `total` of them, and say meanwhile how many are done; not `shown`, nothing.
+    """Yield the items, `total` of them, and report the progress if `shown`.
 
     An item counts as done when the next one is asked for.
     """
@@ -37,18 +37,18 @@ def track(items: Iterable[Item], title: str, total: int, *, shown: bool = True) 
 
 
 def _with_lines(items: Iterable[Item], title: str, total: int) -> Iterator[Item]:
-    began = said = time.monotonic()
+    began = reported = time.monotonic()
     for done, item in enumerate(items):
         now = time.monotonic()
-        if done and now - said >= EVERY:
-            said = now
+        if done and now - reported >= EVERY:
+            reported = now
             left = in_words((now - began) / done * (total - done))
             print(f"{title}: {done / total:.0%} ({done:,} of {total:,}), {left} left", flush=True)
         yield item
 
 
 def in_words(seconds: float) -> str:
-    """A time with two digits, in the unit that a person would take: `45 s`, `5.2 months`."""
+    """A duration with two digits, in a convenient unit: `45 s`, `5.2 months`."""
     if seconds < UNITS[0][0]:
         return "under 1 s"
     length, unit = next(

@@ -1,6 +1,6 @@
-"""What lies in the working folder and would be imported instead of what is installed.
+"""Finds files in the working folder that Python would import instead of installed packages.
 
-Imports nothing that could be hidden itself.
+Imports nothing that could itself be shadowed.
 """
 
 import sys
@@ -16,24 +16,24 @@ NEEDED = (
     *("torch", "torchvision", "numpy", "pydantic", "yaml", "PIL", "filelock", "rich", "jaxtyping"),
     *("pycocotools", "wandb", "tensorboardX", "matplotlib"),
 )
-"""By trainings."""
+"""Packages that trainings import."""
 
 
-def check_names(folder: Path, names: Iterable[str], whom: str) -> None:
-    """Raises: SettingsError if `whom` would find another package of one of the names there."""
+def check_names(folder: Path, names: Iterable[str], importer: str) -> None:
+    """Raises: SettingsError if `importer` would find a package of one of the names in a folder."""
     if folder.resolve() == ROOT.resolve():
         return
     for name in names:
         found = PathFinder.find_spec(name, [str(folder)])
-        if found is not None and found.origin is not None:  # else a folder that is no package
+        if found is not None and found.origin is not None:  # else a folder that is not a package
             raise SettingsError(
                 f"{found.origin}: must not have the name of the installed package {name}, as "
-                f"{whom} would import it instead; rename it, or work in another folder"
+                f"{importer} would import it instead; rename it, or work in another folder"
             )
 
 
 def end_if_hidden(module: str, names: Iterable[str] = NEEDED) -> None:
-    """End a module that is run by `python -m` in a folder that hides what it imports next."""
+    """Exit with code 2 if `python -m` runs a module in a folder that shadows a package it needs."""
     if module != "__main__" or sys.flags.safe_path:  # else Python does not look there first
         return
     try:

@@ -1,7 +1,7 @@
-"""Checkpoints: written whole or not at all, and read without running anything in them.
+"""Checkpoints: written completely or not at all, and read without running any code in them.
 
-`best_keypoint_model.pth` holds `weights`, `config` and `metrics` of the best epoch, and is all
-that inference needs. `resume.pt` holds what the next epoch needs besides the settings.
+`best_keypoint_model.pth` holds `weights`, `config` and `metrics` of the best epoch: inference
+needs nothing else. `resume.pt` holds the state to resume from.
 """
 
 import os
@@ -21,14 +21,14 @@ from kptrain.machine.disk import replacing
 
 FORMAT = 1
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-"""How files of JPEG, PNG, GIF, WebP, BMP and TIFF begin, and no file of torch."""
+"""The first bytes of JPEG, PNG, GIF, WebP, BMP and TIFF; no file of torch begins so."""
 NO_KINDS: Mapping[str, type] = MappingProxyType({})
 
 
 def save_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Write under a temporary name, flush to the disk, rename.
 
-    Raises: CheckpointError if it cannot be written; the file before stays.
+    Raises: CheckpointError if it cannot be written; the previous file stays.
     """
     try:
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -36,13 +36,13 @@ def save_checkpoint(content: dict[str, Any], path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:
-        # Torch's writer hides the system's reason behind one of its own.
+        # Torch's writer raises its own error; the system's is its context.
         reason = error if isinstance(error, OSError) else error.__context__
         if not isinstance(reason, OSError):
             raise
         raise CheckpointError(
             f"{path}: must be writable, but {reason.strerror}; make room or choose another folder "
-            f"(what was saved before is whole)"
+            f"(the checkpoint before it is intact)"
         ) from None
 
 
@@ -120,7 +120,7 @@ def _check_sums(path: Path) -> None:
 
     Raises: ValueError, or an error of zipfile.
     """
-    if zipfile.is_zipfile(path):  # else of torch before 1.6, and without any
+    if zipfile.is_zipfile(path):  # else written by torch before 1.6, without checksums
         with zipfile.ZipFile(path) as archive:
             if (damaged := archive.testzip()) is not None:
                 raise ValueError(f"{damaged} does not have its checksum")
@@ -130,7 +130,7 @@ def _is_picture(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(4).startswith(PICTURES)
-    except OSError:  # told by who reads it
+    except OSError:  # the reader reports it
         return False
 
 
@@ -142,7 +142,7 @@ def _load(path: Path) -> dict[str, Any]:
         )
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # guesses about what is damaged; it is refused anyway
+            warnings.simplefilter("ignore")  # about damaged files, which are refused anyway
             _check_sums(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -156,11 +156,11 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path}: must hold tensors and plain values only, but it is damaged or holds code, "
             f"which is never run; use a file from a source that you trust"
         ) from None
-    except Exception as error:  # damaged bytes raise whatever they happen to spell
+    except Exception as error:  # damaged bytes can raise any exception
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(
-            f"{path}: must be a whole checkpoint, but cannot be read ({reason}); write or fetch "
-            f"it again"
+            f"{path}: must be a complete checkpoint, but cannot be read ({reason}); write or "
+            f"download it again"
         ) from None
     if not isinstance(content, dict):
         raise CheckpointError(

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 SMALLEST = 1e-30
-"""Heights are raised to this before the logarithm; a prediction may be zero or negative."""
+"""Values are raised to this before the logarithm; a prediction may be zero or negative."""
 
 
 def encode(
@@ -21,7 +21,7 @@ def encode(
     size: tuple[int, int],
     sigma_px: float,
 ) -> Float[Tensor, "B K H W"]:
-    """Draw each labelled joint as a Gaussian of height 1; persons join by the maximum."""
+    """Draw each labelled joint as a Gaussian with a peak of 1; overlaps take the maximum."""
     height, width = size
     x = torch.arange(width, device=joints.device) + 0.5
     y = torch.arange(height, device=joints.device) + 0.5
@@ -29,7 +29,7 @@ def encode(
     across = torch.exp(scale * (x - joints[..., 0:1]).square()) * labelled[..., None]
     down = torch.exp(scale * (y - joints[..., 1:2]).square())
     maps = joints.new_zeros(joints.shape[0], joints.shape[2], height, width)
-    # One person at a time, as N maps would not fit, and in place: new memory would cost the most.
+    # One person at a time, because N maps would not fit; in place, because allocation is slow.
     one = torch.empty_like(maps)
     for person in range(joints.shape[1]):
         torch.mul(down[:, person, :, :, None], across[:, person, :, None, :], out=one)
@@ -40,7 +40,7 @@ def encode(
 def decode(
     heatmaps: Float[Tensor, "M K H W"], boxes: Float[Tensor, "M 4"]
 ) -> Float[Tensor, "M K 3"]:
-    """Find the peak of each heatmap inside a box x0, y0, x1, y1: its x, y and height."""
+    """Find the peak of each heatmap inside a box x0, y0, x1, y1: x, y and its value (the score)."""
     num, joints, height, width = heatmaps.shape
     inside = _inside(boxes, height, width)
     flat = heatmaps.masked_fill(~inside[:, None], -torch.inf).flatten(2)
@@ -53,7 +53,7 @@ def decode(
 
 
 def _inside(boxes: Float[Tensor, "M 4"], height: int, width: int) -> Bool[Tensor, "M H W"]:
-    """Pixels that a box touches; at least one, so that there is always a peak."""
+    """The pixels that a box touches, at least one."""
     x = torch.arange(width, device=boxes.device)
     y = torch.arange(height, device=boxes.device)
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
@@ -63,11 +63,11 @@ def _inside(boxes: Float[Tensor, "M 4"], height: int, width: int) -> Bool[Tensor
 
 
 def _vertex(line: Float[Tensor, "M K L"], peak: Tensor) -> Float[Tensor, "M K"]:
-    """The vertex of the parabola through three log heights, in continuous pixels.
+    """The vertex of the parabola through three log values, in continuous pixels.
 
-    The three are the peak and its neighbours, or the three outermost where the peak is at the
-    border. A line that is not concave there keeps the peak's centre, and the vertex stays within
-    one pixel of the peak.
+    The three are the peak and its neighbours, or the three outermost if the peak is at the border.
+    If they are not concave, the peak's centre is returned; the vertex is at most one pixel from the
+    peak.
     """
     middle = peak.clamp(1, line.shape[2] - 2)
     three = line.gather(2, middle[:, :, None] + torch.arange(-1, 2, device=line.device))

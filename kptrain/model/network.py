@@ -1,4 +1,4 @@
-"""The network: a torchvision trunk, three transposed convolutions, one map per joint.
+"""The network: a torchvision backbone, three transposed convolutions, one heatmap per joint.
 
 Shapes: B samples, H x W input pixels; the output has H/4 x W/4.
 
@@ -56,9 +56,9 @@ class KeypointNet(nn.Module):
 
 
 def build_model(settings: ModelSettings, seed: int) -> KeypointNet:
-    """A network whose initial weights depend on nothing but the settings and the seed.
+    """A network whose initial weights depend only on the settings and the seed.
 
-    Raises: WeightsError if the weights cannot be had or do not fit.
+    Raises: WeightsError if the weights cannot be read or do not fit.
     """
     with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs' too
@@ -70,9 +70,9 @@ def build_model(settings: ModelSettings, seed: int) -> KeypointNet:
 
 
 def weights_file(settings: ModelSettings) -> Path | None:
-    """The file that training starts from, fetched once if it is torchvision's; None for none.
+    """The file of the initial weights; torchvision's is downloaded once. None: random weights.
 
-    Raises: WeightsError if it is not there and cannot be fetched.
+    Raises: WeightsError if it does not exist and cannot be downloaded.
     """
     if settings.weights == "none":
         return None
@@ -86,12 +86,12 @@ def weights_file(settings: ModelSettings) -> Path | None:
     return _imagenet_file(settings.trunk)
 
 
-def _imagenet_file(trunk: str) -> Path:
-    url = models.get_model_weights(trunk).IMAGENET1K_V1.url
+def _imagenet_file(backbone: str) -> Path:
+    url = models.get_model_weights(backbone).IMAGENET1K_V1.url
     path: Path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path
-    digest = path.stem.rpartition("-")[2]  # a download cut short would be kept for good
+    digest = path.stem.rpartition("-")[2]  # otherwise an incomplete download would be kept
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
@@ -99,9 +99,9 @@ def _imagenet_file(trunk: str) -> Path:
                 torch.hub.download_url_to_file(url, str(path), digest, progress=False)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         raise WeightsError(
-            f"model.weights: imagenet needs {path.name}, which is not at {path} and could not be "
-            f"fetched ({error}); put torchvision's file there, or set model.weights to its path, "
-            f"or to none for random weights"
+            f"model.weights: imagenet needs {path.name}, which is not at {path} and cannot be "
+            f"downloaded ({error}); put torchvision's file there, or set model.weights to its "
+            f"path, or to none for random weights"
         ) from None
     return path
 
@@ -109,7 +109,7 @@ def _imagenet_file(trunk: str) -> Path:
 def _load_into(
     model: KeypointNet, weights: dict[str, Any], settings: ModelSettings, path: Path
 ) -> None:
-    """Load a checkpoint of this model, or a classifier of torchvision's without its last layer."""
+    """Load a checkpoint of this model, or torchvision's classifier without its last layer."""
     ours = model.state_dict()
     theirs = weights
     if not any(key.startswith("trunk.") for key in weights):
@@ -124,18 +124,18 @@ def _load_into(
             f"{path}: must fit model.trunk {settings.trunk} with model.deconv_channels "
             f"{list(settings.deconv_channels)}, but {_listed('missing', missing)}"
             f"{_listed('unknown', extra)}{_listed('of another shape', shapes)}"
-            f"choose the settings that it was made with"
+            f"use the settings that it was trained with"
         )
     model.load_state_dict(theirs, strict=False)
 
 
 def _is_count(key: str) -> bool:
-    # torchvision's older files lack these counts, and nothing in this network reads them.
+    # torchvision's older files lack these counts, and this network does not read them.
     return key.endswith(".num_batches_tracked")
 
 
 def _is_classifier(key: str) -> bool:
-    # Shufflenet's conv5 stands between the last stage and the classifier.
+    # Shufflenet's conv5 is between the last stage and the classifier.
     return key.startswith(("trunk.fc.", "trunk.conv5."))
 
 

@@ -1,1 +1,1 @@
-"""What a training needs of memory and time, measured before it runs."""
+"""Measures the memory and time that a training needs, before it runs."""

@@ -1,4 +1,4 @@
-"""How busy a GPU is with steps that follow each other: of more than fill its time, some wait."""
+"""How busy a GPU is during consecutive steps."""
 
 from collections.abc import Callable
 from statistics import median
@@ -7,21 +7,21 @@ from time import perf_counter
 import torch
 
 REPETITIONS = 5
-"""Of what is timed; the median counts."""
+"""Repetitions of each timing; the median counts."""
 SECONDS = 0.3
-"""For which steps follow each other each time, two at least."""
+"""Duration of each timing; at least two steps."""
 FASTEST_CLOCK = 3e9
-"""Cycles a second that no GPU exceeds by much."""
+"""Cycles per second; no GPU is much faster."""
 AHEAD = 2.0
-"""How many times as long as its launches take the GPU sleeps before a step."""
+"""The GPU sleeps this many times the launching time before a step."""
 
 Step = Callable[[], object]
 
 
 def busy_share(step: Step, device: torch.device) -> float:
-    """The share of a step's time in which the GPU works, above 0 and at most 1, where steps follow
-    each other: the time of all that one launches, over the time from one to the next. For steps
-    that have been taken before, so that nothing is searched or compiled any more.
+    """The share of a step's time in which the GPU works, above 0 and at most 1: the GPU time of one
+    step divided by the interval between consecutive steps. The step must have run before, so that
+    kernels are found and code is compiled.
     """
     whole = median(_seconds_of_one(step, device) for _ in range(REPETITIONS))
     working = median(_seconds_on_gpu(step, device) for _ in range(REPETITIONS))
@@ -29,7 +29,7 @@ def busy_share(step: Step, device: torch.device) -> float:
 
 
 def _seconds_of_one(step: Step, device: torch.device) -> float:
-    """From one step to the next, launching included."""
+    """Interval between consecutive steps, with launching."""
     torch.cuda.synchronize(device)
     number, began = 0, perf_counter()
     while number < 2 or perf_counter() - began < SECONDS:
@@ -40,11 +40,11 @@ def _seconds_of_one(step: Step, device: torch.device) -> float:
 
 
 def _seconds_on_gpu(step: Step, device: torch.device) -> float:
-    """Of a step that is launched while the GPU sleeps, so that it does not wait for launches.
+    """GPU time of a step, launched while the GPU sleeps so that it never waits for launches.
 
-    Of a step with more launches than CUDA queues (some 1,024) the GPU may wait for the last ones:
-    the time is then too long, by what launching them takes at most, which errs towards fewer trials
-    on a GPU. A profiler would not err so, but needs CUPTI, which is not everywhere.
+    If a step has more launches than CUDA queues (about 1,024), the GPU may wait for the last ones.
+    The time is then too long, at most by the launching time, which leads to fewer trials on a GPU.
+    A profiler would be exact, but needs CUPTI, which is not always installed.
     """
     torch.cuda.synchronize(device)
     began = perf_counter()

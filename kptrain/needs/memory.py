@@ -1,4 +1,4 @@
-"""What a training takes of a device's memory and time, and of the disk, found before it runs."""
+"""The memory, the share of a device's time and the disk space that a training needs."""
 
 import json
 import sys
@@ -21,14 +21,14 @@ NUM_PERSONS = 20
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Of the device on which a training ran alone: bytes, and how busy it was."""
+    """Measured on a device on which a training ran alone: bytes, and how busy it was."""
 
     peak: int
-    """The most that torch held; on a CPU, the process."""
+    """The most that torch reserved; on a CPU, the most memory of the process."""
     context: int
-    """What CUDA holds for a process beside that; 0 on a CPU."""
+    """What CUDA uses for a process besides that; 0 on a CPU."""
     total: int
-    """Of the device; 0 on a CPU."""
+    """Memory of the device; 0 on a CPU."""
     busy: float
     """The share of a step's time in which the GPU works, above 0; 1 on a CPU."""
 
@@ -77,18 +77,18 @@ def _take_the_rest(training: Training, steps: Steps, batch: Batch, config: Train
 
 
 def answer() -> None:
-    """The whole of a process that measures: the settings are read from standard input as JSON, and
-    what they need, or `error` and its `kind`, is written to standard output."""
+    """The main function of a measuring process: reads the settings as JSON from standard input, and
+    writes a `MemoryNeed`, or `error` and its `kind`, as JSON to standard output."""
     with redirect_stdout(sys.stderr):
         try:
-            told = asdict(measure_memory(TrainConfig.model_validate_json(sys.stdin.read())))
-        except Exception as error:  # whatever it is, it is said by who asked
-            told = {"error": str(error), "kind": type(error).__name__}
-    print(json.dumps(told), flush=True)
+            result = asdict(measure_memory(TrainConfig.model_validate_json(sys.stdin.read())))
+        except Exception as error:  # the calling process reports it
+            result = {"error": str(error), "kind": type(error).__name__}
+    print(json.dumps(result), flush=True)
 
 
 def random_batch(config: TrainConfig, device: torch.device) -> Batch:
-    """A batch as a training has it, of noise, with as many persons as COCO's fullest images."""
+    """A training batch of noise, with as many persons as COCO's images have at most."""
     size, (height, width) = config.train.batch_size, config.data.image_size
     images = torch.rand(size, 3, height, width, device=device)
     joints = torch.rand(size, NUM_PERSONS, NUM_JOINTS, 2, device=device) * width
@@ -102,7 +102,7 @@ def random_batch(config: TrainConfig, device: torch.device) -> Batch:
 
 
 def checkpoint_bytes(config: TrainConfig) -> tuple[int, int]:
-    """Bytes of the best checkpoint and of the state to resume from, but for names and settings."""
+    """Bytes of the best checkpoint and of the resume state, without names and settings."""
     num_weights, num_statistics = _num_weights(config.model)
     small = config.checkpoint.best_dtype == "bfloat16"
     best = (2 if small else 4) * num_weights + 4 * num_statistics
@@ -111,7 +111,7 @@ def checkpoint_bytes(config: TrainConfig) -> tuple[int, int]:
 
 
 def _num_weights(settings: ModelSettings) -> tuple[int, int]:
-    """How many weights, and how many statistics of normalisation."""
+    """The numbers of weights and of normalisation statistics."""
     with torch.device("meta"):
         model = KeypointNet(settings)
     weights = sum(parameter.numel() for parameter in model.parameters())

@@ -1,7 +1,7 @@
-"""How fast a training is on this device: a few real steps and a validation, on some of its data.
+"""Measures how fast a training is on this device: a few real steps and a validation.
 
-`answer` is the whole of a process that measures what each line of its standard input asks for, so
-that several can do so at once, as trials run beside each other.
+`answer` is the main function of a measuring process. Several such processes run at once, as trials
+do.
 """
 
 import json
@@ -28,13 +28,13 @@ from kptrain.training.state import Training, start_training
 from kptrain.training.steps import WARM_UP, Steps, uses_graph
 
 SECONDS = 0.3
-"""For which steps are taken, one at least."""
+"""Duration of a timing; at least one step."""
 LONG = 1.0
-"""Seconds of a first step from which on it is as good as any."""
+"""If the first step takes longer than this many seconds, it is timed: warm-up matters little."""
 LONGEST = 5.0
-"""Seconds that one step may take: of a larger batch, as many samples are taken as fit."""
+"""Seconds that one step may take; if a batch would take longer, fewer samples are timed."""
 STEPS = 16
-"""Steps in one pass over what is there."""
+"""Steps in one pass over the samples."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,11 @@ class Measured:
     """Seconds on this device."""
 
     start: float
-    """Until steps take what they always do: weights are loaded, kernels found, what is to be
-    compiled or recorded is."""
+    """Until steps have their usual pace: loading weights, finding kernels, compiling, recording."""
     step: float
-    """Of a later one, with its whole batch."""
+    """A later step with a full batch."""
     sample: float
-    """Of validation."""
+    """One sample of validation."""
 
 
 def measure(config: TrainConfig, train: Pack, val: Pack, num_steps: int) -> Measured:
@@ -68,7 +67,7 @@ def measure(config: TrainConfig, train: Pack, val: Pack, num_steps: int) -> Meas
             steps = Steps(training, config, num_persons=train.most_persons, num_steps=num_steps)
             first = _time_of(1, steps, config, train, device)
             start = time.perf_counter() - began
-            # What finds kernels is much of a short step, and little of a long one.
+            # Finding kernels takes a large part of a short step, and a small part of a long one.
             is_long = first > LONG and device.type == "cpu"
             one = first if is_long else _time_of(1, steps, config, train, device)
             size = min(config.train.batch_size, max(int(LONGEST / one), 1))
@@ -90,21 +89,21 @@ def _time_of(
     device: torch.device,
     seconds: float = 0.0,
 ) -> float:
-    """Of a step with so many samples: the mean over steps of so many seconds, one at least."""
-    taken = _taken(size, steps, config, pack, device)
+    """Seconds of a step of `size` samples: the mean over `seconds`, at least one step."""
+    running = _running(size, steps, config, pack, device)
     _wait_for(device)
     number, began = 0, time.perf_counter()
     while number == 0 or time.perf_counter() - began < seconds:
-        next(taken)
+        next(running)
         number += 1
     _wait_for(device)
     return (time.perf_counter() - began) / number
 
 
-def _taken(
+def _running(
     size: int, steps: Steps, config: TrainConfig, pack: Pack, device: torch.device
 ) -> Iterator[None]:
-    """As an epoch takes them, without end."""
+    """Run steps as epochs do, without end."""
     for epoch in count(1):
         seed, shape, table = config.train.seed, config.data.image_size, pack.table
         order = np.resize(epoch_order(len(pack), seed, epoch), STEPS * size)
@@ -119,7 +118,7 @@ def _taken(
 def _validation_time(
     training: Training, config: TrainConfig, pack: Pack, device: torch.device
 ) -> float:
-    """Of the whole pack; if that is short, the second time, as the first finds its kernels."""
+    """Seconds for the whole pack; if short, of a second pass: the first one finds kernels."""
     for _ in range(2):
         began = time.perf_counter()
         validate(training.model, config, pack, device)
@@ -148,7 +147,7 @@ def answer(niceness: int) -> None:
             with redirect_stdout(sys.stderr):
                 measured = _asked(json.loads(line))
             _say(asdict(measured))
-        except Exception as error:  # whatever it is, it is said by who asked
+        except Exception as error:  # the calling process reports it
             _say({"error": " ".join(str(error).split())[:200] or type(error).__name__})
 
 

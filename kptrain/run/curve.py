@@ -1,6 +1,7 @@
-"""A training's curve: one report an epoch, and the two tables that it is kept in.
+"""A training's curve: one report per epoch, and the two tables that store it.
 
-`metrics.csv` holds what a repeated run repeats digit for digit on a CPU; `timing.csv` the rest.
+`metrics.csv` holds the values that a repeated run on a CPU reproduces exactly; `timing.csv` the
+rest.
 """
 
 import csv
@@ -16,7 +17,7 @@ TIMING = ("epoch", "seconds", "images_per_second", "peak_memory_bytes")
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What one finished epoch came to."""
+    """The results of one finished epoch."""
 
     epoch: int
     """From 1."""
@@ -27,17 +28,17 @@ class EpochReport:
     val_oks: float
     """Mean object keypoint similarity of the labelled persons, 0 to 1."""
     val_ap: float
-    """COCO's AP (ground-truth boxes): average precision at OKS .50 to .95, their mean; 0 to 1."""
+    """COCO's AP (ground-truth boxes): mean of the average precision at OKS .50 to .95; 0 to 1."""
     val_ap50: float
     """At an OKS of .50."""
     val_ap75: float
     """At an OKS of .75."""
     val_ap_m: float
-    """Of medium persons, 32² to 96² square pixels; -1 if there are none, as COCO has it."""
+    """Of medium persons, 32² to 96² square pixels; -1 if there are none, as in COCO."""
     val_ap_l: float
-    """Of large persons, from 96² square pixels on; -1 likewise."""
+    """Of large persons, 96² square pixels or more; -1 if there are none."""
     val_ar: float
-    """COCO's AR (ground-truth boxes): average recall at OKS .50 to .95, their mean; 0 to 1."""
+    """COCO's AR (ground-truth boxes): mean of the average recall at OKS .50 to .95; 0 to 1."""
     val_ar50: float
     """At an OKS of .50."""
     val_ar75: float
@@ -51,19 +52,19 @@ class EpochReport:
     seconds: float
     """Wall time of training and validation."""
     images_per_second: float
-    """Training samples a second."""
+    """Training samples per second."""
     peak_memory_bytes: int
     """Of the GPU in this epoch; on a CPU, of the process so far."""
     is_best: bool
-    """Whether `checkpoint.metric` is better than in every epoch before."""
+    """Whether `checkpoint.metric` is better than in all earlier epochs."""
 
     def metrics(self) -> dict[str, int | float]:
-        """The figures that a repeated run repeats."""
+        """The values that a repeated run reproduces."""
         return {name: getattr(self, name) for name in METRICS}
 
 
 def save_curve(curve: list[EpochReport], run_dir: Path) -> None:
-    """Write both tables anew, each whole or not at all."""
+    """Replace both tables, each completely or not at all."""
     for name, columns in (("metrics.csv", METRICS), ("timing.csv", TIMING)):
         with replacing(run_dir / name) as temporary, temporary.open("w", newline="") as file:
             writer = csv.writer(file)

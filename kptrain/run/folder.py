@@ -1,4 +1,4 @@
-"""The folder of a run: who may write there, and what a run that goes on begins from."""
+"""The folder of a run: its lock, and the state that a run resumes from."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from kptrain.strict_yaml import read_yaml
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
-"""Held while a training runs, or a search; stays in the folder, empty."""
+"""Held while a training or a search runs; the empty file stays in the folder."""
 STATE: dict[str, type] = {
     "weights": dict,
     "optimizer": dict,
@@ -23,14 +23,14 @@ STATE: dict[str, type] = {
     "settings": dict,
     "data": str,
 }
-"""What the state to resume from holds."""
+"""The entries of the resume state."""
 
 
 @contextmanager
 def only_user_of(run_dir: Path, wait: float = 0.0) -> Iterator[None]:
-    """Make the folder and hold it; `wait` seconds for another that does.
+    """Create the folder and hold its lock; wait up to `wait` seconds for it.
 
-    Raises: CheckpointError if another holds it, or it is a file.
+    Raises: CheckpointError if another process holds it, or `run_dir` is a file.
     """
     if run_dir.exists() and not run_dir.is_dir():
         raise CheckpointError(f"{run_dir}: must be a folder, but is a file; choose another")
@@ -46,23 +46,23 @@ def only_user_of(run_dir: Path, wait: float = 0.0) -> Iterator[None]:
 
 
 def saved_state(config: TrainConfig, run_dir: Path, resume: bool) -> dict[str, Any] | None:
-    """The state to go on from; None where none was saved yet.
+    """The state to resume from; None if none is saved yet.
 
-    Raises: CheckpointError if there is a run and `resume` is not set, or there is none and it is;
+    Raises: CheckpointError if there is a run but `resume` is not set, or there is none but it is;
     SettingsError if the run has other settings.
     """
     if resume and not (run_dir / CONFIG).exists():
         raise CheckpointError(
-            f"{run_dir}: must hold a run to go on with, but holds none; correct --out, or leave "
-            f"out --resume"
+            f"{run_dir}: must hold a run to resume, but holds none; correct --out, or leave out "
+            f"--resume"
         )
     if not resume and any((run_dir / name).exists() for name in (RESUME, BEST, "metrics.csv")):
         raise CheckpointError(
-            f"{run_dir}: must not hold a run yet, but does; go on with --resume, or choose "
+            f"{run_dir}: must not hold a run yet, but does; resume it with --resume, or choose "
             f"another folder with --out"
         )
     if not (run_dir / RESUME).exists():
-        if resume:  # it begins anew, with the settings that it had
+        if resume:  # the run starts again from the first epoch, with its own settings
             _check_same(flatten(read_yaml(run_dir / CONFIG)), config, run_dir)
         return None
     state = load_checkpoint(run_dir / RESUME, STATE)
@@ -77,10 +77,10 @@ def saved_state(config: TrainConfig, run_dir: Path, resume: bool) -> dict[str, A
 
 
 def _check_same(saved: dict[str, Any], config: TrainConfig, run_dir: Path) -> None:
-    """Only where it runs, and for how long, may differ from the run that is resumed."""
+    """Raises: SettingsError if settings differ, except those of where and for how long it runs."""
     free = {path for path, info in setting_infos().items() if info.changes == "place"}
-    free |= {"train.epochs", "data.root"}  # data are compared by their fingerprint
-    free -= {"checkpoint.metric"}  # the best so far was kept by it, and the others are gone
+    free |= {"train.epochs", "data.root"}  # the data's fingerprint is compared instead
+    free -= {"checkpoint.metric"}  # the saved best epoch was chosen by it
     now = settings_of(config)
     for path in now:
         if path not in free and saved.get(path) != now[path]:

@@ -1,5 +1,4 @@
-"""Metrics to Weights & Biases and to TensorBoard, where the settings ask for it: a reader of the
-reports that passes them on."""
+"""Logs reports to Weights & Biases and TensorBoard, as the settings ask, and passes them on."""
 
 from collections.abc import Generator
 from contextlib import closing, suppress
@@ -13,7 +12,7 @@ from kptrain.run.wandb_runs import start_wandb_run
 from kptrain.strict_yaml import dump_yaml
 
 TENSORBOARD = "tensorboard"
-"""The folder of its files, below the run's."""
+"""The folder of its files, in the run folder."""
 
 
 class Logger(Protocol):
@@ -29,9 +28,9 @@ def log_reports(
     group: str | None = None,
     run_id: str | None = None,
 ) -> Generator[EpochReport, None, None]:
-    """Pass the reports on, each logged before; closing this closes the stream and the loggers.
+    """Log each report, then yield it; closing this generator closes `reports` and the loggers.
 
-    At Weights & Biases a run with a `run_id` that was logged before goes on where it ended.
+    At Weights & Biases an earlier run with the same `run_id` is resumed.
 
     Raises: SettingsError if Weights & Biases cannot start a run.
     """
@@ -45,7 +44,7 @@ def log_reports(
             loggers.append(TensorboardLogger(config, run_dir))
         exit_code = 1
         try:
-            with suppress(GeneratorExit):  # stopped early, which is no failure
+            with suppress(GeneratorExit):  # stopping early is not a failure
                 for report in reports:
                     for logger in loggers:
                         logger.log(report)
@@ -64,7 +63,7 @@ class WandbLogger:
         self._run.log(vars(report), step=report.epoch)
 
     def finish(self, exit_code: int) -> None:
-        self._run.finish(exit_code)  # not `with run`, which prints a traceback
+        self._run.finish(exit_code)  # not `with run`: that prints a traceback
 
 
 class TensorboardLogger:
@@ -77,7 +76,7 @@ class TensorboardLogger:
         if self._writer is None:
             from tensorboardX import SummaryWriter  # noqa: PLC0415  (half a second of start-up)
 
-            # Epochs that are trained again, as their process was killed, replace what is there.
+            # Epochs that are trained again after a kill replace their old values.
             self._writer = SummaryWriter(str(self._folder), purge_step=report.epoch)
             self._writer.add_text("settings", f"```\n{dump_yaml(settings_of(self._config))}```")
         for name, value in vars(report).items():
@@ -91,7 +90,7 @@ class TensorboardLogger:
 
 
 def log_artifact(config: TrainConfig, folder: Path, *, group: str, run_id: str) -> None:
-    """The files of a folder as a model at Weights & Biases, where its mode asks for that.
+    """Upload a folder as a model artifact to Weights & Biases, unless its mode is `disabled`.
 
     Raises: SettingsError if no run can be started there.
     """

@@ -1,4 +1,4 @@
-"""Runs at Weights & Biases: each for one training; with `auto` online only where that works."""
+"""Starts runs at Weights & Biases, one per training; with `auto`, offline if online fails."""
 
 import http.client
 import os
@@ -18,24 +18,24 @@ from kptrain.errors import SettingsError
 from kptrain.resolve import settings_of
 
 PATIENCE = 5.0
-"""Seconds for its server to answer, with whatever."""
+"""Seconds within which the server must answer."""
 SWEEP = (
     *("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID"),
     *("WANDB_RESUME", "WANDB_LAUNCH", "WANDB_LAUNCH_CONFIG_PATH"),
 )
-"""What its agents set for the command that they start: before the id that a run asks for."""
+"""Variables that W&B's agents set; they take precedence over a run's own id."""
 _why_offline: dict[str, str] = {}
-"""By server: why it is of no use to this process, or nothing. Found once."""
+"""By server: why this process cannot use it, or an empty text. Checked once."""
 
-# Importing wandb takes a second, which most trainings need not pay.
+# wandb is imported only when needed: that takes a second.
 
 
 def start_wandb_run(
     config: TrainConfig, run_dir: Path, name: str, group: str | None, run_id: str | None
 ) -> Any:
-    """Start a run, or go on with the one of that id; without one, it is the agent's in a sweep.
+    """Start a run, or resume the one with `run_id`. Without an id, a sweep's agent chooses the run.
 
-    Raises: SettingsError.
+    Raises: SettingsError if no run can be started.
     """
     import wandb  # noqa: PLC0415  (a second of start-up)
 
@@ -59,7 +59,7 @@ def start_wandb_run(
             return start(mode)
         except (wandb.Error, ValueError) as error:
             if config.wandb.mode == "auto" and mode == "online":
-                wandb.teardown()  # its process holds the id of a run that could not be started
+                wandb.teardown()  # its process holds the id of the run that failed to start
                 _stay_offline(_in_one_line(error))
                 return start("offline")
             raise SettingsError(
@@ -69,8 +69,8 @@ def start_wandb_run(
 
 
 def find_mode(config: TrainConfig) -> str:
-    """A mode that W&B knows: with `auto`, `offline` where there is no key, or it is of no use,
-    which is said.
+    """A mode of W&B: with `auto`, `offline` if there is no key, or (with a printed reason) if the
+    server cannot be used.
 
     Raises: SettingsError if W&B cannot read its own settings.
     """
@@ -83,18 +83,18 @@ def find_mode(config: TrainConfig) -> str:
         if not wandb.login(prompt=False, verify=False):
             return "offline"
         if url not in _why_offline:
-            # Its own look at the key takes 15 seconds where nobody answers.
-            _stay_offline(_ask_patiently(url))
+            # W&B's own check of the key takes 15 seconds if there is no answer.
+            _stay_offline(_fault_of(url))
             if not _why_offline[url]:
                 wandb.login(prompt=False)
-    except (wandb.Error, OSError, ValueError) as error:  # the key is none, or none of the server's
+    except (wandb.Error, OSError, ValueError) as error:  # the key is malformed or refused
         _stay_offline(_in_one_line(error))
     return "offline" if _why_offline[url] else "online"
 
 
 @contextmanager
 def outside_of_a_sweep() -> Iterator[None]:
-    """Else all trials of a search that an agent started would be one run: the agent's."""
+    """Without an agent's variables, which would log all trials of a search to the agent's run."""
     kept = {name: os.environ.pop(name) for name in SWEEP if name in os.environ}
     try:
         yield
@@ -110,17 +110,17 @@ def _server() -> str:
 
 
 def _readable_server() -> str:
-    """The server, without the variables of this process's environment that W&B cannot read, as it
-    starts no run with them, not even offline.
+    """The server. Removes variables that W&B cannot read from this process's environment, because
+    W&B would start no run, not even offline.
 
-    Raises: SettingsError if what it cannot read stands elsewhere.
+    Raises: SettingsError if W&B still cannot read its settings.
     """
     import wandb  # noqa: PLC0415  (a second of start-up)
 
     try:
         return _server()
     except (wandb.Error, ValueError):
-        reasons = _leave_out_unreadable()
+        reasons = _remove_unreadable()
     try:
         url = _server()
     except (wandb.Error, ValueError) as error:
@@ -128,13 +128,13 @@ def _readable_server() -> str:
             f"wandb.mode: must be disabled where W&B cannot read its own settings, but got auto "
             f"({_in_one_line(error)}); correct them, or use disabled"
         ) from None
-    told = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-    _stay_offline(told, "the environment")
+    invalid = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    _stay_offline(invalid, "the environment")
     return url
 
 
-def _leave_out_unreadable() -> dict[str, str]:
-    """Drop them; why, by their names."""
+def _remove_unreadable() -> dict[str, str]:
+    """Remove variables that W&B cannot read; returns the reasons by name."""
     import wandb  # noqa: PLC0415  (a second of start-up)
 
     reasons = {}
@@ -147,26 +147,26 @@ def _leave_out_unreadable() -> dict[str, str]:
     return reasons
 
 
-def _stay_offline(reason: str, of: str = "") -> None:
-    """Remember why, and say it; without a reason, that it is not so. `of`: else the server."""
+def _stay_offline(reason: str, source: str = "") -> None:
+    """Record and print the reason to stay offline; empty: none. `source`: by default the server."""
     url = _server()
     if reason and not _why_offline.get(url):
         print(
-            f"wandb.mode: auto is offline here, as {of or url} is of no use ({reason}); "
-            f"`wandb sync` sends later what is logged",
+            f"wandb.mode: auto is offline here, because {source or url} cannot be used ({reason}); "
+            f"`wandb sync` uploads the logs later",
             flush=True,
         )
     _why_offline[url] = reason
 
 
-def _ask_patiently(url: str) -> str:
-    """Why a server does not answer; nothing if it does, if only with an error."""
-    found: list[str] = []
-    # A thread, as to look for a name may take minutes, which no timeout bounds.
-    thread = threading.Thread(target=lambda: found.append(_ask(url)), daemon=True)
+def _fault_of(url: str) -> str:
+    """Why a server does not answer; empty if it does, even with an error."""
+    faults: list[str] = []
+    # In a thread, because no timeout limits the resolution of a name, which may take minutes.
+    thread = threading.Thread(target=lambda: faults.append(_ask(url)), daemon=True)
     thread.start()
     thread.join(PATIENCE)
-    return found[0] if found else f"no answer within {PATIENCE:g} seconds"
+    return faults[0] if faults else f"no answer within {PATIENCE:g} seconds"
 
 
 def _ask(url: str) -> str:

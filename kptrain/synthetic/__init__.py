@@ -1,1 +1,1 @@
-"""The synthetic data set: persons drawn at random, in COCO's own format."""
+"""The synthetic data set: persons drawn at random, in COCO's format."""

@@ -1,7 +1,7 @@
-"""A drawn data set in COCO's own files, for users who have no COCO at hand.
+"""A synthetic data set in COCO's files, for users without COCO.
 
-It is loaded by the same code as COCO. Each image has a random generator of its own, so that it
-does not depend on how many others are drawn.
+It is loaded by the same code as COCO. Each image has its own random generator, so it does not
+depend on the number of images.
 """
 
 import json
@@ -17,27 +17,29 @@ from kptrain.machine.progress import track
 from kptrain.synthetic.scenes import Scene, draw_scene
 
 EMBEDDED_VERSION = 1
-"""To be raised whenever what is drawn changes: caches of other versions are not read."""
+"""Must be raised whenever the images or annotations change: other versions are not read."""
 
 NUM_TRAIN = 640
 NUM_VAL = 128
 SEED = 20170
 JPEG_QUALITY = 90
 SPLITS = ("train2017", "val2017")
+CATEGORY = {"id": 1, "name": "person", "supercategory": "person", "keypoints": list(JOINTS)}
+CATEGORY["skeleton"] = [[start + 1, end + 1] for start, end in SKELETON]
 
 
 def embedded_root(cache_dir: Path, progress: bool = False) -> Path:
-    """Return the folder of the drawn data set below `cache_dir`, drawing it on first use."""
+    """Return the folder of the data set below `cache_dir`; draw it on first use."""
     root = _root(cache_dir)
     if root.is_dir():
-        return root  # complete, for it is renamed into place; the cache may be read-only by now
+        return root  # complete, because it is renamed at the end; the cache may be read-only
     cache_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{root}.lock"):
         if root.is_dir():
             return root
         unfinished = cache_dir / f"{root.name}.unfinished"
         if unfinished.is_dir():
-            # Left by a killed process: while we hold the lock, nobody else draws.
+            # A process was killed: no other one draws while this one holds the lock.
             shutil.rmtree(unfinished)
         write_embedded(unfinished, progress=progress)
         return unfinished.replace(root)
@@ -54,7 +56,7 @@ def _root(cache_dir: Path) -> Path:
 def write_embedded(
     root: Path, num_train: int = NUM_TRAIN, num_val: int = NUM_VAL, *, progress: bool = False
 ) -> None:
-    """Draw both splits into `root`, laid out as COCO is."""
+    """Draw both splits into `root`, in COCO's layout."""
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for split_index, count in enumerate((num_train, num_val)):
         split = SPLITS[split_index]
@@ -64,7 +66,7 @@ def write_embedded(
 
 
 def scene_of(split_index: int, number: int) -> Scene:
-    """Draw image `number`, counted from 1, of a split."""
+    """Draw image `number`, from 1, of a split."""
     return draw_scene(np.random.default_rng([SEED, split_index, number]))
 
 
@@ -89,11 +91,5 @@ def _write_split(folder: Path, split_index: int, count: int, progress: bool) -> 
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [_category()],
+        "categories": [CATEGORY],
     }
-
-
-def _category() -> dict[str, Any]:
-    skeleton = [[start + 1, end + 1] for start, end in SKELETON]
-    person = {"id": 1, "name": "person", "supercategory": "person"}
-    return person | {"keypoints": list(JOINTS), "skeleton": skeleton}

@@ -58,7 +58,7 @@ class Figure:
     """A person: joints [J, 2], which of them its own head hides [J], parts from back to front."""
 
     joints_xy: Floats
-    turned_away: NDArray[np.bool_]
+    behind_head: NDArray[np.bool_]
     parts: tuple[Part, ...]
 
     def placed(self, scale: float, offset_xy: Floats) -> Figure:
@@ -67,7 +67,7 @@ class Figure:
             Part(part.group, part.outline_xy * scale + offset_xy, part.colour)
             for part in self.parts
         )
-        return Figure(self.joints_xy * scale + offset_xy, self.turned_away, parts)
+        return Figure(self.joints_xy * scale + offset_xy, self.behind_head, parts)
 
     def corners_xy(self) -> tuple[Floats, Floats]:
         """Return the upper left and the lower right corner of the box around all parts."""
@@ -77,7 +77,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Look:
-    """What a person wears; `colours` has one colour for each name that LIMBS gives."""
+    """A person's clothes and hair; `colours` has one colour for each name in LIMBS."""
 
     colours: dict[str, Colour]
     hair: str
@@ -98,13 +98,13 @@ def random_figure(rng: np.random.Generator) -> Figure:
     parts += _head_parts(points, build, look, hidden)
     return Figure(
         joints_xy=np.stack([points[name][:2] for name in JOINTS]),
-        turned_away=np.array([hidden.get(name, False) for name in JOINTS]),
+        behind_head=np.array([hidden.get(name, False) for name in JOINTS]),
         parts=tuple(part for _, part in sorted(parts, key=lambda pair: pair[0])),
     )
 
 
 def shown_on(joint: str) -> frozenset[str]:
-    """Name the groups on which `joint` is seen; anything else at its pixel hides it."""
+    """The groups on which `joint` is visible; anything else at its pixel hides it."""
     side, _, place = joint.rpartition("_")
     if place == "shoulder":
         return frozenset({"torso", f"{side} arm"})
@@ -116,7 +116,7 @@ def shown_on(joint: str) -> frozenset[str]:
 
 
 def random_colour(rng: np.random.Generator, strongest: float = 0.9) -> Colour:
-    """Return a colour of any hue, grey to at most as strong as `strongest`, dark to bright."""
+    """Return a colour of any hue and brightness, with a saturation of at most `strongest`."""
     hue, strength, brightness = rng.random(), rng.uniform(0.0, strongest), rng.uniform(0.2, 0.98)
     return _as_colour(255 * np.array(colorsys.hsv_to_rgb(hue, strength, brightness)))
 
@@ -202,7 +202,7 @@ def _head_parts(points: Points, build: Build, look: Look, hidden: dict[str, bool
 def _part(
     group: str, discs: list[Floats], radii: list[float], colour: Colour, nearer: float = 0.0
 ) -> tuple[float, Part]:
-    """Return the hull of discs with its nearness; what is farther away is a little darker."""
+    """Return the hull of discs with its nearness; farther parts are a little darker."""
     depth = float(np.mean([centre[2] for centre in discs]))
     outline = _hull_of_discs(np.array([centre[:2] for centre in discs]), np.array(radii))
     return depth + nearer, Part(group, outline, shaded(colour, 1.0 + 0.9 * min(depth, 0.1)))

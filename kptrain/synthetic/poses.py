@@ -1,8 +1,8 @@
-"""A random pose of a drawn person: named places on a body, as [3] vectors.
+"""A random pose of a synthetic person: named places on a body, as [3] vectors.
 
 Body frame: axes (left, down, forward) of the person, origin between the hips.
-View frame: axes (right, down, towards the viewer), the same frame turned about the vertical, so
-that left and right, front and back and what hides what all follow from one angle.
+View frame: axes (right, down, towards the viewer), the body frame rotated about the vertical. So
+one angle determines left and right, front and back, and which part hides which.
 Both in units of body height.
 """
 
@@ -41,7 +41,7 @@ LEGS = (
     (STRAIGHT, RAISED),
 )
 
-# On a head of radius 1 around its centre: (left, down, forward). A mark shows where it lies at
+# On a head of radius 1 around its centre: (left, down, forward). A mark is visible if it lies at
 # least this far towards the viewer.
 FACE = {
     "nose": ((0.0, 0.20, 1.02), -0.10),
@@ -86,17 +86,17 @@ def random_build(rng: np.random.Generator) -> Build:
 def random_pose(rng: np.random.Generator, build: Build) -> Points:
     """Return the places on a body in the view frame."""
     body = _limbs(rng, build) | _head(rng, build)
-    return _turned(body, _random_heading(rng), np.radians(rng.normal(0.0, 5.0)))
+    return _rotated(body, _random_heading(rng), np.radians(rng.normal(0.0, 5.0)))
 
 
 def hidden_by_head(points: Points, build: Build) -> dict[str, bool]:
-    """Tell of each joint on the head whether it lies on the side away from the viewer."""
+    """For each joint on the head, whether it lies on the side away from the viewer."""
     near = {name: (points[name][2] - points["head"][2]) / build.head for name in FACE}
     return {name: bool(near[name] < least) for name, (_, least) in FACE.items()}
 
 
 def _random_heading(rng: np.random.Generator) -> float:
-    """Draw the heading in radians: 0 faces the viewer, positive turns the chest to the right."""
+    """Draw the heading in radians: 0 faces the viewer, positive rotates the chest to the right."""
     middle = float(rng.choice([0.0, 180.0, 90.0, -90.0], p=[0.58, 0.26, 0.08, 0.08]))
     spread = 40.0 if middle in (0.0, 180.0) else 25.0
     return float(np.radians(middle + rng.uniform(-spread, spread)))
@@ -113,9 +113,9 @@ def _limbs(rng: np.random.Generator, build: Build) -> Points:
         knee, ankle, shin = _limb(rng, hip, side, legs[(index + lead) % 2], 0.235, 0.225)
         # The foot stands at a right angle to the shin and points a little outwards.
         toe = ankle + 0.03 * shin + [side * 0.02, -0.06 * shin[2], 0.06 * shin[1]]
-        found = (shoulder, elbow, wrist, wrist + 0.035 * arm, hip, knee, ankle, toe)
+        xyzs = (shoulder, elbow, wrist, wrist + 0.035 * arm, hip, knee, ankle, toe)
         places = ("shoulder", "elbow", "wrist", "hand", "hip", "knee", "ankle", "toe")
-        points |= {f"{name}_{place}": xyz for place, xyz in zip(places, found, strict=True)}
+        points |= {f"{name}_{place}": xyz for place, xyz in zip(places, xyzs, strict=True)}
     return points
 
 
@@ -135,17 +135,17 @@ def _direction(side: float, outwards: float, forwards: float) -> Floats:
 
 
 def _head(rng: np.random.Generator, build: Build) -> Points:
-    """Return the head's centre and marks; it looks up to 30 degrees aside from the chest."""
+    """Return the head's centre and marks; it is rotated by up to 30 degrees from the chest."""
     centre = np.array([rng.normal(0.0, 0.008), -build.trunk - 0.045 - 1.25 * build.head, 0.012])
     local = {name: np.array(xyz) for name, xyz in HEAD.items()}
-    aside = _turned(local, np.radians(rng.uniform(-30.0, 30.0)), 0.0)
-    return {name: centre + build.head * xyz for name, xyz in aside.items()} | {"head": centre}
+    rotated = _rotated(local, np.radians(rng.uniform(-30.0, 30.0)), 0.0)
+    return {name: centre + build.head * xyz for name, xyz in rotated.items()} | {"head": centre}
 
 
-def _turned(points: Points, heading: float, lean: float) -> Points:
-    """Turn about the vertical by `heading` and then in the picture by `lean`, both in radians."""
+def _rotated(points: Points, heading: float, lean: float) -> Points:
+    """Rotate about the vertical by `heading`, then in the picture by `lean`, both in radians."""
     c, s = np.cos(heading), np.sin(heading)
-    turn = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+    about_vertical = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
     c, s = np.cos(lean), np.sin(lean)
-    matrix = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ turn
+    matrix = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]]) @ about_vertical
     return {name: matrix @ xyz for name, xyz in points.items()}

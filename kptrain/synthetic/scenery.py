@@ -1,4 +1,4 @@
-"""Backgrounds and objects of drawn scenes, and the canvas that they are drawn on.
+"""Backgrounds and objects of synthetic scenes, and the canvas for drawing.
 
 Frame: pixels of the finished image, x right and y down. The canvas has OVERSAMPLING pixels for
 each of them along both axes, and is averaged down at the end.
@@ -16,9 +16,9 @@ OVERSAMPLING = 2
 
 
 class Canvas:
-    """A picture and, beside it, which part of which person each of its pixels shows.
+    """A picture, and a label for each pixel: which part of which person it shows.
 
-    A label is 0 for things, and `first_label(person)` + the part's index in GROUPS for persons.
+    A label is 0 for objects, and `first_label(person)` + the part's index in GROUPS for persons.
     """
 
     def __init__(self, background: Image.Image) -> None:
@@ -34,12 +34,12 @@ class Canvas:
         self._draw_labels.polygon(points, fill=label)
 
     def person(self, figure: Figure, first_label: int) -> None:
-        """Draw a placed figure over what is there."""
+        """Draw a placed figure over the picture."""
         for part in figure.parts:
             self.polygon(part.outline_xy, part.colour, first_label + GROUPS.index(part.group))
 
-    def thing(self, figure: Figure) -> None:
-        """Draw a placed figure that no joint is ever seen on, such as one of a crowd."""
+    def unlabelled(self, figure: Figure) -> None:
+        """Draw a placed figure without labels, such as one of a crowd."""
         for part in figure.parts:
             self.polygon(part.outline_xy, part.colour)
 
@@ -52,14 +52,14 @@ def first_label(person: int) -> int:
 def canvas_points(outline_xy: Floats) -> list[tuple[int, int]]:
     """Return the canvas pixels that hold the points of an outline.
 
-    Pillow cuts fractions off, so that half a pixel less, for centres at whole numbers, would
-    shift all shapes up and to the left.
+    Pillow truncates fractions; subtracting half a pixel, for centres at whole numbers, would shift
+    all shapes up and to the left.
     """
     return [(int(x), int(y)) for x, y in np.floor(outline_xy * OVERSAMPLING).tolist()]
 
 
 def silhouette(figures: list[Figure], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return where the figures are, [H, W], whatever stands in front of them."""
+    """Return the mask of the figures, [H, W], including parts behind other objects."""
     image = Image.new("L", _canvas_size(size_wh))
     draw = ImageDraw.Draw(image)
     for part in (part for figure in figures for part in figure.parts):
@@ -111,14 +111,14 @@ def _canvas_size(size_wh: tuple[int, int]) -> tuple[int, int]:
 
 
 def draw_furniture(rng: np.random.Generator, canvas: Canvas, size_wh: tuple[int, int]) -> None:
-    """Draw a few things of any size anywhere."""
+    """Draw a few objects of random size at random places."""
     for _ in range(rng.integers(1, 7)):
         centre = rng.uniform(0.0, 1.0, 2) * size_wh
         draw_object(rng, canvas, centre, rng.uniform(0.08, 0.5) * min(size_wh))
 
 
 def draw_object(rng: np.random.Generator, canvas: Canvas, centre_xy: Floats, extent: float) -> None:
-    """Draw one thing, a box, a ball, a bush or a pole, about `extent` pixels large."""
+    """Draw one object, a box, a ball, a bush or a pole, about `extent` pixels large."""
     kind = rng.choice(["box", "ball", "bush", "pole"], p=[0.45, 0.2, 0.2, 0.15])
     colour = random_colour(rng, 0.75)
     half = 0.5 * extent * rng.uniform(0.6, 1.4, 2)

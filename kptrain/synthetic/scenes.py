@@ -1,9 +1,9 @@
-"""Random scenes with drawn persons, and their annotations as COCO states them.
+"""Random scenes with synthetic persons, and their annotations in COCO's format.
 
 Frame: pixels, x right and y down, edges of the image at 0 and at its width and height. A keypoint
 is stored as the index of the pixel that it lies in, as COCO does.
-Segmentation, box and area tell of a person's whole silhouette inside the image, also where
-something stands in front of it.
+Segmentation, box and area are of a person's whole silhouette inside the image, including parts that
+are hidden by other objects.
 """
 
 from dataclasses import dataclass
@@ -28,14 +28,14 @@ from kptrain.synthetic.scenery import (
 
 SIZES_WH = ((160, 128), (128, 160), (160, 160), (192, 128))
 
-SHARE_NOBODY = 0.05
+SHARE_EMPTY = 0.05
 SHARE_CROWD = 0.05
 SHARE_GREY = 0.04
 SHARE_CUT_OFF = 0.15
 SHARE_BEHIND_OBJECT = 0.15
-SHARE_IN_FRONT = 0.25  # of the smaller persons, before the large one rather than behind it
+SHARE_IN_FRONT = 0.25  # of the smaller persons: in front of the large one
 SHARE_UNLABELLED = 0.17  # of the smaller persons; the large one is always labelled
-SHARE_HIDDEN_FACE_NAMED = 0.5  # of persons: what their own head hides is labelled, with v = 1
+SHARE_HIDDEN_FACE_LABELLED = 0.5  # of persons: joints behind their own head have v = 1, not 0
 SHARE_BY_OTHERS = (0.65, 0.25, 0.10)  # of images with 0, 1, 2 persons beside the large one
 
 Annotation = dict[str, Any]
@@ -43,11 +43,11 @@ Annotation = dict[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """A figure in its place, and how it is labelled."""
+    """A placed figure, and how it is labelled."""
 
     figure: Figure
     is_labelled: bool
-    names_hidden_face: bool
+    labels_hidden_face: bool
     is_behind_object: bool
 
 
@@ -60,12 +60,12 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
-    """Draw an image of nobody, or of one large person, perhaps others, perhaps a crowd."""
+    """Draw an image without persons, or with one large person, and maybe others and a crowd."""
     size_wh = SIZES_WH[rng.integers(len(SIZES_WH))]
     canvas = Canvas(random_background(rng, size_wh))
     draw_furniture(rng, canvas, size_wh)
     annotations = []
-    if rng.random() >= SHARE_NOBODY:
+    if rng.random() >= SHARE_EMPTY:
         crowd = _random_crowd(rng, size_wh) if rng.random() < SHARE_CROWD else []
         persons = _random_persons(rng, size_wh)
         _draw_persons(rng, canvas, crowd, persons)
@@ -95,14 +95,14 @@ def _random_person(
     share_labelled: float,
     taken: list[Figure],
 ) -> Person:
-    """Return a person whose body measures `height` times the image's."""
+    """Return a person whose body height is `height` times the image's."""
     place = _cut_off if rng.random() < SHARE_CUT_OFF else _inside
     figure = random_figure(rng)
     placings = [place(rng, figure, size_wh, height * size_wh[1]) for _ in range(4)]
     return Person(
         figure=min(placings, key=lambda placed: _overlap(placed, taken)),
         is_labelled=bool(rng.random() < share_labelled),
-        names_hidden_face=bool(rng.random() < SHARE_HIDDEN_FACE_NAMED),
+        labels_hidden_face=bool(rng.random() < SHARE_HIDDEN_FACE_LABELLED),
         is_behind_object=bool(rng.random() < SHARE_BEHIND_OBJECT),
     )
 
@@ -110,7 +110,7 @@ def _random_person(
 def _inside(
     rng: np.random.Generator, figure: Figure, size_wh: tuple[int, int], height_px: float
 ) -> Figure:
-    """Place a figure wholly inside the image, smaller than `height_px` where it must be."""
+    """Place a figure completely inside the image, smaller than `height_px` if necessary."""
     low, high = figure.corners_xy()
     scale = min(height_px, *(0.98 * np.array(size_wh) / (high - low)))
     free = size_wh - scale * (high - low)
@@ -160,7 +160,7 @@ def _draw_persons(
     rng: np.random.Generator, canvas: Canvas, crowd: list[Figure], persons: list[Person]
 ) -> None:
     for figure in crowd:
-        canvas.thing(figure)
+        canvas.unlabelled(figure)
     for index, person in enumerate(persons):
         canvas.person(person.figure, first_label(index))
         if person.is_behind_object:
@@ -196,23 +196,23 @@ def _person_annotation(
 def _keypoints(
     index: int, person: Person, labels: NDArray[np.uint8], size_wh: tuple[int, int]
 ) -> NDArray[np.int64]:
-    """Return [J, 3]: x, y and v = 2 where seen, 1 where hidden; all 0 where not labelled."""
+    """Return [J, 3]: x, y and v = 2 if visible, 1 if hidden; all 0 if not labelled."""
     keypoints = np.zeros((len(JOINTS), 3), dtype=np.int64)
     for joint, name in enumerate(JOINTS):
         xy = person.figure.joints_xy[joint]
-        turned_away = person.figure.turned_away[joint]
+        is_behind_head = person.figure.behind_head[joint]
         is_inside = bool(np.all(xy >= 0) and np.all(xy < size_wh))
-        if not is_inside or (turned_away and not person.names_hidden_face):
+        if not is_inside or (is_behind_head and not person.labels_hidden_face):
             continue
         column, row = np.floor(xy * OVERSAMPLING).astype(int)
         own = {first_label(index) + GROUPS.index(group) for group in shown_on(name)}
-        is_seen = int(labels[row, column]) in own and not turned_away
+        is_seen = int(labels[row, column]) in own and not is_behind_head
         keypoints[joint] = (*np.floor(xy).astype(int), 2 if is_seen else 1)
     return keypoints
 
 
 def _crowd_annotation(crowd: list[Figure], size_wh: tuple[int, int]) -> Annotation:
-    # One of a pixel's canvas pixels stands for it: COCO's masks of crowds are coarse too.
+    # One canvas pixel per pixel is enough: COCO's masks of crowds are coarse too.
     mask = silhouette(crowd, size_wh)[::OVERSAMPLING, ::OVERSAMPLING]
     return {
         "segmentation": {"counts": run_lengths(mask), "size": list(mask.shape)},

@@ -1,1 +1,1 @@
-"""The training itself: batches, steps, validation and what an epoch saves."""
+"""The training: batches, steps, validation and saving."""

@@ -1,7 +1,7 @@
-"""Augmentation: each sample coloured, mirrored, turned, scaled and moved, in one warp per batch.
+"""Augmentation: colour, flip, rotation, scale and shift of each sample, in one warp per batch.
 
-What is drawn for a sample depends on the seed, the epoch and the sample alone. Pixels, joints and
-mask follow the same affine map, so the heatmaps, which are made afterwards, are exact.
+A sample's random numbers depend only on the seed, the epoch and the sample. Pixels, joints and mask
+follow the same affine map, and heatmaps are drawn afterwards, so they are exact.
 
 Shapes: S samples of an epoch, B of a batch, N persons, K joints, H x W input pixels. Coordinates
 are continuous input pixels: pixel i covers [i, i + 1).
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
 from kptrain.config import AugmentSettings
-from kptrain.keypoints import MIRRORED
+from kptrain.keypoints import FLIPPED
 from kptrain.machine.device import send
 
 LUMA = (0.299, 0.587, 0.114)
@@ -25,21 +25,21 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to each sample of an epoch."""
+    """The augmentation of each sample of an epoch."""
 
-    is_mirrored: np.ndarray
+    is_flipped: np.ndarray
     """(S,) bool."""
     forward: np.ndarray
-    """(S, 2, 3) float32: where a point of the input goes to."""
+    """(S, 2, 3) float32: maps a point of the input to the result."""
     backward: np.ndarray
-    """(S, 2, 3) float32: where a point of the result comes from; both from -1 to 1 across the
-    image, as torch's `affine_grid` has them."""
+    """(S, 2, 3) float32: maps a point of the result to the input, both from -1 to 1 across the
+    image, as torch's `affine_grid` expects."""
     colour: np.ndarray
     """(S, 3) float32: factors of brightness, contrast and saturation."""
     inside: np.ndarray
     """(S, 4) float32: x0, y0, x1, y1 of the photograph in the input, which is black around it."""
     blend: np.ndarray
-    """(S, 2) float32: over how many input pixels, across and down, it blends into that black."""
+    """(S, 2) float32: the input pixels, across and down, over which it blends into that black."""
 
     def apply(
         self,
@@ -49,14 +49,14 @@ class Augmentation:
         labelled: Bool[Tensor, "B N K"],
         mask: Float[Tensor, "B h w"],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Colour and warp a batch whose pixels are from 0 to 255; black comes in from outside.
+        """Colour and warp a batch with pixels from 0 to 255; points outside the input are black.
 
-        Nothing is masked where the mask comes from outside. Colours beyond 0 and 255 are cut.
-        Black around a photograph stays black, and is no part of its contrast.
+        Outside the input nothing is masked. Colours are clipped to 0 to 255. Black around a
+        photograph stays black, and does not affect its contrast.
         """
         device = images.device
         backward = send(self.backward[samples], device)
-        if mask.shape[1:] != (1, 1):  # else all is learnt
+        if mask.shape[1:] != (1, 1):  # else nothing is masked
             outside = _warp(1 - mask[:, None], backward, "nearest")
             mask = 1 - outside[:, 0]
         shares = _shares(
@@ -72,11 +72,11 @@ class Augmentation:
     ) -> tuple[Tensor, Tensor]:
         forward = send(self.forward[samples], joints.device)[:, None]
         moved = joints @ forward[..., :2].mT + forward[:, :, None, :, 2]
-        mirrored = send(self.is_mirrored[samples], joints.device)[:, None, None]
-        swap = send(np.array(MIRRORED), joints.device)
+        flipped = send(self.is_flipped[samples], joints.device)[:, None, None]
+        swap = send(np.array(FLIPPED), joints.device)
         return (
-            torch.where(mirrored[..., None], moved[:, :, swap], moved),
-            torch.where(mirrored, labelled[:, :, swap], labelled),
+            torch.where(flipped[..., None], moved[:, :, swap], moved),
+            torch.where(flipped, labelled[:, :, swap], labelled),
         )
 
 
@@ -88,39 +88,39 @@ def draw_augmentation(
     seed: int,
     epoch: int,
 ) -> Augmentation | None:
-    """What an epoch's samples of size (height, width) are to undergo; None if nothing is set.
+    """Draw the augmentation of an epoch's samples of size (height, width); None if all is off.
 
-    scale, inside: as `Table` has them, of all samples of the pack.
+    scale, inside: columns of `Table`, of all samples of the pack.
     """
     if settings == AugmentSettings():
         return None
-    # Row by row, so that a sample's numbers do not depend on how many samples there are.
+    # A row per sample, so that its numbers do not depend on the number of samples.
     uniform = np.random.default_rng([seed, epoch, 1]).random((len(scale), 8))
     between = 2 * uniform - 1
-    mirrored = uniform[:, 0] < settings.flip
+    flipped = uniform[:, 0] < settings.flip
     angle = np.deg2rad(settings.rotation_deg) * between[:, 1]
     factor = (1 + settings.scale) ** between[:, 2]
     width_height = np.array(size[::-1], dtype=float)
     shift = settings.shift * between[:, 3:5] * width_height
     centre = width_height / 2
     linear = factor[:, None, None] * _rotation(angle, scale)
-    linear[:, :, 0] *= np.where(mirrored, -1, 1)[:, None]
+    linear[:, :, 0] *= np.where(flipped, -1, 1)[:, None]
     forward = np.concatenate((linear, (centre + shift - linear @ centre)[:, :, None]), axis=2)
     return Augmentation(
-        is_mirrored=mirrored,
+        is_flipped=flipped,
         forward=forward.astype(np.float32),
         backward=_backward(forward, width_height).astype(np.float32),
         colour=(1 + settings.colour * between[:, 5:8]).astype(np.float32),
         inside=inside.astype(np.float32),
-        # Between a pixel of the original and the black beside it, or of the input if larger.
+        # One pixel of the original, or of the input if that is larger.
         blend=np.maximum(scale, 1).astype(np.float32),
     )
 
 
 def _rotation(angle: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """(S, 2, 2) what is a rotation in the original: S R S^-1, where S is the stretch of (S, 2)."""
+    """(S, 2, 2) rotations in the original image: S R S^-1, where S stretches by `scale` (S, 2)."""
     stretch = scale[:, 0] / scale[:, 1]
-    stretch[np.isclose(stretch, 1, rtol=0, atol=1e-9)] = 1  # a crop's is 1 but for rounding
+    stretch[np.isclose(stretch, 1, rtol=0, atol=1e-9)] = 1  # a crop's is 1 except for rounding
     cos, sin = np.cos(angle), np.sin(angle)
     rows = (np.stack((cos, -sin * stretch), axis=1), np.stack((sin / stretch, cos), axis=1))
     return np.stack(rows, axis=1)
@@ -143,12 +143,12 @@ def _warp(images: Float[Tensor, "B C H W"], backward: Float[Tensor, "B 2 3"], mo
 def _shares(
     inside: Float[Tensor, "B 4"], blend: Float[Tensor, "B 2"], size: torch.Size
 ) -> Float[Tensor, "B 1 H W"]:
-    """How much of each pixel is of the photograph, from 0 to 1; the rest is black."""
+    """The share of the photograph in each pixel, from 0 to 1; the rest is black."""
 
     def along(axis: int, length: int) -> Float[Tensor, "B _"]:
         centre = torch.arange(length, device=inside.device) + 0.5
         low, high, width = inside[:, axis, None], inside[:, axis + 2, None], blend[:, axis, None]
-        # Pillow blends with black at an edge that lies in the input, not at one that it cuts.
+        # Pillow blends with black at an edge inside the input, not at the border of the input.
         begun = torch.where(low > 0, (centre - low) / width + 0.5, 1.0)
         ended = torch.where(high < length, (high - centre) / width + 0.5, 1.0)
         return begun.clamp(0, 1) * ended.clamp(0, 1)
@@ -162,8 +162,8 @@ def _recoloured(
     factors: Float[Tensor, "B 3"],
     shares: Float[Tensor, "B 1 H W"],
 ) -> Float[Tensor, "B 3 H W"]:
-    """Brightness, contrast about the photograph's mean grey, saturation: one map of a pixel's three
-    numbers, and what is added. A pixel that is blended with black gains its share of that."""
+    """Brightness, contrast about the photograph's mean grey and saturation, as one affine map of a
+    pixel's three values. A pixel that is blended with black gets its share of the offset."""
     brightness, contrast, saturation = factors.unbind(1)
     luma = send(np.array(LUMA, np.float32), images.device)
     kept = saturation[:, None, None]

@@ -1,7 +1,7 @@
-"""From a pack to batches on the device: gathered in-process, in an order that the seed decides.
+"""Batches of a pack on the device, gathered in this process, in an order determined by the seed.
 
-Shapes: B samples, N persons (of the sample that has most; the others are padded with unlabelled
-ones), K joints, H x W input pixels, h x w heatmap pixels.
+Shapes: B samples, N persons (of the sample with the most; others are padded with unlabelled
+persons), K joints, H x W input pixels, h x w heatmap pixels.
 """
 
 from collections.abc import Iterator
@@ -27,21 +27,21 @@ STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training or validation needs."""
+    """The input of one step of training or validation."""
 
     samples: np.ndarray
-    """(B,) int64: the samples' numbers in the pack."""
+    """(B,) int64: indices of the samples in the pack."""
     images: Float[Tensor, "B 3 H W"]
     """Normalised as ImageNet's were; channels last in memory."""
     joints: Float[Tensor, "B N K 2"]
     """x, y in the input, continuous pixels."""
     labelled: Bool[Tensor, "B N K"]
     mask: Float[Tensor, "B h w"]
-    """0 where nothing is learnt, else 1; (B, 1, 1) in the person view."""
+    """0 at masked pixels, else 1; (B, 1, 1) in the person view."""
 
 
 def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of samples in an epoch: a permutation that depends on nothing else."""
+    """The order of samples in an epoch: a permutation that depends only on the arguments."""
     return np.random.default_rng([seed, epoch]).permutation(num_samples)
 
 
@@ -54,8 +54,8 @@ def batches(
 ) -> Iterator[Batch]:
     """Gather the samples in the given order; the last batch may be smaller.
 
-    A thread gathers the next batch while the caller uses this one. Pixels stay uint8 until they are
-    on the device; nothing waits for a GPU.
+    A thread gathers the next batch while the caller uses this one. Pixels are sent as uint8, and
+    the caller never waits for a GPU.
     """
     statistics = send(np.array([MEAN, STD], np.float32).reshape(2, 3, 1, 1), device)
     slots = [Slot(pack, min(batch_size, len(order)), device) for _ in range(2)]
@@ -84,9 +84,9 @@ class Gathered:
 
 
 class Slot:
-    """A buffer for pixels that is filled again and again; pinned where the device is a GPU.
+    """A reusable buffer for pixels; pinned if the device is a GPU.
 
-    It is filled on the gathering thread, then sent to the device from the caller's.
+    The gathering thread fills it, then the caller's thread sends it to the device.
     """
 
     def __init__(self, pack: Pack, batch_size: int, device: torch.device) -> None:
@@ -95,21 +95,21 @@ class Slot:
         is_cuda = device.type == "cuda"
         shape = (batch_size, *pack.images.shape[1:])
         self._buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=is_cuda)
-        # Blocking: else who waits for it keeps a core busy.
+        # Blocking: otherwise the waiting thread would keep a core busy.
         self._sent = torch.cuda.Event(blocking=True) if is_cuda else None  # type: ignore[no-untyped-call]  # torch
 
     def gather(self, samples: np.ndarray) -> Gathered:
         if self._sent is not None:
-            self._sent.synchronize()  # what was sent before may still be read from the buffer
+            self._sent.synchronize()  # the buffer may still be in use by the copy before
         table = self._pack.table
         pixels = self._buffer[: len(samples)]
-        # All rows exist; without `clip` numpy would write through a buffer of its own.
+        # All rows exist; without `clip` numpy would use a temporary buffer.
         np.take(self._pack.images, table.row[samples], axis=0, out=pixels.numpy(), mode="clip")
         joints, labelled = _pad_persons(self._pack, samples)
         return Gathered(samples, pixels, joints, labelled, ~self._pack.ignore[samples])
 
     def to_device(self, gathered: Gathered) -> Batch:
-        """`Batch.images` are yet from 0 to 255."""
+        """In the result, `Batch.images` are from 0 to 255."""
         pixels = gathered.pixels.to(self._device, non_blocking=True)
         if self._sent is not None:
             self._sent.record(torch.cuda.current_stream(self._device))
@@ -147,13 +147,13 @@ def _normalise(
 
 
 def targets(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K h w"]:
-    """The heatmaps to predict, made on the batch's device from sub-pixel centres."""
+    """The target heatmaps, drawn on the batch's device with sub-pixel centres."""
     joints = batch.joints / OUTPUT_STRIDE
     return encode(joints, batch.labelled, config.heatmap_size, config.heatmap.sigma_px)
 
 
 def joint_weights(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K"]:
-    """Weight of each joint's error; in the person view 0 for a joint that is not labelled."""
+    """Weight of each joint's error; in the person view 0 for an unlabelled joint."""
     sent = _sent_once(config.loss.joint_weights, batch.joints.device)
     weights = sent.expand(len(batch.samples), -1)
     if config.data.view == "person":
@@ -161,7 +161,7 @@ def joint_weights(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K"]:
     return weights
 
 
-@cache  # a CUDA graph would read an array that is sent in each step where it no longer is
+@cache  # a CUDA graph keeps the address, so the tensor must stay
 def _sent_once(values: tuple[float, ...], device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # training needs it, though validation may ask first
+    with torch.inference_mode(False):  # also used in training, if validation comes first
         return send(np.array(values, dtype=np.float32), device)

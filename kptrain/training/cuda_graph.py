@@ -1,8 +1,8 @@
-"""A whole step of training as one CUDA graph: some 670 launches become one.
+"""A whole training step as one CUDA graph: about 670 launches become one.
 
-At small batches the host cannot launch kernels as fast as the GPU runs them. A graph holds a step
-with its addresses and numbers as they were when it was recorded, so whatever changes from step to
-step lies in tensors that stay: the batch, its persons padded to one number, and the learning rate.
+With small batches the host launches kernels more slowly than the GPU runs them. A graph repeats a
+step with the addresses and numbers of its recording, so everything that changes between steps is
+kept in permanent tensors: the batch, padded to a fixed number of persons, and the learning rate.
 
 Source: PyTorch's notes on CUDA semantics, section on CUDA graphs.
 """
@@ -32,9 +32,9 @@ class GraphStep:
         num_persons: int,
         device: torch.device,
     ) -> None:
-        """network: the training's, or what was compiled of it; num_persons: the most in a sample.
+        """network: the training's, or its compiled version; num_persons: the most of any sample.
 
-        Steps must have been taken before the first one here, with `aside`.
+        Steps must have run before the first call, with `warm_up`.
         """
         self._training = training
         self._config = config
@@ -53,8 +53,8 @@ class GraphStep:
         self._graph.replay()
         return self._losses.clone()
 
-    def aside(self, job: Callable[[], T]) -> T:
-        """Run a job on the stream on which the step will be recorded, which warms that up."""
+    def warm_up(self, job: Callable[[], T]) -> T:
+        """Run a job on the stream on which the step will be recorded."""
         here = torch.cuda.current_stream(self._stream.device)
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
@@ -63,7 +63,7 @@ class GraphStep:
         return result
 
     def _record(self, batch: Batch) -> Any:
-        """Nothing runs yet. Other threads of ours may wait for the GPU meanwhile."""
+        """Record the step without running it. Other threads may wait for the GPU meanwhile."""
         self._batch = _padded(batch, self._num_persons)
         graph = torch.cuda.CUDAGraph()
         with (
@@ -76,7 +76,7 @@ class GraphStep:
 
 @contextmanager
 def _capturable(optimizer: torch.optim.Optimizer, lr: torch.Tensor) -> Iterator[None]:
-    """Have the optimizer read its learning rate from a tensor; its schedule needs a number."""
+    """Make the optimizer read its learning rate from a tensor; the schedule needs a number."""
     group = optimizer.param_groups[0]
     before = {name: group[name] for name in ("lr", "capturable")}
     group.update(lr=lr, capturable=True)
@@ -87,9 +87,9 @@ def _capturable(optimizer: torch.optim.Optimizer, lr: torch.Tensor) -> Iterator[
 
 
 def _padded(batch: Batch, num_persons: int) -> Batch:
-    """A copy with so many persons, of whom those that the batch has not are not labelled."""
-    num, there, joints, two = batch.joints.shape
-    absent = num_persons - there
+    """A copy that is padded to `num_persons` with unlabelled persons."""
+    num, present, joints, two = batch.joints.shape
+    absent = num_persons - present
     return replace(
         batch,
         images=batch.images.clone(memory_format=torch.preserve_format),
@@ -99,12 +99,12 @@ def _padded(batch: Batch, num_persons: int) -> Batch:
     )
 
 
-def _fill(kept: Batch, batch: Batch) -> None:
-    """Copy a batch into one that stays."""
-    kept.labelled.zero_()
+def _fill(buffers: Batch, batch: Batch) -> None:
+    """Copy a batch into permanent tensors."""
+    buffers.labelled.zero_()
     for field in fields(Batch):
         tensor = getattr(batch, field.name)
         if isinstance(tensor, torch.Tensor):
-            place = getattr(kept, field.name)
+            place = getattr(buffers, field.name)
             is_of_persons = field.name in ("joints", "labelled")
             (place[:, : tensor.shape[1]] if is_of_persons else place).copy_(tensor)

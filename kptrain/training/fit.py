@@ -1,13 +1,13 @@
-"""The training as a stream: `fit` yields one report per finished epoch, and calls nobody back.
+"""The training as a stream: `fit` yields one report per finished epoch; there are no callbacks.
 
     with closing(fit(config, run_dir)) as reports:
         for report in reports:
             ...
 
-What an epoch leaves is written while the next one runs; the last report, and the end of the
-stream, come when all is safe in `run_dir`. So a reader may stop after any report, and a run that
-was killed goes on from its last safe epoch and repeats what came after with the same numbers. On a
-CPU the resumed run equals the uninterrupted one bit for bit.
+The files of an epoch are written while the next one runs; the last report, and the end of the
+stream, come when everything is saved in `run_dir`. So a reader may stop after any report. A run
+that was killed resumes after its last saved epoch and repeats the later ones with the same numbers.
+On a CPU the resumed run equals the uninterrupted one bit for bit.
 """
 
 import math
@@ -43,23 +43,23 @@ def fit(
     run_dir: Path,
     *,
     resume: bool = False,
-    known: int | None = None,
+    reported: int | None = None,
     until: int | None = None,
     wait: float = 0.0,
     saved: Callable[[], None] = lambda: None,
     progress: bool = False,
 ) -> Generator[EpochReport, None, None]:
-    """Train, validate and save, epoch by epoch; with `until` only up to that epoch, from where
-    another call goes on.
+    """Train, validate and save, epoch by epoch; with `until` only up to that epoch, after which
+    another call can resume.
 
-    A run that is resumed yields what it trains. With `known` epochs it yields those after them:
-    what is saved of them as it was, and what has to be trained again for them not a second time.
-    `wait` seconds for another process that holds `run_dir`. `saved` is called by the thread that
-    writes, whenever an epoch's files are on disk.
+    A resumed run yields the epochs that it trains. With `reported`, the number of epochs that the
+    caller has already, it yields all later ones: saved reports unchanged, and no report of an epoch
+    up to `reported` that must be trained again. It waits up to `wait` seconds for another process
+    that holds `run_dir`. The writing thread calls `saved` when an epoch's files are on disk.
 
     Writes into `run_dir`: `config.yaml`, `metrics.csv`, `timing.csv`, the best checkpoint by
-    `checkpoint.metric`, and the state to resume from. Sets for the whole process torch's number of
-    threads, and what `start_training` names.
+    `checkpoint.metric`, and the state to resume from. For the whole process it sets
+    torch's number of threads, and what `start_training` lists.
 
     Raises: DataError, WeightsError; CheckpointError if `run_dir` is in use, holds a run and
     `resume` is not set, or holds none and it is; SettingsError if it holds one with other
@@ -70,10 +70,10 @@ def fit(
     with only_user_of(run_dir, wait):
         last = min(config.train.epochs, until or config.train.epochs)
         with closing(
-            _fit(config, run_dir, device, resume, known, last, saved, progress)
+            _fit(config, run_dir, device, resume, reported, last, saved, progress)
         ) as reports:
             for report in reports:
-                if known is None or known < report.epoch <= last:
+                if reported is None or reported < report.epoch <= last:
                     yield report
 
 
@@ -82,13 +82,13 @@ def _fit(
     run_dir: Path,
     device: torch.device,
     resume: bool,
-    known: int | None,
+    reported: int | None,
     last: int,
     saved: Callable[[], None],
     progress: bool,
 ) -> Generator[EpochReport, None, None]:
     state = saved_state(config, run_dir, resume)
-    with explained(config):  # what is missing is said before anything long begins
+    with explained(config):  # before the data are opened, which may take long
         training = start_training(config, device, afresh=state is None)
     train_pack = open_pack(config.data, "train", progress)
     val_pack = open_pack(config.data, "val", progress)
@@ -97,7 +97,7 @@ def _fit(
     if state is not None:
         restore(training, state, config, data, run_dir)
     save_config(config, run_dir / CONFIG)
-    yield from () if known is None else list(training.curve)
+    yield from () if reported is None else list(training.curve)
     size = config.train.batch_size
     steps = Steps(
         training,
@@ -183,7 +183,7 @@ def _train(
 
 
 def _mean(sums: list[torch.Tensor], count: int, config: TrainConfig, epoch: int) -> float:
-    """Read the losses of an epoch at its end: reading one a step would wait for the GPU."""
+    """Read the losses at the end of an epoch: reading one per step would wait for the GPU."""
     losses = torch.stack(sums).double().cpu()
     broken = (~losses.isfinite()).nonzero()
     if len(broken):
@@ -210,7 +210,7 @@ def validate(
         heatmaps = predict(model, batch, config)
         sums.append(sample_losses(heatmaps, batch, config).double().sum())
         peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
-    # Only from here on a GPU is waited for.
+    # The GPU is waited for only from here on.
     found = in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
     val_loss = float(torch.stack(sums).sum()) / len(pack)
     val_oks = float(oks(found, pack.table).mean())
@@ -222,7 +222,6 @@ def _num_batches(pack: Pack, config: TrainConfig) -> int:
 
 
 def _is_best(value: float, curve: list[EpochReport], config: TrainConfig) -> bool:
-    earlier = [getattr(row, config.checkpoint.metric) for row in curve]
-    if best_is_max(config.checkpoint.metric):
-        return value > max(earlier, default=-torch.inf)
-    return value < min(earlier, default=torch.inf)
+    metric = config.checkpoint.metric
+    sign = 1 if best_is_max(metric) else -1
+    return all(sign * value > sign * getattr(row, metric) for row in curve)

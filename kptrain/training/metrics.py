@@ -1,12 +1,12 @@
-"""How good detections are: object keypoint similarity, and COCO's ten numbers.
+"""Metrics of detections: object keypoint similarity (OKS), and COCO's ten numbers.
 
-Shapes: M labelled persons, A annotations (the persons and what is ignored), K joints, T thresholds
+Shapes: M labelled persons, A annotations (persons and ignored regions), K joints, T thresholds
 of similarity, R ranges of area; of images with equally many of both: I images, D detections, G
 annotations. Positions are in original image pixels, so a value means the same in both views and at
 every sigma. Boxes are ground truth: there is one detection for each labelled person.
 
-Source: COCOeval of pycocotools, which takes seconds where this takes milliseconds; tests hold the
-two together.
+Source: COCOeval of pycocotools, which takes seconds where this takes milliseconds; tests compare
+the two.
 """
 
 from dataclasses import dataclass
@@ -21,28 +21,28 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 ALL, MEDIUM, LARGE = 0, 1, 2
 AREAS = np.array([[0, 1e5**2], [32**2, 96**2], [96**2, 1e5**2]])
-"""(R, 2) square pixels; both ends belong to a range."""
+"""(R, 2) square pixels, both ends included."""
 MOST_DETECTIONS = 20
-"""In an image; of more, COCO takes the highest scores."""
+"""Per image; of more, COCO counts those with the highest scores."""
 
 
 def similarity(found: np.ndarray, persons: np.ndarray, table: Table) -> np.ndarray:
-    """(m,) OKS of (m, K, 3) detections, each to the labelled person in its row of the table."""
+    """(m,) OKS of (m, K, 3) detections with the labelled persons in these rows of the table."""
     return _similarity(found, table.keypoints[persons], np.zeros((1, 4)), table.area[persons])
 
 
 def oks(found: np.ndarray, table: Table) -> np.ndarray:
-    """(M,) similarity of the detection of each person to its annotation, 0 to 1."""
+    """(M,) OKS of each person's detection with its annotation, 0 to 1."""
     return similarity(found, np.arange(len(found)), table)
 
 
 def _similarity(
     found: np.ndarray, keypoints: np.ndarray, box_xywh: np.ndarray, area: np.ndarray
 ) -> np.ndarray:
-    """OKS of (..., K, 3) detections to annotations (...).
+    """OKS of (..., K, 3) detections with annotations (...).
 
-    Of an annotation without a labelled joint, every joint within the box of three times its width
-    and height, about the same centre, is right, and others are as wrong as they are far from it.
+    If an annotation has no labelled joint, the error of a joint is its distance from the box
+    enlarged threefold about its centre, 0 inside it.
     """
     variance = (2 * np.array(OKS_SIGMAS)) ** 2
     labelled: np.ndarray = keypoints[..., 2].astype(bool)
@@ -58,7 +58,7 @@ def _similarity(
 
 
 def check_metric(metric: str, table: Table) -> None:
-    """Raises: DataError if it is measured on persons of a size that the validation split lacks."""
+    """Raises: DataError if the validation split has no person of the size that the metric needs."""
     for ending, area in (("_m", MEDIUM), ("_l", LARGE)):
         low, high = AREAS[area]
         if metric.endswith(ending) and not ((table.area >= low) & (table.area <= high)).any():
@@ -70,22 +70,22 @@ def check_metric(metric: str, table: Table) -> None:
 
 
 def coco_numbers(found: np.ndarray, table: Table) -> dict[str, float]:
-    """COCO's ten numbers of (M, K, 3) detections, each scored by its joints' mean peak height.
+    """COCO's ten numbers of (M, K, 3) detections; a score is the mean of the keypoint scores.
 
-    A number of a range of areas in which there is no person is -1, as COCO has it.
+    A number is -1 if no person is in its range of areas, as in COCO.
     """
     truth = _Truth.of(table)
     scores = found[:, :, 2].mean(axis=1)
-    # COCO's order: by image, in an image by falling score; ties as they come.
+    # COCO's order: by image, then by descending score; ties in the order of the file.
     in_images = np.lexsort((-scores, table.image_id))
     images, first = np.unique(table.image_id[in_images], return_index=True)
     counts = np.stack((np.diff(first, append=len(found)), truth.num_in(images)), axis=1)
     shape = (len(AREAS), len(THRESHOLDS), len(found))
     is_true, is_ignored = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     is_counted = np.zeros(len(found), dtype=bool)
-    for alike in np.unique(counts, axis=0):  # images with equally many of both at once
-        which = (counts == alike).all(axis=1)
-        places = (first[which][:, None] + np.arange(alike[0]))[:, :MOST_DETECTIONS]
+    for both in np.unique(counts, axis=0):  # images with equal counts at once
+        which = (counts == both).all(axis=1)
+        places = (first[which][:, None] + np.arange(both[0]))[:, :MOST_DETECTIONS]
         is_counted[places] = True
         matched = _match(found[in_images[places]], truth.of_images(images[which]))
         is_true[:, :, places], is_ignored[:, :, places] = matched
@@ -97,8 +97,8 @@ def coco_numbers(found: np.ndarray, table: Table) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class _Truth:
-    """Annotations: of a table, by image and in the order of the file, (A, ...); or of images with
-    equally many of them, (I, G, ...)."""
+    """Annotations: of a table, sorted by image and the order of the file, (A, ...); or of images
+    with equally many annotations, (I, G, ...)."""
 
     image_id: np.ndarray
     keypoints: np.ndarray
@@ -106,11 +106,11 @@ class _Truth:
     area: np.ndarray
     is_crowd: np.ndarray
     is_ignored: np.ndarray
-    """(R, A) or (R, I, G) bool: whether a detection that matches it is not counted."""
+    """(R, A) or (R, I, G) bool: a detection that matches it does not count."""
 
     @classmethod
     def of(cls, table: Table) -> "_Truth":
-        """All annotations of the images in which there is a labelled person."""
+        """All annotations of the images with a labelled person."""
         num_persons = len(table.area)
         image_id = np.concatenate((table.image_id, table.ignored_image_id))
         place = np.concatenate((table.place, table.ignored_place))
@@ -129,12 +129,12 @@ class _Truth:
         )
 
     def num_in(self, images: np.ndarray) -> np.ndarray:
-        """How many each image has."""
+        """The number of annotations of each image."""
         count: np.ndarray = np.searchsorted(self.image_id, images, side="right")
         return count - np.searchsorted(self.image_id, images)
 
     def of_images(self, images: np.ndarray) -> "_Truth":
-        """Of images that have equally many."""
+        """The annotations of images with equally many."""
         rows = np.flatnonzero(np.isin(self.image_id, images)).reshape(len(images), -1)
         return _Truth(
             image_id=self.image_id[rows],
@@ -146,18 +146,19 @@ class _Truth:
         )
 
     def num_persons(self) -> np.ndarray:
-        """(R,) annotations that are to be found."""
+        """(R,) the number of annotations to be found."""
         count: np.ndarray = (~self.is_ignored).sum(axis=1)
         return count
 
 
 def _match(found: np.ndarray, truth: _Truth) -> tuple[np.ndarray, np.ndarray]:
-    """(R, T, I, D) bool, twice: which of (I, D, K, 3) detections, best score first, match a person
-    of their own, and which are not counted.
+    """(R, T, I, D) bool, twice: which of (I, D, K, 3) detections, best score first, match a person,
+    and which are ignored.
 
-    A detection takes the free person that it is most similar to, the last of equals, if that is
-    similar enough; else likewise something ignored, of which crowds are always free. One that
-    matches nothing and whose own extent is outside of the range of areas is not counted.
+    A detection matches the most similar unmatched person, the last of equals, if the similarity
+    reaches the threshold; else an ignored annotation by the same rule, where a crowd can be matched
+    any number of times. An unmatched detection whose extent is outside the range of areas is
+    ignored.
     """
     similar = _similarity(
         found[:, :, None],
@@ -169,24 +170,24 @@ def _match(found: np.ndarray, truth: _Truth) -> tuple[np.ndarray, np.ndarray]:
     is_ignored, shape = truth.is_ignored[:, None], (len(AREAS), len(THRESHOLDS), num_images)
     is_free = np.ones((*shape, num_annotations), dtype=bool)
     is_true = np.zeros((*shape, num_detections), dtype=bool)
-    is_lost = np.zeros_like(is_true)
+    is_dropped = np.zeros_like(is_true)
     for number in range(num_detections):
         person, is_match = _best(similar[:, number], is_free & ~is_ignored)
         other, is_other = _best(similar[:, number], is_free & is_ignored)
         is_true[..., number] = is_match
-        is_lost[..., number] = is_other & ~is_match
+        is_dropped[..., number] = is_other & ~is_match
         taken = np.where(is_match, person, other)
         is_crowd = truth.is_crowd[np.arange(num_images), taken]
         where = np.nonzero(is_match | (is_other & ~is_crowd))
         is_free[(*where, taken[where])] = False
     area = np.prod(np.ptp(found[..., :2], axis=2), axis=-1)
     is_outside = (area < AREAS[:, 0, None, None]) | (area > AREAS[:, 1, None, None])
-    return is_true, is_lost | (~is_true & is_outside[:, None])
+    return is_true, is_dropped | (~is_true & is_outside[:, None])
 
 
 def _best(similar: np.ndarray, is_open: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(R, T, I) the most similar of those that are open (R, T, I, G), the last of equals, and
-    whether it is similar enough."""
+    """(R, T, I) the most similar of the open annotations (R, T, I, G), the last of equals, and
+    whether its similarity reaches the threshold."""
     value = np.where(is_open, similar, -1.0)
     best = value.shape[-1] - 1 - value[..., ::-1].argmax(axis=-1)
     least = np.minimum(THRESHOLDS, 1 - 1e-10)[:, None]
@@ -196,8 +197,8 @@ def _best(similar: np.ndarray, is_open: np.ndarray) -> tuple[np.ndarray, np.ndar
 def _curves(
     is_true: np.ndarray, is_ignored: np.ndarray, num_persons: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The precision at which each recall is reached (R, T, recalls), and the last recall (R, T), of
-    (R, T, D) detections, best score first; NaN of a range without persons."""
+    """The precision at each recall (R, T, recalls) and the final recall (R, T) of (R, T, D)
+    detections, best score first; NaN for a range without persons."""
     precision = np.full((*is_true.shape[:2], len(RECALLS)), np.nan)
     recall = np.full(is_true.shape[:2], np.nan)
     for area, threshold in np.ndindex(*is_true.shape[:2]):
@@ -215,6 +216,6 @@ def _curves(
 
 
 def _ten(values: np.ndarray) -> list[float]:
-    """Five of them, of precision or of recall: over all, at .50, at .75, medium, large."""
+    """Five numbers of precision or recall: all thresholds, .50, .75, medium, large."""
     means = [values[ALL], values[ALL, 0], values[ALL, 5], values[MEDIUM], values[LARGE]]
     return [-1.0 if np.isnan(part).any() else float(part.mean()) for part in means]

@@ -1,4 +1,4 @@
-"""What an epoch leaves on disk, copied at its end and written while the next one runs."""
+"""The files of an epoch: copied at its end and written while the next one runs."""
 
 import math
 import time
@@ -17,19 +17,19 @@ from kptrain.run.curve import EpochReport, save_curve
 from kptrain.training.state import Training
 
 MOST_TIME = 0.05
-"""Share of the time that states to resume from may take, where nobody says how often."""
+"""Share of the time that resume states may take if `checkpoint.resume_epochs` is not set."""
 
 
 class Schedule:
-    """Which epochs save a state to resume from, besides the last one."""
+    """Which epochs save a resume state, besides the last one."""
 
     def __init__(self, every: int | None) -> None:
-        """every: so many epochs; None: as often as `MOST_TIME` allows, the first epoch included."""
+        """every: number of epochs; None: as often as `MOST_TIME` allows, including the first."""
         self._every = every
         self._next = 0.0
 
     def is_due(self, epoch: int) -> bool:
-        """None is while another is still written, of which it is not known yet what it takes."""
+        """False while another state is being written, because its duration is not known yet."""
         if self._every is not None:
             return epoch % self._every == 0
         is_due = time.perf_counter() >= self._next
@@ -37,25 +37,25 @@ class Schedule:
             self._next = math.inf
         return is_due
 
-    def took(self, seconds: float) -> None:
-        """What the latest state took to copy and to write, which has just ended."""
+    def finished(self, seconds: float) -> None:
+        """Called when a state is written, with the duration of copying and writing."""
         self._next = time.perf_counter() + seconds * (1 / MOST_TIME - 1)
 
 
 @dataclass(frozen=True)
 class Files:
-    """What to write; the tensors are copies that the training does not touch."""
+    """What to write; the tensors are copies that the training does not change."""
 
     best: dict[str, Any] | None
     curve: list[EpochReport]
     resume: dict[str, Any] | None
     seconds: float
-    """For which copying took."""
+    """Duration of copying."""
 
 
 def copy_files(training: Training, config: TrainConfig, data: str, *, is_due: bool) -> Files:
-    """Copy what the latest epoch of the curve leaves: the best weights if it is the best so far,
-    the state to resume from if one is due."""
+    """Copy the content of the latest epoch's files: the weights if it is the best so far, and the
+    resume state if one is due."""
     began = time.perf_counter()
     report = training.curve[-1]
     weights = on_host(training.model.state_dict()) if report.is_best or is_due else {}
@@ -79,8 +79,8 @@ def copy_files(training: Training, config: TrainConfig, data: str, *, is_due: bo
 
 
 def write_files(files: Files, run_dir: Path, schedule: Schedule, saved: Callable[[], None]) -> None:
-    """The best checkpoint first and the resume state last: a kill in between repeats the epoch.
-    Then `saved` is called."""
+    """Write the best checkpoint first and the resume state last, so that a run killed in between
+    repeats the epoch. Then call `saved`."""
     began = time.perf_counter()
     if files.best is not None:
         save_checkpoint(files.best, run_dir / BEST)
@@ -89,14 +89,14 @@ def write_files(files: Files, run_dir: Path, schedule: Schedule, saved: Callable
         save_checkpoint(files.resume, run_dir / RESUME)
     saved()
     if files.resume is not None:
-        schedule.took(files.seconds + time.perf_counter() - began)
+        schedule.finished(files.seconds + time.perf_counter() - began)
 
 
 @contextmanager
 def in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Yield a function that runs a job in a thread, once the job before has ended.
+    """Yield a function that runs a job in a thread, after the previous job has ended.
 
-    What a job raises is raised by the call for the next one, or at the end.
+    An exception of a job is raised by the next call, or at the end.
     """
     with ThreadPoolExecutor(1, "save") as thread:
         last: Future[None] = thread.submit(lambda: None)
@@ -115,14 +115,15 @@ def in_background() -> Iterator[Callable[[Callable[[], None]], None]]:
 def restore(
     training: Training, state: dict[str, Any], config: TrainConfig, data: str, run_dir: Path
 ) -> None:
-    """Go on from a saved state.
+    """Restore a saved state.
 
-    Raises: CheckpointError if it was trained on other data, or is not of this model.
+    Raises: CheckpointError if it was trained on other data, or is of another model.
     """
     if state["data"] != data:
         raise CheckpointError(
-            f"{run_dir}: must go on with the data that it began with, but {config.data.root} holds "
-            f"other data; name the first with --data, or choose another folder with --out"
+            f"{run_dir}: must resume with the data that it was started with, but "
+            f"{config.data.root} holds other data; name the original data with --data, or choose "
+            f"another folder with --out"
         )
     try:
         training.model.load_state_dict(state["weights"])
@@ -131,6 +132,6 @@ def restore(
         training.curve = [EpochReport(**row) for row in state["curve"]]
     except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise CheckpointError(
-            f"{run_dir / RESUME}: must hold the state of this training, but {error}; begin it anew "
+            f"{run_dir / RESUME}: must hold the state of this training, but {error}; start again "
             f"in another folder with --out"
         ) from None

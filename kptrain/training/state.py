@@ -1,4 +1,4 @@
-"""The state of a training, and the step that moves it."""
+"""The state of a training, and one step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class Training:
 
 
 def start_training(config: TrainConfig, device: torch.device, afresh: bool) -> Training:
-    """Everything as it is before the first epoch; not `afresh`, with random weights.
+    """The state before the first epoch; if not `afresh`, with random weights, to be restored.
 
-    Sets for the whole process the GPU that is meant where none is named and how exact cuDNN is, and
-    on a CPU has the C library keep freed memory.
+    For the whole process it sets the current GPU and the exactness of cuDNN; on a CPU it makes the
+    C library keep freed memory.
     Raises: WeightsError.
     """
-    # A saved state holds all weights: those that the run began from need not be there any more.
+    # A saved state holds all weights, so the file of the initial weights need not exist any more.
     weights = config.model.weights if afresh else "none"
     settings = config.model.model_copy(update={"weights": weights})
     if device.type == "cpu":
@@ -60,9 +60,9 @@ def take_step(
 ) -> torch.Tensor:
     """Forward, backward and Adam; returns the sum of the samples' losses, on the device.
 
-    network: what was compiled of the training's; None: that itself.
+    network: the compiled version of the training's; None: the training's.
     """
-    network = training.model if network is None else network  # a compiled one has no truth
+    network = training.model if network is None else network  # a compiled one has no bool()
     losses = sample_losses(predict(network, batch, config), batch, config)
     training.optimizer.zero_grad()
     losses.mean().backward()  # type: ignore[no-untyped-call]  # torch

@@ -1,7 +1,7 @@
-"""How the steps of a training are taken: eagerly, compiled, or replayed as one CUDA graph.
+"""The steps of a training: eager, compiled, or replayed as one CUDA graph.
 
-What is found once for a shape (cuDNN's kernels, compiled code, the graph) is found for the full
-batch of training alone. Partial batches and validation are few, and go without.
+Work that is done once per shape (cuDNN's search for kernels, compilation, recording) is done only
+for full batches of training. Partial batches and validation are few, and do without.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,17 +17,16 @@ from kptrain.training.cuda_graph import GraphStep
 from kptrain.training.state import Training, take_step
 
 WARM_UP = 3
-"""Steps before one is recorded: those make Adam's moments, and find kernels and compile."""
+"""Steps before the recording: they create Adam's moments, find kernels and compile."""
 SEARCHED = 2000
-"""Steps from which on cuDNN is to search for the fastest kernels. A guess, not measured: seconds of
-search against some tenth of a step of 20 to 30 ms."""
+"""Least number of steps for which cuDNN searches for the fastest kernels. A guess, not measured:
+the search takes seconds, and saves about a tenth of a step of 20 to 30 ms."""
 MOST_COMPILED = 64
-"""Shapes and networks that torch keeps compiled in a process; beyond, it would go on eagerly."""
+"""Shapes and networks that torch keeps compiled in a process; beyond that it runs eagerly."""
 
 
 class Steps:
-    """The steps of one training; called with a batch, takes a step and returns what `take_step`
-    does."""
+    """The steps of one training. A call with a batch runs `take_step` and returns its result."""
 
     def __init__(
         self,
@@ -37,8 +36,8 @@ class Steps:
         num_persons: int,
         num_steps: int | None = None,
     ) -> None:
-        """num_persons: the most in one sample. num_steps: with a full batch, in the whole training;
-        None: so many that it pays to find what is fast."""
+        """num_persons: the most of one sample. num_steps: steps with a full batch in the training;
+        None: enough for cuDNN to search."""
         self._training = training
         self._config = config
         self._device = next(training.model.parameters()).device
@@ -55,14 +54,14 @@ class Steps:
         losses = self._full(batch)
         self._num_full += 1
         if self._num_full == 1 and self._device.type == "cuda":
-            _forget_the_search(self._device)
+            _release_search_memory(self._device)
         return losses
 
     def _full(self, batch: Batch) -> torch.Tensor:
         if self._graph is None:
             return self._eagerly(batch)
         if self._num_full < WARM_UP:
-            return self._graph.aside(partial(self._eagerly, batch))
+            return self._graph.warm_up(partial(self._eagerly, batch))
         return self._graph(batch)
 
     def _eagerly(self, batch: Batch) -> torch.Tensor:
@@ -71,7 +70,7 @@ class Steps:
 
 
 def searches(device: torch.device, num_steps: int | None) -> bool:
-    """Whether it pays to have cuDNN search for kernels, in so many steps; None: in many."""
+    """Whether cuDNN should search for kernels, given the number of steps; None: many."""
     return device.type == "cuda" and (num_steps is None or num_steps >= SEARCHED)
 
 
@@ -82,7 +81,7 @@ def uses_graph(config: TrainConfig, device: torch.device) -> bool:
 
 @contextmanager
 def kernels_searched(searches: bool) -> Iterator[None]:
-    """Have cuDNN search for the fastest kernels of the shapes that are new within the block."""
+    """Let cuDNN search for the fastest kernels of new shapes within the block."""
     torch.backends.cudnn.benchmark = searches
     try:
         yield
@@ -91,8 +90,8 @@ def kernels_searched(searches: bool) -> Iterator[None]:
 
 
 def _compiled(training: Training, config: TrainConfig) -> Callable[..., torch.Tensor]:
-    """The network for batches of one shape; another of the same kind takes over its code."""
-    # Both take seconds to import, and are needed where something is compiled.
+    """The compiled network for batches of one shape; later networks of the kind reuse its code."""
+    # Both take seconds to import.
     from torch._dynamo import config as dynamo  # noqa: PLC0415
     from torch._inductor import config as inductor  # noqa: PLC0415
 
@@ -102,8 +101,8 @@ def _compiled(training: Training, config: TrainConfig) -> Callable[..., torch.Te
     return network
 
 
-def _forget_the_search(device: torch.device) -> None:
-    """The first step tried kernels that need much memory, which no later one will."""
+def _release_search_memory(device: torch.device) -> None:
+    """Free the memory of kernels that only the search in the first step tried."""
     torch.cuda.synchronize(device)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)

@@ -1,7 +1,7 @@
-"""Where the labelled persons of a pack are found in heatmaps.
+"""Finds the labelled persons of a pack in heatmaps.
 
 Shapes: B samples, m of their persons, K joints, h x w heatmap pixels. There is one detection for
-each labelled person, looked for where it is annotated.
+each labelled person, searched in its annotated box.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from kptrain.model.heatmaps import decode
 
 
 def persons_of(samples: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """(m,) the rows of the samples' persons, and (m,) in which of the samples each is."""
+    """(m,) rows of the samples' persons, and (m,) the index of each person's sample."""
     counts = table.first[samples + 1] - table.first[samples]
     inside = np.repeat(np.arange(len(samples)), counts)
     before = np.cumsum(counts) - counts
@@ -25,14 +25,14 @@ def persons_of(samples: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarra
 def find_peaks(
     heatmaps: Float[Tensor, "B K h w"], samples: np.ndarray, table: Table
 ) -> Float[Tensor, "m K 3"]:
-    """Find every person of some samples: x, y in the input and peak height, on the device."""
+    """Find every person of some samples: x, y in heatmap pixels and score, on the device."""
     persons, inside = persons_of(samples, table)
     boxes = send(table.peak_box[persons] / OUTPUT_STRIDE, heatmaps.device)
     return decode(heatmaps[send(inside, heatmaps.device)], boxes)
 
 
 def in_original(peaks: Float[Tensor, "m K 3"], samples: np.ndarray, table: Table) -> np.ndarray:
-    """(m, K, 3) float64: the peaks of some samples with x and y in the original image."""
+    """(m, K, 3) float64: peaks of some samples, with x and y in the original image."""
     _, inside = persons_of(samples, table)
     found = peaks.cpu().numpy().astype(np.float64)
     scale, shift = table.scale[samples][inside], table.shift[samples][inside]
@@ -45,8 +45,8 @@ def detect(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find every labelled person of some samples in their heatmaps.
 
-    Returns (m,) the persons' rows in the pack, and (m, K, 3) x, y, peak height; x and y in the
-    original image.
+    Returns (m,) the persons' rows in the pack, and (m, K, 3) x, y in the original image and
+    keypoint score.
     """
     peaks = find_peaks(heatmaps, samples, pack.table)
     return persons_of(samples, pack.table)[0], in_original(peaks, samples, pack.table)

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from kptrain.annotations.reader import Split, read_split
-from kptrain.annotations.skipped import LeftOut
+from kptrain.annotations.skipped import Skipped
 from kptrain.config import DataSettings, TrainConfig
 from kptrain.data.decode import UnreadableImageError, decode_image
 from kptrain.data.pack import cache_dir, data_folder, is_packed
@@ -117,7 +117,7 @@ class Packs:
         images = split.images[:: max(len(split.images) // number, 1)][:number]
         with suppress(UnreadableImageError, DataError):  # the first loads Pillow's decoder
             decode_image(images[0].path, images[0].size)
-        some = replace(split, images=images, left_out=LeftOut(False))
+        some = replace(split, images=images, skipped=Skipped(False))
         whole = settings.model_copy(update={"limit_train": None, "limit_val": None})
         began = time.perf_counter()
         try:

@@ -153,7 +153,7 @@ class Keypoints(Trainable[TrainConfig]):
             config,
             run_dir,
             resume=resume,
-            known=known,
+            reported=known,
             until=until,
             wait=wait,
             saved=saved,

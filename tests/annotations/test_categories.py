@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from coco_files import CocoWriter
 
+from kptrain.annotations import reasons
 from kptrain.annotations.reader import Split, read_split
 from kptrain.errors import DataError
 from kptrain.keypoints import JOINTS
@@ -60,8 +61,8 @@ def test_a_person_is_found_by_name_whatever_its_id(
     root = written(writer, [category(1, "dog"), category(number, name)], of=(1, number, 1))
     split = read_split(root, "train")
     assert persons(split) == [12]
-    assert split.left_out.counts == {"annotations that are not of a person": 2}
-    assert split.left_out.repairs == {}
+    assert split.skipped.counts == {reasons.OTHER_CATEGORY: 2}
+    assert split.skipped.repairs == {}
 
 
 @pytest.mark.parametrize("of", [("2", 2), (2.0, 2)])
@@ -79,8 +80,8 @@ def test_the_one_category_with_cocos_joints_is_the_person_under_any_name(
     root = written(writer, [category(1, "ball", None), category(2, name)])
     split = read_split(root, "train", strict=True)
     assert persons(split) == [12]
-    (said,) = split.left_out.repairs
-    assert split.left_out.first[said] == f"category {name!r} (id 2)"
+    (said,) = split.skipped.repairs
+    assert split.skipped.first[said] == f"category {name!r} (id 2)"
 
 
 def test_where_no_joints_are_named_the_one_category_with_17_is_the_person(
@@ -109,7 +110,7 @@ def test_without_categories_cocos_id_or_the_only_one_is_the_person(
 ) -> None:
     split = read_split(written(writer, categories, of=of), "train", strict=True)
     assert persons(split) == found
-    assert sum(split.left_out.repairs.values()) == 1
+    assert sum(split.skipped.repairs.values()) == 1
 
 
 @pytest.mark.parametrize(
@@ -165,9 +166,7 @@ def test_cocos_joints_in_another_order_are_sorted(writer: CocoWriter, spelt: Any
     split = read_split(written(writer, [category(1, "person", names)], of=()), "train", strict=True)
     assert np.array_equal(split.images[0].persons[0].keypoints, placed)
     assert np.array_equal(split.images[0].ignored[0].keypoints, placed)
-    assert split.left_out.repairs == {
-        "categories with COCO's keypoints in another order (sorted as COCO's)": 1
-    }
+    assert split.skipped.repairs == {reasons.OTHER_ORDER: 1}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +189,7 @@ def test_another_skeleton_is_refused_with_what_was_found_and_what_is_wanted(
 def test_joints_without_names_are_taken_in_cocos_order(writer: CocoWriter) -> None:
     split = read_split(written(writer, [category(1, "person", None)]), "train", strict=True)
     assert persons(split) == [11]
-    assert len(split.left_out.repairs) == 1
+    assert len(split.skipped.repairs) == 1
 
 
 @pytest.mark.parametrize("given", [None, ""])
@@ -200,7 +199,7 @@ def test_an_annotation_without_a_category_is_of_the_only_one(
     root = written(writer, [category(4, "person")], of=(4, given))
     split = read_split(root, "train", strict=True)
     assert persons(split) == [11, 12]
-    assert split.left_out.repairs == {"annotations without category_id (of the only category)": 1}
+    assert split.skipped.repairs == {reasons.NO_CATEGORY: 1}
     of_two = written(writer, [category(4, "person"), category(1, "dog", None)], of=())
     assert persons(read_split(of_two, "train")) == [11]
 

@@ -11,16 +11,17 @@ from hypothesis import given, settings
 from hypothesis.strategies import integers
 from pycocotools import mask as coco_mask
 
+from kptrain.annotations import reasons
 from kptrain.annotations.boxes import draw_outline, is_outline
 from kptrain.annotations.reader import CocoImage, describe, read_split
-from kptrain.annotations.skipped import LeftOut
+from kptrain.annotations.skipped import Skipped
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
 from kptrain.resolve import find_root
 
 NAN = math.nan
 ENDLESS = 10**400
-UNLABELLED = "persons without a labelled keypoint (masked)"
+UNLABELLED = reasons.UNLABELLED
 
 
 def content(image: CocoImage) -> tuple[Any, ...]:
@@ -43,7 +44,7 @@ def test_both_layouts_are_read_to_the_same_content(writer: CocoWriter) -> None:
     for split in splits:
         after = read_split(root, split)
         assert [content(image) for image in after.images] == kept[split]
-        assert after.left_out == before[split].left_out
+        assert after.skipped == before[split].skipped
     assert kept["train"] != kept["val"]
 
 
@@ -59,7 +60,7 @@ def test_an_image_and_a_person_are_as_annotated(writer: CocoWriter) -> None:
     assert image.path == writer.root / "train2017" / "000000000007.jpg"
     assert (person.id, person.box_xywh, person.area) == (71, (1.5, 2.0, 30.25, 20.0), 321.5)
     assert np.array_equal(person.keypoints, joints)
-    assert (split.name, split.left_out, split.num_persons) == ("train", LeftOut(), 1)
+    assert (split.name, split.skipped, split.num_persons) == ("train", Skipped(), 1)
 
 
 def test_images_come_by_id_and_their_persons_in_the_order_of_the_file(writer: CocoWriter) -> None:
@@ -80,8 +81,8 @@ def test_the_sample_of_coco_is_counted_as_it_is(
 ) -> None:
     found = read_split(coco_sample, split)
     assert (len(found.images), found.num_persons) == (images, persons)
-    assert found.left_out.counts == {"crowds (masked)": crowds, UNLABELLED: unlabelled}
-    assert found.left_out.repairs == {}
+    assert found.skipped.counts == {reasons.CROWD: crowds, UNLABELLED: unlabelled}
+    assert found.skipped.repairs == {}
     assert sum(len(image.ignored) for image in found.images) == crowds + unlabelled
 
 
@@ -103,7 +104,7 @@ def test_where_neither_layout_is_there_the_error_names_both(tmp_path: Path) -> N
         (["train/_annotations.coco.json"], "found train/_annotations.coco.json: move"),
         (["annotations/person_keypoints_default.json"], "person_keypoints_default.json: move"),
         (["valid/a.json", "train/b.json"], "found train/b.json: move"),
-        (["coco/annotations/person_keypoints_train2017.json"], "it lies in {root}/coco: name"),
+        (["coco/annotations/person_keypoints_train2017.json"], "{root}/coco: name that folder"),
         (["raw/person_keypoints_train2017.json"], "but no folder train/data: move"),
         ([], "there is no .json file below"),
     ],
@@ -144,7 +145,7 @@ def test_annotations_without_their_image_folder_are_not_a_layout(writer: CocoWri
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"", "must be readable JSON, but is empty; fetch it again"),
+        (b"", "must be readable JSON, but is empty"),
         (b"\n<html>not found</html>", "must be readable JSON, but is a web page"),
         (b"\xff\xfe\x00\x80", "must be readable JSON"),
         (b"[1, 2]", "has no list 'images'"),
@@ -154,12 +155,12 @@ def test_annotations_without_their_image_folder_are_not_a_layout(writer: CocoWri
         (b"[" * 100_000, "must be readable JSON, but is nested too deeply"),
         (b"null", "it is null; convert it"),
         (b'[{"image_id": 1, "score": 1}]', "first is a mapping with image_id (a number), score"),
-        (b'{"coco": {"images": [], "annotations": []}}', "keep what 'coco' holds alone"),
+        (b'{"coco": {"images": [], "annotations": []}}', "'coco'"),
         (b"\x1f\x8b\x08\x00", "is compressed (gzip); unpack it"),
         (b"PK\x03\x04\x14", "is compressed (zip); unpack it"),
         (b"version https://git-lfs.github.com/spec/v1", "git lfs pull"),
         (b'<?xml version="1.0"?><annotations/>', "is XML; export it as COCO keypoints"),
-        (b"\0" * 9, "is empty; fetch it again"),
+        (b"\0" * 9, "is empty"),
         # Python 3.13 names the comma, others what follows it.
         (b'{"images": [],\n "annotations": [1,]}', "line 2 column "),
         (b'{"images": [], // none\n "annotations": []}', "line 1 column 16: "),
@@ -186,7 +187,7 @@ def test_half_a_file_is_named(writer: CocoWriter) -> None:
     whole = path.read_bytes()
     for size in range(1, len(whole), len(whole) // 20):
         path.write_bytes(whole[:size])
-        with pytest.raises(DataError, match=r"must be readable JSON, but ends .*; fetch it again"):
+        with pytest.raises(DataError, match="must be readable JSON, but is cut short"):
             read_split(writer.root, "train")
 
 
@@ -222,30 +223,29 @@ def test_boxes_as_shares_of_the_image_are_those_of_the_joints(writer: CocoWriter
 def test_a_file_that_lists_nothing_is_named(writer: CocoWriter) -> None:
     path = two_persons(writer) / ANNOTATIONS
     path.write_text('{"images": [], "annotations": []}')
-    with pytest.raises(DataError, match=r"of 0 images none has one \(nothing was left out\)"):
+    with pytest.raises(DataError, match="of 0 images"):
         read_split(writer.root, "train")
 
 
 JOINTS = [30.0, 30.0, 2.0] * 17
 UNREAD: list[tuple[str, str, list[object]]] = [
-    ("annotations of an image that is not listed", "image_id", [GONE, None, [1], "one", 99, True]),
-    ("annotations without a box", "bbox", [GONE, None, []]),
-    ("annotations with a malformed box", "bbox", [7, "text", [1, 2, 3]]),
-    ("annotations with a malformed box", "bbox", [[1, 2, 3, "four"], [1, 2, None, 4]]),
-    ("annotations with a malformed box", "bbox", [[1, NAN, 3, 4], [1, 2, math.inf, 4]]),
-    ("annotations with a malformed box", "bbox", [[ENDLESS, 2, 3, 4], [1, 2, -3, 4]]),
-    ("annotations with a malformed box", "bbox", [[1, 2, 50_000, 9], [1, 2, 9, 50_000]]),
-    ("annotations with a malformed box", "bbox", [[-50_000, 2, 9, 9], [1, -50_000, 9, 9]]),
-    ("annotations with a malformed box", "bbox", [[-60, -40, 10, 10], [-9, 9, 9, 9]]),
-    ("annotations with a malformed box", "bbox", [[128, 9, 9, 9], [9, 96, 9, 9]]),
+    (reasons.NOT_LISTED, "image_id", [GONE, None, [1], "one", 99, True]),
+    (reasons.NO_BOX, "bbox", [GONE, None, []]),
+    (reasons.MALFORMED_BOX, "bbox", [7, "text", [1, 2, 3]]),
+    (reasons.MALFORMED_BOX, "bbox", [[1, 2, 3, "four"], [1, 2, None, 4]]),
+    (reasons.MALFORMED_BOX, "bbox", [[1, NAN, 3, 4], [1, 2, math.inf, 4]]),
+    (reasons.MALFORMED_BOX, "bbox", [[ENDLESS, 2, 3, 4], [1, 2, -3, 4]]),
+    (reasons.MALFORMED_BOX, "bbox", [[1, 2, 50_000, 9], [1, 2, 9, 50_000]]),
+    (reasons.MALFORMED_BOX, "bbox", [[-50_000, 2, 9, 9], [1, -50_000, 9, 9]]),
+    (reasons.MALFORMED_BOX, "bbox", [[-60, -40, 10, 10], [-9, 9, 9, 9]]),
+    (reasons.MALFORMED_BOX, "bbox", [[128, 9, 9, 9], [9, 96, 9, 9]]),
 ]
 """Of these not even the place is known."""
-OTHER_NUMBER = "annotations with another number of keypoints than 17"
 MASKED: list[tuple[str, str, list[object]]] = [
-    (OTHER_NUMBER, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 16]),
-    ("annotations with malformed keypoints", "keypoints", [{"nose": [1, 2, 2]}, 7, "a" * 51]),
+    (reasons.NOT_17, "keypoints", [[2] * 50, [2] * 54, [2] * 15, [[2, 2, 2]] * 16]),
+    (reasons.MALFORMED_KEYPOINTS, "keypoints", [{"nose": [1, 2, 2]}, 7, "a" * 51]),
     (
-        "annotations with a malformed iscrowd",
+        reasons.MALFORMED_CROWD,
         "iscrowd",
         ["no", [1], {"a": 1}, NAN, -1, 0.5, 2, "2"],
     ),
@@ -264,8 +264,8 @@ def test_an_annotation_that_cannot_be_read_is_left_out_and_counted(
 ) -> None:
     one_joint = [30, 30, 2] + [0] * 48  # which is no place
     split = read_split(two_persons(writer, keypoints=one_joint, **{key: value}), "train")
-    assert split.left_out.counts == {reason: 1}
-    assert split.left_out.first[reason] == "annotation 12"
+    assert split.skipped.counts == {reason: 1}
+    assert split.skipped.first[reason] == "annotation 12"
     assert ids(split.images) == {1: [11]}
     assert split.images[0].ignored == ()
 
@@ -275,8 +275,8 @@ def test_a_person_of_whom_the_place_alone_is_sound_is_masked_and_counted(
     writer: CocoWriter, reason: str, key: str, value: object
 ) -> None:
     split = read_split(two_persons(writer, **{key: value}), "train")
-    assert split.left_out.counts == {f"{reason} (masked)": 1}
-    assert split.left_out.first[f"{reason} (masked)"].startswith("annotation 12")
+    assert split.skipped.counts == {reason: 1}
+    assert split.skipped.first[reason].startswith("annotation 12")
     assert ids(split.images) == {1: [11]}
     assert [region.segmentation for region in split.images[0].ignored] == [[]]
 
@@ -299,8 +299,8 @@ def test_strict_takes_what_coco_has_crowds_other_categories_and_unlabelled_perso
     writer.person("train", 2, 21, iscrowd=1, keypoints=[0] * 51)
     writer.person("train", 2, 22, keypoints=[0] * 51)
     split = read_split(two_persons(writer, category_id=2), "train", strict=True)
-    assert sum(split.left_out.counts.values()) == 4
-    assert split.left_out.fault is None
+    assert sum(split.skipped.counts.values()) == 4
+    assert split.skipped.fault is None
 
 
 @pytest.mark.parametrize("category", [2, "person", [1]])
@@ -308,7 +308,7 @@ def test_an_annotation_of_another_category_is_left_out_and_counted(
     writer: CocoWriter, category: object
 ) -> None:
     split = read_split(two_persons(writer, category_id=category), "train")
-    assert split.left_out.counts == {"annotations that are not of a person": 1}
+    assert split.skipped.counts == {reasons.OTHER_CATEGORY: 1}
 
 
 @pytest.mark.parametrize("annotation", [None, "person", 12, [12]])
@@ -318,7 +318,7 @@ def test_an_annotation_that_is_no_mapping_is_left_out_and_counted(
     root = two_persons(writer)
     edit(root, lambda content: content["annotations"].append(annotation))
     split = read_split(root, "train")
-    assert split.left_out.counts == {"annotations that are no mapping": 1}
+    assert split.skipped.counts == {reasons.NOT_A_MAPPING: 1}
     assert ids(split.images) == {1: [11, 12]}
 
 
@@ -329,7 +329,7 @@ def test_a_person_without_a_labelled_keypoint_is_masked_and_counted(
     outline = [[1, 1, 20, 1, 20, 20]]
     changes = {"keypoints": keypoints, "segmentation": outline, "iscrowd": GONE, "area": GONE}
     split = read_split(two_persons(writer, **changes), "train")
-    assert split.left_out.counts == {UNLABELLED: 1}
+    assert split.skipped.counts == {UNLABELLED: 1}
     assert ids(split.images) == {1: [11]}
     (ignored,) = split.images[0].ignored
     assert (ignored.segmentation, ignored.box_xywh) == (outline, (15.0, 15.0, 50.0, 60.0))
@@ -338,7 +338,7 @@ def test_a_person_without_a_labelled_keypoint_is_masked_and_counted(
 def test_a_crowd_is_masked_and_counted_even_with_keypoints(writer: CocoWriter) -> None:
     outline = {"size": [96, 128], "counts": [0, 96 * 128]}
     split = read_split(two_persons(writer, iscrowd=1, segmentation=outline), "train")
-    assert split.left_out.counts == {"crowds (masked)": 1}
+    assert split.skipped.counts == {reasons.CROWD: 1}
     assert ids(split.images) == {1: [11]}
     assert split.images[0].ignored[0].segmentation == outline
 
@@ -375,7 +375,7 @@ def test_a_malformed_outline_is_counted_and_its_box_is_masked(
     writer: CocoWriter, outline: object
 ) -> None:
     split = read_split(two_persons(writer, iscrowd=1, segmentation=outline), "train")
-    assert split.left_out.counts == {"crowds (masked)": 1, "malformed outlines (box masked)": 1}
+    assert split.skipped.counts == {reasons.CROWD: 1, reasons.MALFORMED_OUTLINE: 1}
     assert split.images[0].ignored[0].segmentation == []
 
 
@@ -390,9 +390,9 @@ def test_images_without_a_labelled_keypoint_and_without_a_file_are_counted_apart
             path.unlink()
     split = read_split(writer.write(), "train")
     assert ids(split.images) == {1: [10], 2: [20]}
-    assert split.left_out.counts == {
-        "images without a labelled keypoint": 3,
-        "images whose file is missing": 1,
+    assert split.skipped.counts == {
+        reasons.NO_PERSON: 3,
+        reasons.NO_FILE: 1,
     }
 
 
@@ -414,7 +414,7 @@ def test_a_file_name_that_leaves_its_folder_counts_as_missing(
     edit(root, rename)
     split = read_split(root, "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out.counts == {"images whose file is missing": 1}
+    assert split.skipped.counts == {reasons.NO_FILE: 1}
 
 
 def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> None:
@@ -425,12 +425,12 @@ def test_a_folder_and_a_dangling_link_count_as_missing(writer: CocoWriter) -> No
         path.mkdir() if number == 2 else path.symlink_to(writer.root / "moved.jpg")
     split = read_split(two_persons(writer), "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out.counts == {"images whose file is missing": 2}
+    assert split.skipped.counts == {reasons.NO_FILE: 2}
 
 
-NO_IMAGE_ID = "images without an id"
-NO_NAME = "images without a file_name"
-NO_SIZE = "images without a sound width and height"
+NO_IMAGE_ID = reasons.NO_IMAGE_ID
+NO_NAME = reasons.NO_NAME
+NO_SIZE = reasons.NO_SIZE
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_an_image_without_id_name_or_size_is_left_out_and_counted(
     edit(root, lambda content: content["images"].append(sound))
     split = read_split(root, "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out.counts == {reason: 1}
+    assert split.skipped.counts == {reason: 1}
 
 
 @pytest.mark.parametrize("record", [None, "1.jpg", 12, [12]])
@@ -469,7 +469,7 @@ def test_an_image_that_is_no_mapping_is_left_out_and_counted(
 ) -> None:
     root = two_persons(writer)
     edit(root, lambda content: content["images"].insert(0, record))
-    assert str(read_split(root, "train").left_out) == ("1 images without an id (first: images[0])")
+    assert str(read_split(root, "train").skipped) == ("1 images without an id (first: images[0])")
 
 
 def test_an_image_listed_twice_is_read_once_and_counted(writer: CocoWriter) -> None:
@@ -477,19 +477,18 @@ def test_an_image_listed_twice_is_read_once_and_counted(writer: CocoWriter) -> N
     edit(root, lambda content: content["images"].extend(content["images"]))
     split = read_split(root, "train")
     assert [image.id for image in split.images] == [1]
-    assert split.left_out.counts == {"images listed twice": 1}
+    assert split.skipped.counts == {reasons.IMAGE_TWICE: 1}
 
 
 def test_a_description_says_what_was_found_and_what_was_left_out() -> None:
-    left_out = LeftOut()
-    assert describe("val", 2346, 6352, left_out) == "val: 2,346 images with 6,352 labelled persons"
+    skipped = Skipped()
+    assert describe("val", 2346, 6352, skipped) == "val: 2,346 images with 6,352 labelled persons"
     for which in ("3", "4"):
-        left_out.add("b", which, Path("b.json"))
-    left_out.count("a", 1200)
-    left_out.count("c", 0)
-    assert describe("val", 1, 2, left_out) == (
-        "val: 1 images with 2 labelled persons; left out: 1,200 a, 2 b (first: 3)"
-    )
+        skipped.add("b", which, Path("b.json"))
+    skipped.count("a", 1200)
+    skipped.count("c", 0)
+    assert describe("val", 1, 2, skipped).startswith("val: 1 images with 2 labelled persons; ")
+    assert describe("val", 1, 2, skipped).endswith(": 1,200 a, 2 b (first: 3)")
 
 
 def test_an_image_that_is_annotated_as_larger_than_any_is_left_out_before_it_is_drawn(
@@ -498,7 +497,7 @@ def test_an_image_that_is_annotated_as_larger_than_any_is_left_out_before_it_is_
     root = two_persons(writer)
     record = {"id": 2, "file_name": "000000000001.jpg", "height": 10**6, "width": 10**6}
     edit(root, lambda content: content["images"].append(record))
-    assert str(read_split(root, "train").left_out) == (
+    assert str(read_split(root, "train").skipped) == (
         "1 images too large to be real (first: image 2, 000000000001.jpg)"
     )
 

@@ -11,14 +11,15 @@ from typing import Any
 import pytest
 from coco_files import CocoWriter, edit
 
+from kptrain.annotations import reasons
 from kptrain.annotations.reader import read_split
 from kptrain.errors import DataError
 from kptrain.files.file_names import FileNames, files_below
 
-BY_END = "files found by the end of their name alone"
-MISSING = "images whose file is missing"
-SEVERAL = "images whose file name fits several files"
-SHARED = "images whose file is another image's"
+BY_END = reasons.BY_END
+MISSING = reasons.NO_FILE
+SEVERAL = reasons.SEVERAL_FILES
+SHARED = reasons.SHARED_FILE
 
 
 def written(writer: CocoWriter, **names: str) -> Path:
@@ -69,7 +70,7 @@ def test_a_path_below_the_folder_is_found_however_it_is_spelt(
 ) -> None:
     root = written(writer, **{path: name, "other.jpg": "other.jpg"})
     assert found(root) == {1: path, 2: "other.jpg"}
-    assert read_split(root, "train", strict=True).left_out.repairs == {}
+    assert read_split(root, "train", strict=True).skipped.repairs == {}
 
 
 @pytest.mark.parametrize(
@@ -90,10 +91,10 @@ def test_a_path_of_another_folder_is_found_by_its_end_and_that_is_said(
 ) -> None:
     root = written(writer, **{path: name, "other.jpg": "other.jpg"})
     assert found(root) == {1: path, 2: "other.jpg"}
-    left_out = read_split(root, "train").left_out
-    assert left_out.repairs == {BY_END: 1}
-    assert left_out.first[BY_END] == f"{name.format(root=root)}, found as {path}"
-    with pytest.raises(DataError, match=r"train2017: must have no files found by the end"):
+    skipped = read_split(root, "train").skipped
+    assert skipped.repairs == {BY_END: 1}
+    assert skipped.first[BY_END] == f"{name.format(root=root)}, found as {path}"
+    with pytest.raises(DataError, match=f"train2017: must have no {BY_END}"):
         read_split(root, "train", strict=True)
 
 
@@ -105,22 +106,22 @@ def test_the_longest_end_that_fits_is_the_file(writer: CocoWriter) -> None:
 def test_a_name_that_fits_several_files_is_left_out(writer: CocoWriter) -> None:
     root = written(writer, **{"one/a.jpg": "a.jpg", "two/a.jpg": "two/a.jpg"})
     assert found(root) == {2: "two/a.jpg"}
-    assert read_split(root, "train").left_out.counts == {SEVERAL: 1}
+    assert read_split(root, "train").skipped.counts == {SEVERAL: 1}
 
 
 def test_a_file_of_another_folder_of_that_name_is_not_taken(writer: CocoWriter) -> None:
     root = written(writer, **{"one/a.jpg": "two/a.jpg", "b.jpg": "b.jpg"})
     assert found(root) == {2: "b.jpg"}
-    assert read_split(root, "train").left_out.counts == {MISSING: 1}
+    assert read_split(root, "train").skipped.counts == {MISSING: 1}
 
 
 def test_a_file_that_two_images_would_share_by_their_ends_is_neithers(writer: CocoWriter) -> None:
     names = {"a.jpg": "one/a.jpg", "b.jpg": "two/a.jpg", "c.jpg": "c.jpg"}
     root = written(writer, **names)
     assert found(root) == {3: "c.jpg"}
-    left_out = read_split(root, "train").left_out
-    assert left_out.counts == {SHARED: 2}
-    assert left_out.first[SHARED] == "one/a.jpg, found as a.jpg"
+    skipped = read_split(root, "train").skipped
+    assert skipped.counts == {SHARED: 2}
+    assert skipped.first[SHARED] == "one/a.jpg, found as a.jpg"
 
 
 def test_a_file_that_is_listed_under_two_ids_is_said(writer: CocoWriter) -> None:
@@ -131,9 +132,9 @@ def test_a_file_that_is_listed_under_two_ids_is_said(writer: CocoWriter) -> None
 
     edit(root, share)
     assert found(root) == {1: "a.jpg", 2: "a.jpg", 3: "c.jpg"}
-    left_out = read_split(root, "train", strict=True).left_out
-    assert left_out.doubts == {"images whose file another image id has too": 2}
-    assert "images whose file another image id has too (first: a.jpg, id 1)" in left_out.said()
+    skipped = read_split(root, "train", strict=True).skipped
+    assert skipped.doubts == {reasons.SAME_FILE: 2}
+    assert f"{reasons.SAME_FILE} (first: a.jpg, id 1)" in skipped.summary()
 
 
 def test_a_link_to_a_folder_is_followed_and_one_to_a_folder_above_is_not(
@@ -172,7 +173,7 @@ def test_a_folder_below_that_may_not_be_read_costs_what_is_in_it_alone(
 
     monkeypatch.setattr("kptrain.files.file_names.os.scandir", scan_as_no_root)
     assert found(root) == {1: "a.jpg"}
-    assert read_split(root, "train").left_out.counts == {MISSING: 1}
+    assert read_split(root, "train").skipped.counts == {MISSING: 1}
 
 
 def test_as_many_names_as_coco_has_are_found_in_seconds(tmp_path: Path) -> None:

@@ -23,11 +23,11 @@ from kptrain.commands.evaluate import NAMES, detections
 from kptrain.commands.export import PARITY
 from kptrain.commands.inference import heatmaps_of, load_model
 from kptrain.commands.predict import find_persons
-from kptrain.commands.show import taught
+from kptrain.commands.show import first_samples
 from kptrain.config import BEST, TrainConfig
 from kptrain.data.pack import open_pack
 from kptrain.files.layout import locate
-from kptrain.keypoints import COCO_NUMBERS, JOINTS, MIRRORED
+from kptrain.keypoints import COCO_NUMBERS, FLIPPED, JOINTS
 from kptrain.model.checkpoint import load_checkpoint, save_checkpoint
 from kptrain.model.network import build_model
 from kptrain.resolve import change, resolve, settings_of
@@ -115,7 +115,7 @@ def test_a_flip_averages_with_the_mirrored_image_and_exchanges_left_and_right() 
             return images[:, :1] * torch.arange(17.0).reshape(17, 1, 1)
 
     images = torch.rand(2, 3, 4, 6)
-    mean = (torch.arange(17.0) + torch.tensor(MIRRORED)) / 2
+    mean = (torch.arange(17.0) + torch.tensor(FLIPPED)) / 2
     expected = images[:, :1] * mean.reshape(17, 1, 1)
     found = heatmaps_of(Model(), images, flip=True)
     assert torch.allclose(found, expected)
@@ -171,7 +171,7 @@ def test_predict_draws_beside_each_picture_and_tells_in_json(
         (["show", "--set", "heatmap.sigma=2"], "heatmap.sigma is not a setting"),
         (["show", "--number", "0"], "--number: must be 1 or more"),
         (["predict", "{checkpoint}", "a.jpg", "./a.jpg"], "a.jpg: must be named once, but is nam"),
-        (["show", "--out", "t.xyz"], "--out: must end in .png, as a PNG is written, but got t.xyz"),
+        (["show", "--out", "t.xyz"], "--out: must end in .png, but got t.xyz"),
         (["show", "--out", "/proc/t.png"], "--out: must be a file that can be written, but /proc"),
         (["export", "{checkpoint}", "/proc/a/m.onnx"], "/proc/a: must be a folder that can be wri"),
         (["export", "{checkpoint}", "/proc"], "/proc: must be a file, but is a folder"),
@@ -214,10 +214,12 @@ def _share_found(example: Example) -> float:
 def test_show_draws_the_targets_of_the_settings(
     small_coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], config: TrainConfig
 ) -> None:
-    examples = taught(change(config, {"data.limit_train": None}, "test"), 5)
-    wider = taught(change(config, {"data.limit_train": None, "heatmap.sigma_px": 2.0}, "test"), 5)
+    examples = first_samples(change(config, {"data.limit_train": None}, "test"), 5)
+    wider = first_samples(
+        change(config, {"data.limit_train": None, "heatmap.sigma_px": 2.0}, "test"), 5
+    )
     assert len(examples) == 5
-    crowds = taught(change(config, {"data.limit_train": None}, "test"), 24)
+    crowds = first_samples(change(config, {"data.limit_train": None}, "test"), 24)
     found = [_share_found(each) for each in crowds if len(each.true) > 1]
     assert np.mean(found) > 0.8  # their own joints, unless another's is nearby
     for one, other in zip(examples, wider, strict=True):

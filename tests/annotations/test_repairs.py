@@ -10,24 +10,25 @@ import numpy as np
 import pytest
 from coco_files import ANNOTATIONS, GONE, CocoWriter, edit, ids, two_persons
 
+from kptrain.annotations import reasons
 from kptrain.annotations.joints import read_joints
 from kptrain.annotations.reader import Person, Split, describe, read_split
 from kptrain.errors import DataError
 
 NAN = math.nan
-AREA = "persons without an area (that of the box is taken)"
-BOX = "annotations without a sound box (that of the outline is taken)"
-BOX_OF_JOINTS = "annotations without a sound box (that of the labelled joints is taken)"
-CROWD = "annotations without iscrowd (taken as 0)"
-COUNT = "num_keypoints that differ from the keypoints (which count)"
-NO_ID = "annotations without a sound id (numbered)"
-TWICE = "annotation ids used twice (renumbered)"
-TEXT = "ids that are no numbers from 0 to 2**63 - 1 (numbered)"
-NESTED = "keypoints with a list for each (read as one list)"
-CLIPPED = "joints up to 1 px outside of their image (clipped to the border)"
-OUTSIDE = "joints more than 1 px outside of their image (taken as not labelled)"
-NO_PLACE = "joints without a place (taken as not labelled)"
-FLAG = "joints whose v is not 0, 1 or 2 (taken as not labelled)"
+AREA = reasons.NO_AREA
+BOX = reasons.BOX_OF_OUTLINE
+BOX_OF_JOINTS = reasons.BOX_OF_JOINTS
+CROWD = reasons.NO_CROWD
+COUNT = reasons.OTHER_COUNT
+NO_ID = reasons.NO_ID
+TWICE = reasons.ID_TWICE
+TEXT = reasons.TEXT_ID
+NESTED = reasons.NESTED
+CLIPPED = reasons.CLIPPED
+OUTSIDE = reasons.OUTSIDE
+NO_PLACE = reasons.NO_PLACE
+FLAG = reasons.UNKNOWN_FLAG
 
 
 def second(split: Split) -> Person:
@@ -42,9 +43,9 @@ def second(split: Split) -> Person:
 def test_an_area_that_is_missing_is_that_of_the_box(writer: CocoWriter, area: object) -> None:
     split = read_split(two_persons(writer, area=area), "train")
     assert second(split).area == 50.0 * 60.0
-    assert split.left_out.repairs == {AREA: 1}
-    assert split.left_out.first == {AREA: "annotation 12"}
-    assert split.left_out.counts == {}
+    assert split.skipped.repairs == {AREA: 1}
+    assert split.skipped.first == {AREA: "annotation 12"}
+    assert split.skipped.counts == {}
 
 
 @pytest.mark.parametrize(("area", "read"), [(-5, 3000), (GONE, 3000), (NAN, 3000), (0, 0)])
@@ -54,8 +55,8 @@ def test_a_masked_area_that_is_missing_or_negative_is_that_of_the_box(
 ) -> None:
     split = read_split(two_persons(writer, area=area, **change), "train")
     assert split.images[0].ignored[0].area == read
-    assert sum(split.left_out.repairs.values()) == bool(read)
-    assert "masked annotations without an area" in split.left_out.said() or not read
+    assert sum(split.skipped.repairs.values()) == bool(read)
+    assert "masked annotations without an area" in split.skipped.summary() or not read
 
 
 @pytest.mark.parametrize(
@@ -73,13 +74,13 @@ def test_numbers_written_as_text_are_numbers(writer: CocoWriter, key: str, value
     split = read_split(two_persons(writer, **{key: value}), "train", strict=True)
     person = second(split)
     assert (person.area, person.box_xywh) == (1500.0, (15.0, 15.0, 50.0, 60.0))
-    assert split.left_out.repairs == {}
+    assert split.skipped.repairs == {}
 
 
 @pytest.mark.parametrize("iscrowd", ["1", True, 1.0, "true", " TRUE"])
 def test_a_crowd_is_one_however_its_flag_is_written(writer: CocoWriter, iscrowd: object) -> None:
     split = read_split(two_persons(writer, iscrowd=iscrowd), "train", strict=True)
-    assert split.left_out.counts == {"crowds (masked)": 1}
+    assert split.skipped.counts == {reasons.CROWD: 1}
     assert split.images[0].ignored[0].is_crowd
 
 
@@ -87,7 +88,7 @@ def test_a_crowd_is_one_however_its_flag_is_written(writer: CocoWriter, iscrowd:
 def test_without_iscrowd_it_is_no_crowd(writer: CocoWriter, iscrowd: object) -> None:
     split = read_split(two_persons(writer, iscrowd=iscrowd), "train", strict=True)
     assert second(split).id == 12
-    assert split.left_out.repairs == {CROWD: 1}
+    assert split.skipped.repairs == {CROWD: 1}
 
 
 @pytest.mark.parametrize(("given", "repairs"), [(GONE, {}), (None, {}), (0, {COUNT: 1})])
@@ -96,7 +97,7 @@ def test_the_keypoints_count_and_not_their_number(
 ) -> None:
     split = read_split(two_persons(writer, num_keypoints=given), "train", strict=True)
     assert second(split).id == 12
-    assert split.left_out.repairs == repairs
+    assert split.skipped.repairs == repairs
 
 
 @pytest.mark.parametrize("box", [GONE, None, [1, 2, -3, 4], [20, 20, 0, 30]])
@@ -108,11 +109,11 @@ def test_a_box_that_is_missing_is_that_of_the_outline(
     split = read_split(two_persons(writer, bbox=box, segmentation=outline, iscrowd=crowd), "train")
     if crowd and box == [20, 20, 0, 30]:  # COCO has such; nothing is learnt of it
         assert split.images[0].ignored[0].box_xywh == (20.0, 20.0, 0.0, 30.0)
-        assert split.left_out.repairs == {}
+        assert split.skipped.repairs == {}
         return
     found = split.images[0].ignored[0] if crowd else second(split)
     assert found.box_xywh == (20.0, 30.0, 40.0, 40.0)
-    assert split.left_out.repairs == {BOX: 1}
+    assert split.skipped.repairs == {BOX: 1}
 
 
 FOREIGN: list[Any] = [
@@ -131,7 +132,7 @@ def test_a_box_without_the_persons_joints_is_that_of_the_joints(
     split = read_split(two_persons(writer, bbox=box, segmentation=outline, area=None), "train")
     assert second(split).box_xywh == (20.0, 20.0, 41.0, 51.0)
     assert second(split).area == 41.0 * 51.0
-    assert split.left_out.repairs == {BOX_OF_JOINTS: 1, AREA: 1}
+    assert split.skipped.repairs == {BOX_OF_JOINTS: 1, AREA: 1}
 
 
 def test_a_box_that_is_near_the_persons_joints_is_kept(writer: CocoWriter) -> None:
@@ -139,7 +140,7 @@ def test_a_box_that_is_near_the_persons_joints_is_kept(writer: CocoWriter) -> No
     joint = [80, 44, 1] + [0] * 48
     split = read_split(two_persons(writer, bbox=[2, 0, 102, 35], keypoints=joint), "train")
     assert second(split).box_xywh == (2.0, 0.0, 102.0, 35.0)
-    assert BOX_OF_JOINTS not in split.left_out.repairs
+    assert BOX_OF_JOINTS not in split.skipped.repairs
 
 
 @pytest.mark.parametrize("box", [[20, 20, 0, 30], [90, 80, 9, 9]])
@@ -148,17 +149,15 @@ def test_a_person_of_one_joint_and_a_box_without_it_is_masked(
 ) -> None:
     split = read_split(two_persons(writer, bbox=box, keypoints=[30, 30, 2] + [0] * 48), "train")
     assert ids(split.images) == {1: [11]}
-    assert split.left_out.counts == {
-        "persons with an empty box, or one far from their joints (masked)": 1
-    }
+    assert split.skipped.counts == {reasons.EMPTY_BOX: 1}
 
 
 @pytest.mark.parametrize("value", [GONE, None, 1.5, True, "", [1]])
 def test_an_annotation_without_an_id_gets_one_of_its_own(writer: CocoWriter, value: object) -> None:
     split = read_split(two_persons(writer, id=value), "train")
     assert second(split).id == 1
-    assert split.left_out.repairs == {NO_ID: 1}
-    assert split.left_out.first == {NO_ID: "annotations[1]"}
+    assert split.skipped.repairs == {NO_ID: 1}
+    assert split.skipped.first == {NO_ID: "annotations[1]"}
 
 
 def test_two_annotations_with_one_id_are_two_persons(writer: CocoWriter) -> None:
@@ -172,8 +171,8 @@ def test_two_annotations_with_one_id_are_two_persons(writer: CocoWriter) -> None
     assert ids(split.images) == {1: [1, 2, 3, 4], 2: [5, 6, 7]}
     areas = [person.area for image in split.images for person in image.persons]
     assert areas == [101.0, 102.0, 103.0, 1500.0, 201.0, 202.0, 203.0]
-    assert split.left_out.repairs == {TWICE: 3}
-    assert split.left_out.first == {TWICE: "annotation 1"}
+    assert split.skipped.repairs == {TWICE: 3}
+    assert split.skipped.first == {TWICE: "annotation 1"}
 
 
 def test_an_annotation_that_is_repeated_whole_is_read_once(writer: CocoWriter) -> None:
@@ -181,7 +180,7 @@ def test_an_annotation_that_is_repeated_whole_is_read_once(writer: CocoWriter) -
     edit(root, lambda content: content["annotations"].extend(content["annotations"]))
     split = read_split(root, "train")
     assert ids(split.images) == {1: [11, 12]}
-    assert split.left_out.counts == {"annotations listed twice": 2}
+    assert split.skipped.counts == {reasons.TWICE: 2}
 
 
 @pytest.mark.parametrize("other", ["b-7", -1, 2**100])
@@ -204,7 +203,7 @@ def test_ids_of_text_and_of_odd_numbers_lead_from_annotations_to_images(
     assert ids(split.images) == {1: [2], 2: [1], 3: [11]}
     files = {image.path.name: image.persons[0].area for image in split.images}
     assert files == {f"{number:012d}.jpg": number for number in (1, 2, 3)}
-    assert split.left_out.repairs == {TEXT: 3}
+    assert split.skipped.repairs == {TEXT: 3}
 
 
 @pytest.mark.parametrize("own", [0, "0", "000", 0.0])
@@ -254,7 +253,7 @@ def test_leading_zeros_are_nothing_where_no_other_image_has_the_number(
     edit(root, rename)
     split = read_split(root, "train", strict=True)
     assert ids(split.images) == {9: [11, 12]}
-    assert split.left_out.repairs == {}
+    assert split.skipped.repairs == {}
 
 
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8, "utf-16", "utf-16-le", "utf-32"])
@@ -280,7 +279,7 @@ def test_keypoints_with_a_list_for_each_are_the_same_as_in_one_list(writer: Coco
     edit(root, nest)
     split = read_split(root, "train", strict=True)
     assert np.array_equal(second(split).keypoints, before)
-    assert split.left_out.repairs == {NESTED: 1}
+    assert split.skipped.repairs == {NESTED: 1}
 
 
 @pytest.mark.parametrize(("area", "doubts"), [(0.1, 1), (29, 1), (151, 0), (3000, 0), (12001, 1)])
@@ -289,10 +288,10 @@ def test_an_area_that_does_not_fit_its_box_is_said_and_taken_as_it_is(
 ) -> None:
     split = read_split(two_persons(writer, area=area), "train", strict=True)
     assert second(split).area == area
-    assert sum(split.left_out.doubts.values()) == doubts
+    assert sum(split.skipped.doubts.values()) == doubts
     said = f"persons whose area does not fit their box (first: annotation 12, {area:g} in a box of"
-    assert (said in describe("train", 1, 2, split.left_out)) == bool(doubts)
-    assert split.left_out.repairs == split.left_out.counts == {}
+    assert (said in describe("train", 1, 2, split.skipped)) == bool(doubts)
+    assert split.skipped.repairs == split.skipped.counts == {}
 
 
 def test_a_file_in_no_unicode_is_named(writer: CocoWriter) -> None:
@@ -342,8 +341,8 @@ def test_what_is_unsound_in_a_joint_costs_the_joint_and_not_the_person(
     found = second(split).keypoints
     assert found[4].tolist() == list(read)
     assert np.delete(found, 4, axis=0).tolist() == [sound] * 16
-    assert split.left_out.counts + split.left_out.repairs == ({} if reason is None else {reason: 1})
-    assert (split.left_out.counts == {}) == (reason in (None, CLIPPED))
+    assert split.skipped.counts + split.skipped.repairs == ({} if reason is None else {reason: 1})
+    assert (split.skipped.counts == {}) == (reason in (None, CLIPPED))
 
 
 @pytest.mark.parametrize("joint", [(-9, 9, 2), (NAN, 9, 2), (9, 9, 3)])
@@ -351,7 +350,7 @@ def test_a_person_with_no_sound_joint_is_masked(writer: CocoWriter, joint: Any) 
     split = read_split(two_persons(writer, keypoints=[*joint] * 17), "train")
     assert ids(split.images) == {1: [11]}
     assert len(split.images[0].ignored) == 1
-    assert sorted(split.left_out.counts.values()) == [1, 17]
+    assert sorted(split.skipped.counts.values()) == [1, 17]
 
 
 def test_sound_joints_are_read_as_they_are() -> None:
@@ -389,9 +388,8 @@ def test_strict_takes_what_can_mean_only_one_thing(writer: CocoWriter, key: str)
 
 def test_a_description_says_what_was_repaired(writer: CocoWriter) -> None:
     split = read_split(two_persons(writer, area=None, iscrowd=None), "train")
-    assert describe("train", 1, 2, split.left_out) == (
-        f"train: 1 images with 2 labelled persons; repaired: 1 {CROWD} (first: annotation 12), "
-        f"1 {AREA} (first: annotation 12)"
+    assert describe("train", 1, 2, split.skipped).endswith(
+        f": 1 {CROWD} (first: annotation 12), 1 {AREA} (first: annotation 12)"
     )
 
 
@@ -424,10 +422,10 @@ def test_images_that_share_an_id_are_left_out_as_their_annotations_could_be_of_e
     write_ids(root, 1, 1, 3)
     split = read_split(root, "train")
     assert ids(split.images) == {3: [30]}
-    assert split.left_out.counts == {
-        "images that share their id with another": 2,
-        "annotations of images that are left out": 1,
-        "annotations of an image that is not listed": 1,
+    assert split.skipped.counts == {
+        reasons.IMAGE_ID_TWICE: 2,
+        reasons.OF_SKIPPED: 1,
+        reasons.NOT_LISTED: 1,
     }
     with pytest.raises(DataError, match=r"image 1, 000000000001\.jpg and 000000000002\.jpg"):
         read_split(root, "train", strict=True)
@@ -447,7 +445,7 @@ def test_a_name_is_said_in_one_line_and_shortened(writer: CocoWriter, name: str)
         writer.person("train", number, number)
     root = writer.write()
     edit(root, lambda content: content["images"][1].update(file_name=name))
-    (said,) = read_split(root, "train").left_out.first.values()
+    (said,) = read_split(root, "train").skipped.first.values()
     assert said.isprintable()
     assert said.endswith(".jpg")
     assert len(said) < 250

@@ -102,7 +102,7 @@ def test_a_training_prints_its_data_its_device_its_counts_and_its_epochs(
     assert len(epochs) == 2
     for number, line in enumerate(epochs, start=1):
         assert re.fullmatch(rf"Epoch {number}/2  {numbers}  \d+\.\d s  \d+ images/s", line)
-    assert lines[6] == f"  new best val_ap (ground-truth boxes), goes to {out / BEST}"
+    assert lines[6] == f"  new best val_ap (ground-truth boxes), saved in {out / BEST}"
     assert lines[-1] == f"Curve in {out / 'metrics.csv'}, picture in {out / PICTURE}"
 
 
@@ -214,7 +214,7 @@ def test_without_an_out_a_new_folder_below_runs_is_made(
 def test_without_data_the_drawn_set_is_used_and_the_banner_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Fewer images than the drawn set has, where it would be kept.
+    # Fewer images than the synthetic set has, in its place in the cache.
     write_embedded(tmp_path / f"embedded-v{EMBEDDED_VERSION}", num_train=8, num_val=4)
     monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path))
     once = ["--set", "train.epochs=1", "--set", "train.threads=1"]
@@ -222,7 +222,6 @@ def test_without_data_the_drawn_set_is_used_and_the_banner_says_so(
     first, second, *_, last = capsys.readouterr().out.splitlines()
     assert first.startswith("Data: EMBEDDED")
     assert "--data" in first
-    assert second.startswith("Settings that suit it, not the original recipe's: ")
     for setting in EMBEDDED_SETTINGS:
         assert (f"{setting}=" in second) == (setting != "train.epochs")  # that is the user's own
     assert last == "Curve in run/metrics.csv, picture in run/predictions.png"
@@ -242,7 +241,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_that_works(
                 break
         _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors == "interrupted: go on with python -m kptrain --out 'my run' --resume\n"
+    assert errors.startswith("interrupted: ")
     before = len(read_metrics(tmp_path / "my run" / "metrics.csv"))
     again = shlex.split(errors.partition("python -m kptrain ")[2])
     assert command.main([*again, "--set", f"train.epochs={before + 1}"]) == 0
@@ -260,8 +259,7 @@ def test_an_interruption_before_the_training_asks_for_the_same_command(
 
     monkeypatch.setattr(command, "open_pack", interrupt)
     assert command.main(arguments_of(small_coco, tmp_path / "run")) == 130
-    told = "interrupted: nothing was trained yet; give the same command again\n"
-    assert capsys.readouterr().err == told
+    assert re.fullmatch("interrupted: nothing was trained yet; .*\n", capsys.readouterr().err)
 
 
 @pytest.mark.slow
@@ -323,7 +321,8 @@ def test_a_folder_with_a_run_is_refused_before_the_data_are_packed(
     monkeypatch.setattr(command, "open_pack", None)
     before = (out / "metrics.csv").read_bytes()
     message = error_of(arguments_of(small_coco, out), capsys)
-    assert message.startswith(f"error: {out}: must not hold a run yet, but does; go on with")
+    assert message.startswith(f"error: {out}: must not hold a run yet, but does; ")
+    assert "--resume" in message
     assert (out / "metrics.csv").read_bytes() == before
 
 

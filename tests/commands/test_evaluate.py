@@ -17,7 +17,7 @@ from small_trainings import FEW, read_metrics, run
 from kptrain import __main__ as command
 from kptrain.commands import evaluate as evaluate_command
 from kptrain.commands import predict
-from kptrain.commands.evaluate import as_results, as_the_file_has_it, ten_numbers
+from kptrain.commands.evaluate import as_results, ten_numbers, with_file_ids
 from kptrain.config import BEST
 from kptrain.data.pack import open_pack
 from kptrain.files.layout import SplitName, locate
@@ -162,7 +162,7 @@ def test_perfect_results_as_they_are_written_score_one_on_the_file_as_it_is(
     results = as_results(pack.table.keypoints, pack)
     assert ten_numbers(file, results, pack)[0] == pytest.approx(1)
     written = tmp_path / "results.json"
-    written.write_text(json.dumps(as_the_file_has_it(results, pack)))
+    written.write_text(json.dumps(with_file_ids(results, pack)))
     truth = COCO(str(file))
     evaluation = COCOeval(truth, truth.loadRes(str(written)), "keypoints")
     evaluation.evaluate()

@@ -117,7 +117,7 @@ def test_boxes_are_looked_at_in_batches_of_bounded_size_with_equal_results(
     image = Image.fromarray(rng.integers(0, 256, (90, 120, 3), dtype=np.uint8))
     boxes = [(float(x), float(x) / 2, 30.0, 40.0) for x in rng.integers(-10, 90, number)]
     alone = [found_by(Bright(), view, image, [box])[0] for box in boxes]
-    monkeypatch.setattr(predict, "PIXELS_AT_ONCE", 4 * SIZE[0] * SIZE[1] + 5)
+    monkeypatch.setattr(predict, "BATCH_PIXELS", 4 * SIZE[0] * SIZE[1] + 5)
     model = Bright()
     assert found_by(model, view, image, boxes) == pytest.approx(np.stack(alone), abs=1e-4)
     sizes = [len(seen) for seen in model.seen]

@@ -45,7 +45,7 @@ def test_a_damaged_pack_is_noticed_and_built_anew(
         path.write_bytes(b"")
     with caplog.at_level(logging.WARNING):
         again = open_pack(settings(root), "train")
-    assert "it is built anew" in caplog.text
+    assert "it is built again" in caplog.text
     assert same(again, pack)
     if name == "about.json":  # which has the times of the others
         about, then = json.loads(path.read_bytes()), json.loads(before)
@@ -107,7 +107,7 @@ def test_damage_that_left_size_and_time_is_found_where_it_is_looked_for(
     os.utime(images, ns=(time, time))
     assert not same(open_pack(settings(root), "train"), pack)
     assert same(open_pack(settings(root), "train", verify=True), pack)
-    assert "images.npy is not as it was written; it is built anew" in caplog.text
+    assert "images.npy is not as it was written; it is built again" in caplog.text
 
 
 @pytest.mark.parametrize("how", ["another shape", "no file", "cut", "no note"])

@@ -11,15 +11,16 @@ import PIL
 import pytest
 from PIL import Image, ImageOps
 
+from kptrain.annotations import reasons
 from kptrain.annotations.images import MOST_PIXELS
 from kptrain.data.decode import ORIENTATION_TAG, UnreadableImageError, decode_image, read_picture
 from kptrain.errors import DataError
 
 COLOUR = (200, 40, 90)
 SIZE = (60, 80)
-CANNOT = "images that cannot be decoded"
-OTHER_SIZE = "images of another size than annotated"
-TOO_LARGE = "images too large to be real"
+CANNOT = reasons.UNDECODED
+OTHER_SIZE = reasons.OTHER_SIZE
+TOO_LARGE = reasons.TOO_LARGE
 
 
 def picture() -> Image.Image:
@@ -297,8 +298,8 @@ def test_numbers_that_do_not_say_what_white_is_are_refused_and_not_clipped(
     tmp_path: Path, numbers: np.ndarray
 ) -> None:
     path = as_file(tmp_path, numbers, ".tif")
-    assert reason(path, (1, 2)) == "images whose numbers do not say what white is"
-    with pytest.raises(DataError, match="do not say what white is"):
+    assert reason(path, (1, 2)) == reasons.UNKNOWN_WHITE
+    with pytest.raises(DataError, match=reasons.UNKNOWN_WHITE):
         read_picture(path)
 
 
@@ -350,7 +351,7 @@ def test_the_first_picture_of_an_animation_is_read_and_how_many_there_are(tmp_pa
     ("content", "said"),
     [
         (b"", "is empty"),
-        (b"<html>404: not found</html>", "is of no kind that is known here"),
+        (b"<html>404: not found</html>", "has an unknown format"),
         (None, "No such file or directory"),
     ],
 )

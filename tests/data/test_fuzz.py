@@ -144,7 +144,7 @@ def test_whatever_the_names_and_ids_of_images_are_what_is_said_is_one_line_that_
     finally:
         path.write_text(original)
     assert len(split.images) in (2, 3)  # its id may be another's
-    said = split.left_out.said() + str(split.left_out.fault)
+    said = split.skipped.summary() + str(split.skipped.fault)
     assert len(said.encode().splitlines()) == 1
 
 

@@ -119,7 +119,7 @@ def test_a_device_that_is_not_there_is_refused(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, device: str, num_devices: int
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: num_devices)
-    told = rf"^train.device: .* {device} is not there \({num_devices} CUDA devices found\); use"
+    told = rf"^train.device: .* {device} does not exist \({num_devices} CUDA devices found\); use"
     with pytest.raises(SettingsError, match=told):
         find_device(changed(config, "train.device", device))
 

@@ -128,7 +128,7 @@ def test_a_kill_while_writing_leaves_the_old_file_and_the_next_save_works(
 def test_a_truncated_file_is_refused(saved: Path, share: float) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(share * len(content))])
-    assert "must be a whole checkpoint, but cannot be read" in refused(saved)
+    assert "must be a complete checkpoint, but cannot be read" in refused(saved)
 
 
 @pytest.mark.parametrize("legacy", [True, False], ids=["torch's old format", "torch's format"])

@@ -139,7 +139,7 @@ def test_a_download_that_was_cut_short_is_refused_and_not_kept(
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", lambda _: Reply(b"the first half"))
-    with pytest.raises(WeightsError, match=r"could not be fetched .*invalid hash value"):
+    with pytest.raises(WeightsError, match=r"model\.weights: .*invalid hash value"):
         build_model(tiny(trunk="resnet18", weights="imagenet"), 0)
     assert not list(tmp_path.rglob("*.pth"))
 
@@ -206,7 +206,6 @@ def test_weights_that_do_not_fit_are_listed(
         build_model(tiny(**asked_for, weights=str(path)), 0)
     message = str(caught.value)
     assert message.startswith(f"{path}: must fit model.trunk")
-    assert message.endswith("choose the settings that it was made with")
     assert "\n" not in message
     for fault in faults:
         assert fault in message

@@ -189,7 +189,7 @@ def test_a_run_that_saved_no_state_yet_is_not_overwritten_but_begun_anew_with_it
 
 
 def test_resuming_where_there_is_no_run_is_refused(config: TrainConfig, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="must hold a run to go on with, but holds none"):
+    with pytest.raises(CheckpointError, match="must hold a run to resume, but holds none"):
         run(config, tmp_path, resume=True)
 
 
@@ -272,7 +272,7 @@ def test_who_knows_the_first_epochs_is_told_the_others_once_each_saved_or_not(
     told: list[int],
 ) -> None:
     before = run(config, tmp_path, until=safe)
-    after = run(config, tmp_path, resume=True, known=known)
+    after = run(config, tmp_path, resume=True, reported=known)
     assert [report.epoch for report in after] == told
     assert after[: safe - known] == before[known:]  # those were saved, times included
     assert_equal_runs(tmp_path, uninterrupted)

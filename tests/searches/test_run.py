@@ -208,5 +208,5 @@ def test_an_error_of_the_system_says_what_to_do(
     for command, argument in ((run.main, "space.yaml"), (report.main, str(tmp_path))):
         assert command([argument]) == 2
         errors = capsys.readouterr().err
-        assert errors.startswith(f"error: {tmp_path}: must be there to be read or written, but No ")
+        assert errors.startswith(f"error: {tmp_path}: must be readable and writable, but No space ")
         assert errors.endswith("; make room, or name another\n")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kptrain.config import AugmentSettings
 from kptrain.data.views import Frame
-from kptrain.keypoints import JOINTS, MIRRORED
+from kptrain.keypoints import FLIPPED, JOINTS
 from kptrain.model.heatmaps import encode
 from kptrain.training.augment import Augmentation, draw_augmentation
 
@@ -85,9 +85,9 @@ def test_what_lies_at_a_joint_lies_at_it_after_the_warp(changes: dict[str, float
     )
     found = centroids(images)
     # The spot of a left joint becomes a right one where the sample is mirrored.
-    mirrored = torch.from_numpy(augmentation.is_mirrored)
+    mirrored = torch.from_numpy(augmentation.is_flipped)
     for channel in range(3):
-        joint = torch.where(mirrored, MIRRORED[channel], channel)
+        joint = torch.where(mirrored, FLIPPED[channel], channel)
         expected = moved[torch.arange(len(SAMPLES)), 0, joint]
         assert (found[:, channel] - expected).abs().max() < 0.05
     assert (moved - joints).abs().max() > 4
@@ -287,7 +287,7 @@ def test_each_setting_alone_changes_no_more_than_it_says(name: str) -> None:
     scale = np.sqrt(np.abs(np.linalg.det(linear)))
     angle = np.rad2deg(np.arctan2(linear[:, 1, 0], linear[:, 1, 1]))
     spans = {
-        "flip": drawn.is_mirrored.mean(),
+        "flip": drawn.is_flipped.mean(),
         "rotation_deg": np.abs(angle).max(),
         "scale": max(scale.max(), 1 / scale.min()) - 1,
         "shift": (np.abs(moved) / [128, 96]).max(),

@@ -21,7 +21,7 @@ def test_states_take_at_most_their_share_of_the_time(monkeypatch: pytest.MonkeyP
     assert schedule.is_due(1)
     assert not schedule.is_due(2), "the first is still written"
     now = 103.0
-    schedule.took(3.0)
+    schedule.finished(3.0)
     now = 100.0 + 0.999 * 3.0 / MOST_TIME
     assert not schedule.is_due(3)
     now = 100.0 + 1.001 * 3.0 / MOST_TIME
@@ -30,7 +30,7 @@ def test_states_take_at_most_their_share_of_the_time(monkeypatch: pytest.MonkeyP
 
 def test_how_often_can_be_said_whatever_it_takes() -> None:
     schedule = Schedule(2)
-    schedule.took(1e9)
+    schedule.finished(1e9)
     assert [schedule.is_due(epoch) for epoch in range(1, 5)] == [False, True, False, True]
 
 
