@@ -1,13 +1,14 @@
 """The order of trials, and where the next ones are put."""
 
-import time
-from statistics import median
+from typing import Any
 
 import numpy as np
 import pytest
 
-from search.algorithms.rung_sampler import NUM_RANDOM, best_first
+from search.algorithms.gaussian_process import GaussianProcess
+from search.algorithms.rung_sampler import MOST_FITTED, NUM_RANDOM, best_first
 from search.algorithms.searcher import Searcher
+from search.algorithms.unit_cube import UnitCube
 from search.space.axes import Choice, Range
 
 AXES: dict[str, Choice | Range] = {
@@ -166,12 +167,14 @@ def test_where_trainings_fail_no_more_are_tried_than_need_be(before: int) -> Non
     assert sum(failed[-30:]) < 8
 
 
-def test_a_step_takes_milliseconds_at_a_thousand_trials() -> None:
-    """Some 12 of one core alone, and up to twice that where another worker fills the caches."""
+def test_the_work_of_a_step_does_not_grow_beyond_a_hundred_trials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each trial is encoded once, and the process is fitted to the best and to some others."""
     axes = {f"a{n}": Range("float", 0.0, 1.0) for n in range(7)}
     searcher = Searcher(axes, [], [1, 3, 9, 27, 81], seed=0)
     rng = np.random.default_rng(0)
-    for number in range(1000):
+    for number in range(150):
         value = sum(searcher.propose(number).values()) if number < 20 else rng.random()
         if number >= 20:
             settings = {name: float(rng.random()) for name in axes}
@@ -180,12 +183,21 @@ def test_a_step_takes_milliseconds_at_a_thousand_trials() -> None:
             searcher.learn(settings, curve, "completed" if last == 81 else "stopped")
         else:
             searcher.report(number, 1, value)
-    batches = []
-    for _ in range(5):
-        seconds = []
-        for _ in range(10):
-            started = time.thread_time()  # without waiting for what else the machine does
-            searcher.propose(0)
-            seconds.append(time.thread_time() - started)
-        batches.append(median(seconds))
-    assert min(batches) <= 0.040
+    encoded, fitted = [0], []
+    encode, fit = UnitCube.encode, GaussianProcess.fit
+
+    def counting(cube: UnitCube, settings: Any) -> Any:
+        encoded[0] += 1
+        return encode(cube, settings)
+
+    def noting(process: GaussianProcess, features: Any, *others: Any) -> Any:
+        fitted.append(len(features))
+        return fit(process, features, *others)
+
+    searcher.propose(0)
+    monkeypatch.setattr(UnitCube, "encode", counting)
+    monkeypatch.setattr(GaussianProcess, "fit", noting)
+    for number in range(150, 153):
+        searcher.propose(number)
+    assert fitted == [MOST_FITTED] * 3
+    assert encoded[0] <= 3

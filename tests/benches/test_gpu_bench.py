@@ -15,6 +15,7 @@ from typing import IO, Any
 
 import pytest
 import torch
+from tiny_network import in_place_of_resnet18
 from torch import nn
 from torch.autograd import grad
 
@@ -260,12 +261,24 @@ def test_a_switch_leaves_the_losses_as_they_are_to_the_last_bit(name: str) -> No
     assert losses(name, "shufflenet_v2_x0_5") == plain
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile with")
+@pytest.mark.slow  # imports torch's compiler
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's own compiler looks
-def test_compiled_blocks_leave_the_losses_as_they_are_up_to_rounding() -> None:
-    plain = losses("as it is", "resnet18")
-    assert losses("all three", "resnet18") == pytest.approx(plain, rel=1e-3)
+def test_compiled_blocks_leave_the_losses_as_they_are_up_to_rounding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of torch's compiler but the C++ that it writes, which the training's own test has."""
+    compiled = []
+
+    def compile_block(block: nn.Module, **options: Any) -> None:
+        compiled.append(block)
+        real(block, backend="aot_eager", **options)
+
+    real = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", compile_block)
+    with in_place_of_resnet18():
+        plain = losses("as it is", "resnet18")
+        assert losses("all three", "resnet18") == pytest.approx(plain, rel=1e-3)
+    assert len(compiled) == 2
 
 
 def test_a_batch_norm_without_its_count_gives_the_same_and_learns_the_same_statistics() -> None:

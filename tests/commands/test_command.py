@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from search_commands import finds_own_trainings
 from small_trainings import read_metrics
+from tiny_network import PUT
 
 from kptrain import __main__ as command
 from kptrain.config import BEST, PICTURE, RESUME
@@ -121,19 +123,41 @@ def test_piped_output_has_no_control_characters_no_bars_and_no_empty_lines(
     assert all(line.strip() for line in output.splitlines())
 
 
-@pytest.mark.slow
+def tiny_arguments(root: Path, out: Path, setting: str) -> list[str]:
+    arguments = arguments_of(root, out, "--set", setting)
+    arguments[arguments.index("model.trunk=shufflenet_v2_x0_5")] = "model.trunk=resnet18"
+    return arguments
+
+
+def start_tiny(*runs: list[str], cache: Path, folder: Path) -> subprocess.Popen[str]:
+    """Trainings of the smallest network, one after the other, in a process in which nothing checks
+    types; its exit code is the largest of theirs."""
+    code = f"""{PUT}
+import sys, torch
+from kptrain.__main__ import main
+sys.exit(max([main(run) for run in {list(runs)!r}]))
+"""
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=finds_own_trainings() | {"KPTRAIN_CACHE": str(cache)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="no g++ to compile with")
 def test_a_compiled_training_gives_the_curve_up_to_rounding_and_weights_of_the_same_names(
     small_coco: Path, trained: tuple[Path, str], tmp_path: Path
 ) -> None:
-    for name in ("false", "true"):
-        arguments = ["--data", str(small_coco), "--out", str(tmp_path / name)]
-        said = [s for s in FEW if "trunk" not in s and "limit_train" not in s]
-        said += ["model.trunk=resnet18", "data.limit_train=3", f"train.compile={name}"]
-        arguments += [part for setting in said for part in ("--set", setting)]
-        process = start(arguments, trained[0].parent / "cache", tmp_path)
-        _, errors = process.communicate()
-        assert process.returncode == 0, errors
+    runs = [
+        tiny_arguments(small_coco, tmp_path / name, f"train.compile={name}")
+        for name in ("false", "true")
+    ]
+    process = start_tiny(*runs, cache=trained[0].parent / "cache", folder=tmp_path)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     plain, compiled = (read_metrics(tmp_path / n / "metrics.csv") for n in ("false", "true"))
     for one, other in zip(plain, compiled, strict=True):
         assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-3)
@@ -142,14 +166,13 @@ def test_a_compiled_training_gives_the_curve_up_to_rounding_and_weights_of_the_s
     assert names[0] == names[1]
 
 
-@pytest.mark.slow
 def test_a_machine_that_cannot_compile_is_told_so_in_one_line(
     small_coco: Path, trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    arguments = arguments_of(small_coco, tmp_path / "run", "--set", "train.compile=true")
-    process = start(arguments, trained[0].parent / "cache", tmp_path)
+    arguments = tiny_arguments(small_coco, tmp_path / "run", "train.compile=true")
+    process = start_tiny(arguments, cache=trained[0].parent / "cache", folder=tmp_path)
     _, errors = process.communicate()
     assert process.returncode == 2
     assert "error: train.compile: the network must be compilable here, but is not" in errors

@@ -2,23 +2,17 @@
 
 import itertools
 import math
-import re
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from search_commands import run, write_space
 from small_trainings import FEW
 from space_files import resolved
 
 from kptrain.annotations.reader import Split
 from kptrain.config import TrainConfig
-from kptrain.data.pack import cache_dir
-from kptrain.machine.progress import UNITS
 from kptrain.resolve import change, resolve
-from kptrain.synthetic.data_set import embedded_root
 from search.algorithms.asha import Asha
 from search.estimate import CLOSING, RAY, estimate, makespan
 from search.options import build_parser, keywords
@@ -197,7 +191,7 @@ def test_a_plan_that_measures_nothing_says_so_and_one_that_is_quiet_measures(
         return capsys.readouterr().out.splitlines()[-1]
 
     monkeypatch.setattr(KEYPOINTS, "pace", lambda *_, **__: PACE)
-    monkeypatch.setattr("search.backend.ray_address.check_address", lambda _: None)
+    monkeypatch.setattr("search.prepare.check_address", lambda _: None)
     begun(tmp_path)
     space, out = str(tmp_path / "space.yaml"), str(tmp_path / "out")
     not_measured = "Takes     not measured: "
@@ -295,23 +289,3 @@ def test_what_cannot_be_measured_is_said_with_its_cause(small_coco: Path, tmp_pa
     base = resolve(FEW | {"data.root": str(small_coco), "train.device": "cuda:99"}, "test")
     with pytest.raises(MeasuringError, match=r"train\.device: must be a device of this machine"):
         measure_pace(small_space(tmp_path).axes, base, "test", processes=1, thorough=False)
-
-
-def seconds_told(said: str) -> float:
-    found = re.search(r"^Takes +some ([\d.]+) (\S+) ", said, re.M)
-    assert found is not None, said
-    return float(found[1]) * {unit: length for length, unit in UNITS}[found[2]]
-
-
-@pytest.mark.slow
-def test_a_search_takes_about_what_its_plan_says(tmp_path: Path) -> None:
-    """Within a factor of 3 of what is measured before it or after it, as a machine that tests has
-    other work, too; `bench.plan` holds the two together on one that has none."""
-    space = write_space(tmp_path, trials=3, space={"train.batch_size": [4, 8]})
-    named = ("search.run", space, "--data", "embedded")
-    embedded_root(cache_dir())  # drawn
-    began = time.monotonic()
-    done = run(*named, "--out", "out", cwd=tmp_path)
-    took = time.monotonic() - began
-    told = [seconds_told(done.stdout), seconds_told(run(*named, "--plan", cwd=tmp_path).stdout)]
-    assert min(told) / 3 < took < max(told) * 3, (told, took)
