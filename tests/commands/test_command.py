@@ -280,7 +280,7 @@ def test_an_interruption_before_the_training_asks_for_the_same_command(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "open_pack", interrupt)
+    monkeypatch.setattr("kptrain.commands.train.open_pack", interrupt)
     assert command.main(arguments_of(small_coco, tmp_path / "run")) == 130
     assert re.fullmatch("interrupted: nothing was trained yet; .*\n", capsys.readouterr().err)
 
@@ -341,7 +341,7 @@ def test_a_folder_with_a_run_is_refused_before_the_data_are_packed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, _ = trained
-    monkeypatch.setattr(command, "open_pack", None)
+    monkeypatch.setattr("kptrain.commands.train.open_pack", None)
     before = (out / "metrics.csv").read_bytes()
     message = error_of(arguments_of(small_coco, out), capsys)
     assert message.startswith(f"error: {out}: must not hold a run yet, but does; ")
@@ -372,7 +372,7 @@ def test_resuming_with_another_setting_is_refused_by_its_name_before_the_data_ar
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, _ = trained
-    monkeypatch.setattr(command, "open_pack", None)
+    monkeypatch.setattr("kptrain.commands.train.open_pack", None)
     message = error_of(["--out", str(out), "--resume", "--set", "optim.lr=0.5"], capsys)
     assert "optim.lr must be 0.001 as in the run that is resumed, but got 0.5;" in message
 
