@@ -1,6 +1,6 @@
 """Search the settings of a training with Ray Tune, Optuna and ASHA: `run_search` over a `Space`.
 
-`OwnTraining` makes one of your own searchable.
+`OwnTraining` makes a training of your own searchable.
 """
 
 from importlib import import_module
@@ -24,7 +24,7 @@ __all__ = [
     "run_search",
     "setting",
 ]
-PLACES = {
+MODULES = {
     "Metric": "search.space.training",
     "OwnTraining": "search.trainings.custom",
     "Settings": "kptrain.config",
@@ -38,7 +38,7 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when they are used: Ray and torch take seconds."""
-    if name not in PLACES:
+    """Import a name when it is first used: Ray and torch take seconds."""
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(PLACES[name]), name)
+    return getattr(import_module(MODULES[name]), name)

@@ -17,9 +17,9 @@ Bounds = tuple[int | None, int | None]
 """Of trials and of epochs, as many as all have together."""
 RAY = 6.0
 """The command, Ray and the first trials' processes are there after so many starts of a process."""
-CLOSING = 3.0
+REPORT = 3.0
 """Importance, pictures and the report take as long as so many."""
-TOLD = 0.1
+OVERHEAD = 0.1
 """What the search itself does after each epoch, on a core that trials use, as well."""
 
 
@@ -66,7 +66,7 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     rungs = rungs_of(space.asha, longest)
     stops, early = rungs.stops, rungs.early
     reduction = space.asha.reduction
-    lengths, epoch = _lengths(space, base), pace.epoch + Seconds.of(TOLD * pace.process)
+    lengths, epoch = _lengths(space, base), pace.epoch + Seconds.of(OVERHEAD * pace.process)
     budget, confirmed = (space.trials, space.epochs), (_trainings(space), None)
 
     def seconds(asha: Asha, length: int, epoch: float, budget: Bounds) -> float:
@@ -80,7 +80,7 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     whole = Asha((), reduction)
     return Estimate(
         pace,
-        (RAY + CLOSING) * pace.process,
+        (RAY + REPORT) * pace.process,
         trials.at_most(_seconds_of_budget(space, at_once * gpu), epoch),
         Seconds(
             seconds(whole, lengths[0], epoch.least, confirmed),

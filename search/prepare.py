@@ -20,7 +20,7 @@ from search.request import Request, read_search
 from search.space.pace import MeasuringError
 from search.space.space import Space, with_share
 from search.trainings.loading import trainable_named
-from search.trials.run_folder import Search, begin_search, fetch_search, open_search, taken
+from search.trials.run_folder import Search, begin_search, fetch_search, folder_exists, open_search
 from search.trials.warm_start import read_past_searches
 
 
@@ -43,7 +43,7 @@ def _checked(request: Request, space: Space, base: Settings) -> Callable[[], Sea
     out, url = _where(request.out or f"runs/{space.path.stem}-{stamp}")
     is_named = request.out is not None
     if is_named and out.exists():
-        raise taken(out, space.trainable)
+        raise folder_exists(out, space.trainable)
     space, told = _planned(space, base, request)
     past = read_past_searches(request.warm_from, space, base)
     for search in past:

@@ -25,7 +25,7 @@ from search.trials.run_folder import Search
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pycocotools", "numpy", "pillow", "pydantic")
 
 
-def as_saved(winner: TrialRecord, trainable: Trainable[Any]) -> TrialRecord:
+def up_to_checkpoint(winner: TrialRecord, trainable: Trainable[Any]) -> TrialRecord:
     """The trial up to where its checkpoint goes: an interrupted one may not have saved its last.
 
     Raises: CheckpointError if the trial's checkpoint cannot be seen from here.

@@ -7,14 +7,14 @@ from pathlib import Path
 from kptrain.errors import TrainingError
 from search.backend.ray_session import RayOnDemand
 from search.backend.tune_driver import run_trials
-from search.conclusion import conclude, how_to_resume, named_from_here, why_none_succeeded
+from search.conclusion import conclude, how_to_resume, relative_to_here, why_all_failed
 from search.console.output import Output
 from search.console.progress import ProgressLog
 from search.report.optuna_study import StudyMirror
 from search.report.refresher import Refresh
 from search.report.write import write_report
 from search.space.space import max_epochs
-from search.trials.assembly import Listed, confirmation_state, search_state, searcher_of
+from search.trials.assembly import ListedSettings, confirmation_state, search_state, searcher_of
 from search.trials.confirmation import Confirmation, fresh_seeds
 from search.trials.controller import SearchState
 from search.trials.record import Record
@@ -56,7 +56,7 @@ def run(search: Search, output: Output, *, address: str | None, verify: bool) ->
             output.write({"event": "result"} | json.loads((best / "provenance.json").read_text()))
             space.trainable.log_artifact(base, best, group=record.title, run_id=search.wandb_id)
         if all_ran and not record.ranking():
-            raise TrainingError(why_none_succeeded(record, named_from_here(search.folder)))
+            raise TrainingError(why_all_failed(record, relative_to_here(search.folder)))
         return is_whole
 
 
@@ -67,9 +67,9 @@ def _run_all(
     and the confirmation if there is one."""
     space, base = search.space, search.base
     url = "" if search.storage is None else f", and at {search.storage.url}"
-    print(f"Results   {named_from_here(search.folder) / 'trials.csv'}{url}", flush=True)
+    print(f"Results   {relative_to_here(search.folder) / 'trials.csv'}{url}", flush=True)
     uses_gpus, how = space.trainable.uses_gpu(base), how_to_resume(search)
-    with RayOnDemand(address, uses_gpus=uses_gpus, how_to_go_on=how) as ray:
+    with RayOnDemand(address, uses_gpus=uses_gpus, how_to_resume=how) as ray:
         if not state.has_work() and space.confirm is None:
             print("Nothing is left of its budget; give more by --trials and the other parts.")
         if state.has_work():
@@ -80,7 +80,7 @@ def _run_all(
         seeds = fresh_seeds(space, base, space.confirm.seeds)
         confirmation = Confirmation(state.record, space.confirm, seeds)
         print(confirmation.describe(), flush=True)
-        points = Listed(confirmation.points())
+        points = ListedSettings(confirmation.points())
         confirming = confirmation_state(search, confirmation, points, confirmation.journal())
         confirming.expected = None if search.estimate is None else search.estimate.confirm
         if confirming.read_back():
@@ -101,11 +101,11 @@ def _run_search_trials(
     space, base = search.space, search.base
     refresh = Refresh(search.folder, space.trainable.name)
     try:
-        onlookers: list[Callable[[], None]]
-        onlookers = [StudyMirror(state.record, space.axes).sync, refresh]
+        observers: list[Callable[[], None]]
+        observers = [StudyMirror(state.record, space.axes).sync, refresh]
         if logs is not None:
-            onlookers.append(ProgressLog(logs / "search.log", state, max_epochs(space, base)))
-        run_trials(space, base, state, output, onlookers)
+            observers.append(ProgressLog(logs / "search.log", state, max_epochs(space, base)))
+        run_trials(space, base, state, output, observers)
     finally:
         refresh.end()
 

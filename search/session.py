@@ -145,8 +145,8 @@ def _search(request: Request) -> SearchResult:
         search = resume(request) if new is None else begin(request, *new)
     from search.runner import run
     from search.trials.history import read_history
-    from search.trials.run_folder import gone_if_nothing_ran
+    from search.trials.run_folder import removed_if_nothing_ran
 
-    with nullcontext() if new is None else gone_if_nothing_ran(search):
+    with nullcontext() if new is None else removed_if_nothing_ran(search):
         is_whole = run(search, output, address=request.address, verify=request.verify)
     return SearchResult(read_history(search.folder, search.space.trainable), is_whole)

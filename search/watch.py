@@ -16,8 +16,8 @@ from rich.live import Live
 
 from kptrain.errors import KptrainError, spelt_out
 from kptrain.machine.console import spell_out_unknown
-from search.console.live_table import picture, summary
-from search.console.output import outlive_reader
+from search.console.live_table import render, summary
+from search.console.output import discard_output
 from search.space.space import max_epochs
 from search.space.training import Trainable
 from search.trainings.loading import add_trainable, trainable_named
@@ -41,7 +41,7 @@ def watch(folder: Path, trainable: Trainable[Any]) -> None:
         while True:
             history = read_history(folder, trainable)
             if live is not None:
-                live.update(picture(history.state, _epochs(history), console.width), refresh=True)
+                live.update(render(history.state, _epochs(history), console.width), refresh=True)
             elif (line := summary(history.state, _epochs(history))) != said:
                 said = line
                 print(line, flush=True)
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     try:
         watch(parsed.folder, trainable_named(parsed.trainable))
     except BrokenPipeError:  # whoever read it has seen enough, such as `head`
-        outlive_reader(sys.stdout)
+        discard_output(sys.stdout)
     except (KptrainError, OSError) as error:
         print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2

@@ -7,7 +7,7 @@ from ray.air.execution._internal import RayActorManager, TrackedActor
 from ray.air.execution._internal.tracked_actor_task import TrackedActorTask
 from ray.tune.execution import tune_controller
 
-from search.backend.failures import as_tune_knows
+from search.backend.failures import as_actor_error
 
 
 class _Actors(RayActorManager):
@@ -15,12 +15,12 @@ class _Actors(RayActorManager):
     it says None of one that was starting, and gives up on all of one that was training."""
 
     def _actor_start_failed(self, tracked_actor: TrackedActor, exception: Exception) -> None:
-        super()._actor_start_failed(tracked_actor, as_tune_knows(exception))
+        super()._actor_start_failed(tracked_actor, as_actor_error(exception))
 
     def _actor_task_failed(
         self, tracked_actor_task: TrackedActorTask, exception: Exception
     ) -> None:
-        super()._actor_task_failed(tracked_actor_task, as_tune_knows(exception))
+        super()._actor_task_failed(tracked_actor_task, as_actor_error(exception))
 
 
 @contextmanager

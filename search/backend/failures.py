@@ -31,13 +31,13 @@ class LostError(ray.exceptions.RayActorError):
         self.cause = cause
 
 
-def as_tune_knows(error: Exception) -> Exception:
+def as_actor_error(error: Exception) -> Exception:
     """An error of a trial's process or call, as Tune takes it for one: others end its whole run."""
     known = (ray.exceptions.RayActorError, ray.exceptions.RayTaskError)
     return error if isinstance(error, known) else LostError(error)
 
 
-def cause_of(trial: Trial) -> BaseException:
+def original_error(trial: Trial) -> BaseException:
     """The error itself."""
     if trial.pickled_error_file is None:  # an error of Tune's own
         return TrainingError(Path(trial.error_file).read_text(encoding="utf-8").strip())

@@ -15,7 +15,7 @@ PAUSE = 5.0
 
 
 @contextmanager
-def ends_with_cluster(address: str, how_to_go_on: str) -> Iterator[None]:
+def ends_with_cluster(address: str, how_to_resume: str) -> Iterator[None]:
     """While the block runs, this process ends with exit code 2 once the cluster is gone: Ray's own
     calls wait for it and cannot be interrupted. All that counts is in the journal by then."""
     is_over = threading.Event()
@@ -27,7 +27,7 @@ def ends_with_cluster(address: str, how_to_go_on: str) -> Iterator[None]:
             silent = 0 if reason is None else silent + 1
             if silent == MOST_SILENT and not is_over.is_set():
                 sys.stdout.flush()
-                os.write(2, f"error: {_told(address, how_to_go_on)}\n".encode())
+                os.write(2, f"error: {_told(address, how_to_resume)}\n".encode())
                 os._exit(2)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -38,8 +38,8 @@ def ends_with_cluster(address: str, how_to_go_on: str) -> Iterator[None]:
         is_over.set()
 
 
-def _told(address: str, how_to_go_on: str) -> str:
+def _told(address: str, how_to_resume: str) -> str:
     return (
         f"{address}: the cluster must be there until the search is at its end, but has vanished; "
-        f"start it again. {how_to_go_on}"
+        f"start it again. {how_to_resume}"
     )

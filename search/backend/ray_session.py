@@ -20,7 +20,7 @@ from search.backend.ray_address import bad_address, find_cluster
 from search.backend.ray_folder import keep_token, no_start, own_folder, remove_leftovers, why_not
 from search.machine.gpus import claim_gpus, visible_gpus
 from search.machine.programs import program
-from search.machine.signals import kept
+from search.machine.signals import handlers_restored
 from search.plan import concurrent_trials, slots
 
 RAY_SETTINGS = {
@@ -84,7 +84,7 @@ def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
         here = {"_temp_dir": str(folder), "num_cpus": usable_cores(), "num_gpus": num_gpus}
         own = {} if folder is None else OWN | here
         try:
-            with kept():  # Ray has an answer of its own to SIGTERM
+            with handlers_restored():  # Ray has an answer of its own to SIGTERM
                 context = ray.init(address=address or "local", **QUIET, **own)
         except Exception as error:  # of a dozen kinds
             _end_processes(error)
@@ -154,12 +154,12 @@ def _token_command() -> str:
 class RayOnDemand(ExitStack):
     """A session that starts when it is first needed, and is shut down at the end."""
 
-    def __init__(self, address: str | None, *, uses_gpus: bool, how_to_go_on: str = "") -> None:
+    def __init__(self, address: str | None, *, uses_gpus: bool, how_to_resume: str = "") -> None:
         super().__init__()
         if address is None:  # also what processes of a killed search wrote while they ended
             self.callback(remove_leftovers)
         self._address = address
-        self._how_to_go_on = how_to_go_on
+        self._how_to_go_on = how_to_resume
         self._claimed = visible_gpus() if uses_gpus and address is None else []
         self._is_started = False
         self.logs: Path | None = None

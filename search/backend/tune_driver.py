@@ -17,12 +17,12 @@ from kptrain.config import Settings
 from kptrain.data.pack import cache_dir
 from kptrain.errors import KptrainError, SettingsError, TrainingError
 from search.backend.actor_manager import our_actors
-from search.backend.failures import cause_of, in_one_line, kind_of
+from search.backend.failures import in_one_line, kind_of, original_error
 from search.backend.ray_session import capacity, has_gpu, with_room
 from search.backend.trial_actor import TrialActor
 from search.console.output import Output
 from search.console.progress import Terminal
-from search.machine.signals import ask_first
+from search.machine.signals import first_signal_recorded
 from search.plan import check_gpu_hours, gpu_share
 from search.space.space import Space, axis_values, max_epochs
 from search.trials.controller import SearchState
@@ -36,9 +36,9 @@ def run_trials(
     base: Settings,
     state: SearchState,
     output: Output,
-    onlookers: Iterable[Callable[[], None]] = (),
+    observers: Iterable[Callable[[], None]] = (),
 ) -> None:
-    """Run all trials, until nothing is left or the search is interrupted; onlookers are called
+    """Run all trials, until nothing is left or the search is interrupted; observers are called
     after each event, and one that fails is not called again.
 
     Needs a Ray session. Raises: SettingsError, TrainingError, CheckpointError.
@@ -50,9 +50,12 @@ def run_trials(
             f"has {cpu} CPU and {gpu:g} GPU; lower resources.cpu"
         )
     check_gpu_hours(space, gpu)
-    with Terminal(state, max_epochs(space, base), output) as terminal, ask_first() as asked:
+    with (
+        Terminal(state, max_epochs(space, base), output) as terminal,
+        first_signal_recorded() as asked,
+    ):
         state.clock.set(state.clock.now)  # it stands still while nothing runs
-        run = _Run(state, terminal, asked, cpu, gpu, onlookers)
+        run = _Run(state, terminal, asked, cpu, gpu, observers)
         _run_tune(run)
     run.end()
 
@@ -83,16 +86,16 @@ def _tuner(run: "_Run") -> tune.Tuner:
         TrialActor,
         tune_config=tune.TuneConfig(
             num_samples=-1,  # until the proposals end: a trial may resume
-            search_alg=_Proposals(run),
+            search_alg=_Proposer(run),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["title"],
             trial_dirname_creator=lambda t: f"{t.config['number']:03d}-{t.trial_id}",
         ),
-        run_config=_run_config(run.state.record.run_dir, _Watch(run), _Judge(run)),
+        run_config=_run_config(run.state.record.run_dir, _ProcessCallback(run), _Stopper(run)),
     )
 
 
-def _run_config(run_dir: Path, watch: "_Watch", judge: "_Judge") -> tune.RunConfig:
+def _run_config(run_dir: Path, watch: "_ProcessCallback", judge: "_Stopper") -> tune.RunConfig:
     return tune.RunConfig(
         name="ray",
         storage_path=str(run_dir),
@@ -100,11 +103,11 @@ def _run_config(run_dir: Path, watch: "_Watch", judge: "_Judge") -> tune.RunConf
         stop=judge,
         checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `fit` writes them
         verbose=0,
-        progress_reporter=_Silence(),
+        progress_reporter=_NoOutput(),
     )
 
 
-class _Silence(tune.ProgressReporter):
+class _NoOutput(tune.ProgressReporter):
     """Ray's reporter prints even at verbose=0."""
 
     def should_report(self, trials: list[Trial], done: bool = False) -> bool:
@@ -127,12 +130,12 @@ class _Run:
         asked: Callable[[], str],
         cpu: int,
         gpu: float,
-        onlookers: Iterable[Callable[[], None]] = (),
+        observers: Iterable[Callable[[], None]] = (),
     ) -> None:
         self.state = state
         self.fault: KptrainError | OSError | None = None
         """What one of our hooks raised, as Tune wraps it like errors of its own."""
-        self._onlookers = list(onlookers)
+        self._onlookers = list(observers)
         self._terminal = terminal
         self._asked = asked
         self._cpu = cpu
@@ -199,7 +202,7 @@ class _Run:
         self.tell()
 
     def fail(self, trial: Trial) -> None:
-        error = cause_of(trial)
+        error = original_error(trial)
         number, gpu = self._numbers[trial.trial_id], trial.config["gpu"]
         self.state.fail(number, in_one_line(error), kind_of(error), gpu)
         self.tell()
@@ -245,11 +248,11 @@ class _Run:
         self.state.record.save(at_most_every=1.0)
         if any(event in ("started", "ended") for _, event, _ in news):
             self.state.record.sweep()
-        for onlooker in self._onlookers.copy():
+        for observer in self._onlookers.copy():
             try:
-                onlooker()
+                observer()
             except Exception as error:
-                self._onlookers.remove(onlooker)
+                self._onlookers.remove(observer)
                 print(f"{type(error).__name__}: {error}; the search goes on without", flush=True)
 
     def _hear(self) -> None:
@@ -273,7 +276,7 @@ class _NotPickled:
         return {}
 
 
-class _Proposals(_NotPickled, TuneSearcher):
+class _Proposer(_NotPickled, TuneSearcher):
     """What runs next, as Tune asks for it."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -283,7 +286,7 @@ class _Proposals(_NotPickled, TuneSearcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: `_Judge` has heard of it, also of the last epoch, which Tune keeps back."""
+        """Nothing: `_Stopper` has heard of it, also of the last epoch, which Tune keeps back."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what happened is in our own journal."""
@@ -293,7 +296,7 @@ class _Proposals(_NotPickled, TuneSearcher):
         return {}
 
 
-class _Judge(_NotPickled, tune.Stopper):
+class _Stopper(_NotPickled, tune.Stopper):
     """ASHA and the budget; Tune asks it about each epoch, before all else that it does with it."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -305,7 +308,7 @@ class _Judge(_NotPickled, tune.Stopper):
         return False
 
 
-class _Watch(_NotPickled, tune.Callback):
+class _ProcessCallback(_NotPickled, tune.Callback):
     """What befalls a trial's process."""
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:

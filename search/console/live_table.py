@@ -11,7 +11,7 @@ from rich.text import Text
 from kptrain.machine.progress import in_words
 from search.space.budget import clock_of, count_of
 from search.space.space import axis_values
-from search.trials.fold import Fold
+from search.trials.fold import StateFromEvents
 from search.trials.record import UNDER_WAY, TrialRecord
 
 SHOWN = 12
@@ -26,7 +26,7 @@ CURVE = 10
 STYLES = {"running": "green", "failed": "red", "completed": "bold"}
 
 
-def picture(state: Fold, max_epochs: int, width: int) -> Group:
+def render(state: StateFromEvents, max_epochs: int, width: int) -> Group:
     """All of it, for a terminal of so many columns."""
     spent = Table.grid()  # a bar alone does not end its line
     spent.add_row(ProgressBar(total=1.0, completed=_share_spent(state), width=min(width, 60)))
@@ -34,7 +34,7 @@ def picture(state: Fold, max_epochs: int, width: int) -> Group:
     return Group(summary(state, max_epochs), spent, _table(state, width >= WIDE))
 
 
-def _table(state: Fold, is_wide: bool) -> Table:
+def _table(state: StateFromEvents, is_wide: bool) -> Table:
     metric = state.record.metric
     table = Table(box=None, pad_edge=False)
     for heading in ("trial", "settings", "epoch", "curve", str(metric)):
@@ -84,14 +84,14 @@ def _place(trial: TrialRecord, gpu: float, memory: str | None) -> tuple[str, str
     return f"{gpu:g}" if gpu else "", memory, f"{trial.host} {trial.device}".strip()
 
 
-def _rows(state: Fold) -> list[TrialRecord]:
+def _rows(state: StateFromEvents) -> list[TrialRecord]:
     trials = state.record.trials
     under_way = [trial for trial in trials if trial.state in UNDER_WAY]
     ended = [trial for trial in trials if trial not in under_way]
     return under_way + ended[::-1][: max(SHOWN - len(under_way), 0)]
 
 
-def summary(state: Fold, max_epochs: int) -> str:
+def summary(state: StateFromEvents, max_epochs: int) -> str:
     """Trials that ended, the best so far, and what is left, on one line."""
     record = state.record
     best = record.best()
@@ -103,14 +103,14 @@ def summary(state: Fold, max_epochs: int) -> str:
     return ", ".join([f"{count} ended", shown, *left])
 
 
-def _share_spent(state: Fold) -> float:
+def _share_spent(state: StateFromEvents) -> float:
     """Of the part of the budget that is nearest to its end."""
     trials = state.spending.budget.trials
     by_trials = 0.0 if trials is None else state.record.num_ended() / trials
     return min(max(by_trials, state.spending.share()), 1.0)
 
 
-def _time_left(state: Fold, max_epochs: int) -> list[str]:
+def _time_left(state: StateFromEvents, max_epochs: int) -> list[str]:
     """If no further trial were stopped early, at the pace so far; before any epoch, what was
     estimated. Nothing if epochs have no bound, as then the hours that are left are all that can be
     said."""
@@ -132,7 +132,7 @@ def _spelled(seconds: float) -> str:
     return clock_of(seconds) if seconds < LONG else in_words(seconds)
 
 
-def _epochs_left(state: Fold, max_epochs: int) -> float:
+def _epochs_left(state: StateFromEvents, max_epochs: int) -> float:
     """The most that can still be trained, by the trials or by the epochs of the budget."""
     spending, record = state.spending, state.record
     trials = spending.budget.trials

@@ -10,7 +10,7 @@ from typing import Any, Literal, TextIO
 Kind = Literal["text", "quiet", "json"]
 
 
-def outlive_reader(stream: TextIO) -> None:
+def discard_output(stream: TextIO) -> None:
     """What is written there from now on goes nowhere, as nobody reads it any more."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
@@ -44,4 +44,4 @@ class Output:
             try:
                 print(json.dumps(content), file=self._out, flush=True)
             except BrokenPipeError:
-                outlive_reader(self._out)
+                discard_output(self._out)

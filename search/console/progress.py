@@ -9,18 +9,20 @@ from typing import Any, Self
 from rich.console import Console
 from rich.live import Live
 
-from search.console.live_table import picture, summary
-from search.console.output import Output, outlive_reader
+from search.console.live_table import render, summary
+from search.console.output import Output, discard_output
 from search.journal.reasons import Failed
 from search.space.budget import clock_of
 from search.space.space import axis_values
-from search.trials.fold import Fold, News
+from search.trials.fold import News, StateFromEvents
 
 
 class Terminal:
     """Shows a search, after each of its events."""
 
-    def __init__(self, state: Fold, max_epochs: int, output: Output | None = None) -> None:
+    def __init__(
+        self, state: StateFromEvents, max_epochs: int, output: Output | None = None
+    ) -> None:
         self._state = state
         self._max_epochs = max_epochs
         self._output = output or Output()
@@ -46,13 +48,13 @@ class Terminal:
         try:
             self._show(news)
         except BrokenPipeError:
-            outlive_reader(sys.stdout)
+            discard_output(sys.stdout)
 
     def _show(self, news: Sequence[News]) -> None:
         if self._is_live:
             if news:
                 width = self._console.width
-                self._live.update(picture(self._state, self._max_epochs, width), refresh=True)
+                self._live.update(render(self._state, self._max_epochs, width), refresh=True)
             return
         for one in news:
             self._output.write(self._content(one))
@@ -98,7 +100,7 @@ class Terminal:
 class ProgressLog:
     """The progress of a whole search in a file, a line at each change; called after each event."""
 
-    def __init__(self, path: Path, state: Fold, max_epochs: int) -> None:
+    def __init__(self, path: Path, state: StateFromEvents, max_epochs: int) -> None:
         self._path = path
         self._state = state
         self._max_epochs = max_epochs

@@ -211,7 +211,7 @@ def lanes_of(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
     return lanes
 
 
-def for_a_chat(history: History, title: str) -> Figure:
+def summary_picture(history: History, title: str) -> Figure:
     """One picture with the essentials, on white."""
     with mpl.rc_context(ON_WHITE):
         figure = Figure(figsize=(9, 4.6), facecolor="white")

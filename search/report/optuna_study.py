@@ -107,7 +107,7 @@ class StudyMirror:
         self._ended.add(trial.number)
 
 
-def without_place(record: Record, axes: Mapping[str, Choice | Range]) -> list[TrialRecord]:
+def trials_off_axes(record: Record, axes: Mapping[str, Choice | Range]) -> list[TrialRecord]:
     """The trials that plots of settings leave out: the defaults, maybe."""
     return [trial for trial in record.trials if len(_params(axes, trial)) < len(axes)]
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from search.report import figures, setting_figures
 from search.report.confirmation import describe_summary
 from search.report.importance import common_epoch, describe_importance, importance
-from search.report.optuna_study import without_place
+from search.report.optuna_study import trials_off_axes
 from search.report.svg import as_svg
 from search.report.wording import (
     against_defaults,
@@ -24,7 +24,7 @@ from search.report.wording import (
     headline,
     how_it_ended,
     outcomes,
-    why_none,
+    why_no_best,
 )
 from search.space.budget import Budget, clock_of
 from search.space.space import axis_values
@@ -117,7 +117,7 @@ def _against_others(history: History) -> str:
         assert history.confirmation is not None
         return f"Confirmed: {describe_summary(first, history.confirmation.defaults())}"
     if leader is None:
-        none = f"{why_none(record)}{first_reason(record)}."
+        none = f"{why_no_best(record)}{first_reason(record)}."
         return none[0].upper() + none[1:]
     told = [f"The defaults: {against_defaults(leader, record)}."]
     if history.state.has_work():
@@ -160,9 +160,9 @@ def _compared_at(history: History, epoch: int) -> str:
         if epoch
         else ""
     )
-    if far := setting_figures.far_trials(history, epoch):
+    if far := setting_figures.outlier_trials(history, epoch):
         told += f" Left out, as far worse than the others: {', '.join(far)}."
-    if off := [trial.label for trial in without_place(record, history.search.space.axes)]:
+    if off := [trial.label for trial in trials_off_axes(record, history.search.space.axes)]:
         told += f" Left out, as a value has no place on its axis: {', '.join(off)}."
     return told
 

@@ -21,7 +21,7 @@ SHADES = LinearSegmentedColormap.from_list("shades", ["#9ec5e8", "#0072b2", "#cc
 """From low to high, each to be seen on white and on black."""
 
 
-def far_trials(history: History, epoch: int) -> list[str]:
+def outlier_trials(history: History, epoch: int) -> list[str]:
     """The labels of those that the plots of settings leave out."""
     metric = history.record.metric
     reached = [trial for trial in history.record.trials if len(trial.curve) >= epoch > 0]
@@ -33,7 +33,7 @@ def far_trials(history: History, epoch: int) -> list[str]:
 def slices(history: History, epoch: int) -> list[Callable[[], Figure | None]]:
     """Each setting against the best value until an epoch, by Optuna."""
     record, axes = history.record, history.search.space.axes
-    study = study_of(record, axes, epoch, far_trials(history, epoch))
+    study = study_of(record, axes, epoch, outlier_trials(history, epoch))
     if len(study.trials) < 2:
         return []
     return [partial(_slice, study, name, record.metric.label) for name in study.trials[-1].params]
@@ -55,7 +55,9 @@ def _slice(study: optuna.Study, name: str, metric: str) -> Figure:
 
 def parallel(history: History, epoch: int) -> Figure | None:
     """All settings of each trial as a line, likewise."""
-    study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
+    study = study_of(
+        history.record, history.search.space.axes, epoch, outlier_trials(history, epoch)
+    )
     if len(study.trials) < 2 or len(history.search.space.axes) < 2:
         return None
     axes = optuna_plots.plot_parallel_coordinate(study, target_name=history.record.metric.label)

@@ -32,7 +32,7 @@ def headline(record: Record) -> str:
     """The trial that a search promotes, and its value."""
     leader = record.leader()
     if leader is None:
-        return why_none(record)
+        return why_no_best(record)
     failed = f", failed after epoch {len(leader.curve)}" if leader.state == "failed" else ""
     return f"trial {leader.number}, {record.metric.label} {leader.best():.6f}{failed}"
 
@@ -44,7 +44,7 @@ def how_it_ended(trial: TrialRecord) -> str:
     return f"failed after epoch {len(trial.curve)}: {trial.error}"
 
 
-def why_none(record: Record) -> str:
+def why_no_best(record: Record) -> str:
     """Why there is no best trial."""
     if not record.trials:
         return "no trial was begun"

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from kptrain.machine.disk import replacing
-from search.report.figures import for_a_chat
+from search.report.figures import summary_picture
 from search.report.page import page_of, won, won_with
 from search.report.svg import drawing
 from search.space.training import Trainable
@@ -24,5 +24,5 @@ def write_report(folder: Path, trainable: Trainable[Any]) -> Path:
         page.write_text(page_of(history), encoding="utf-8")
     with replacing(folder / CHAT) as picture, drawing():
         title = f"{folder.absolute().name}: {won(history)}\n{won_with(history)}".strip()
-        for_a_chat(history, title).savefig(picture, format="png", dpi=110)
+        summary_picture(history, title).savefig(picture, format="png", dpi=110)
     return folder / PAGE

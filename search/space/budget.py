@@ -61,7 +61,7 @@ class Clock:
 class Spending:
     """What is left of a budget while trials run; told of every begin, start, epoch and end.
 
-    `may_begin`, `may_take_up` and `decide_epoch` say what the budget is for, and change nothing.
+    `may_begin`, `may_resume` and `decide_epoch` say what the budget is for, and change nothing.
     """
 
     def __init__(self, budget: Budget, grace_epochs: int, clock: Clock) -> None:
@@ -86,7 +86,7 @@ class Spending:
         is_over = self._time_is_up() is not None
         return has_room and not is_over and self._epochs_free() >= self.grace_epochs
 
-    def may_take_up(self) -> bool:
+    def may_resume(self) -> bool:
         """Whether there is room for an epoch of a trial that waited."""
         return self._time_is_up() is None and self._epochs_free() >= 1
 
@@ -105,7 +105,7 @@ class Spending:
         self._num_begun += 1
         self.promised[number] = promised
 
-    def take_up(self, number: int, promised: int) -> None:
+    def resume_trial(self, number: int, promised: int) -> None:
         """A trial that waited goes on: so many epochs are its own."""
         self.promised[number] = promised
 

@@ -24,7 +24,7 @@ from space_files import resolved
 
 from kptrain.errors import CheckpointError, DataError, OutOfMemoryError, TrainingError
 from search.backend.failures import LostError, _cause_of_death, in_one_line, kind_of
-from search.backend.tune_driver import MOST_DEATHS, _Proposals, _Run, _run_tune
+from search.backend.tune_driver import MOST_DEATHS, _Proposer, _Run, _run_tune
 from search.console.progress import Terminal
 from search.journal.journal import Journal
 from search.journal.reasons import Cause
@@ -252,7 +252,7 @@ def test_what_our_own_hooks_raise_ends_the_search_whatever_tune_makes_of_it(
         raise fault
 
     def fit() -> None:
-        raise wrapped(lambda: _Proposals(tune.run).suggest("1"))
+        raise wrapped(lambda: _Proposer(tune.run).suggest("1"))
 
     monkeypatch.setattr(tune.state.record, "save", save)
     monkeypatch.setattr("search.backend.tune_driver._tuner", lambda _: SimpleNamespace(fit=fit))
@@ -314,7 +314,7 @@ def test_a_trial_out_of_memory_still_has_the_epochs_that_it_was_promised_and_no_
     tune.start()
     assert tune.report(2, 3)
     assert not tune.report(4)
-    assert not tune.state.spending.may_take_up()
+    assert not tune.state.spending.may_resume()
 
 
 def test_a_trials_own_error_ends_it_in_one_line(tune: Tune) -> None:

@@ -31,7 +31,7 @@ from search.report.svg import drawing
 from search.report.write import write_report
 from search.space.space import axis_values
 from search.trainings.keypoints import KEYPOINTS
-from search.trials.assembly import Listed, confirmation_state
+from search.trials.assembly import ListedSettings, confirmation_state
 from search.trials.confirmation import Confirmation, fresh_seeds
 from search.trials.controller import SearchState
 from search.trials.history import read_history
@@ -184,7 +184,7 @@ def test_a_confirmation_names_the_winner_unless_it_was_of_other_trials(
     assert how is not None
     confirmation = Confirmation(record, how, fresh_seeds(search.space, search.base, how.seeds))
     points = confirmation.points()
-    state = confirmation_state(search, confirmation, Listed(points), confirmation.journal())
+    state = confirmation_state(search, confirmation, ListedSettings(points), confirmation.journal())
     for _ in points:
         number = state.next_trial(lambda: "id")
         assert number is not None

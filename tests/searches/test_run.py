@@ -125,7 +125,7 @@ def test_an_existing_folder_is_never_written_into(
     (tmp_path / "out" / JOURNAL).touch()
     assert main([str(space), "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert f"go on with the search in it by --resume {tmp_path / 'out'}\n" in error
+    assert f"--resume {tmp_path / 'out'}\n" in error
 
 
 @pytest.mark.parametrize(

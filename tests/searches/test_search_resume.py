@@ -152,7 +152,7 @@ def test_what_the_search_began_with_is_the_truth(whole: Path, tmp_path: Path) ->
     (tmp_path / "out" / "space.yaml").write_text(space.read_text())
     done = run("search.run", "--resume", "out", cwd=tmp_path)
     assert done.returncode == 2
-    assert "out/space.yaml: must say what it said when the search began" in done.stderr
+    assert "out/space.yaml: must not change after the search began" in done.stderr
 
 
 def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(

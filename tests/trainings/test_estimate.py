@@ -20,7 +20,7 @@ from kptrain.machine.progress import UNITS
 from kptrain.resolve import change, resolve
 from kptrain.synthetic.data_set import embedded_root
 from search.algorithms.asha import Asha
-from search.estimate import CLOSING, RAY, estimate, makespan
+from search.estimate import RAY, REPORT, estimate, makespan
 from search.options import build_parser, keywords
 from search.prepare import begin, plan
 from search.request import Request, read_search
@@ -86,7 +86,7 @@ def test_an_estimate_is_from_all_that_asha_can_stop_to_nothing_that_it_stops(
     assert found.trials.likely == pytest.approx(16 * 42.0 + 5 * 41.0)
     assert found.trials.most == pytest.approx(16 * 121.0)
     assert found.confirm == Seconds(0.0, 0.0, 0.0)
-    assert found.around == (RAY + CLOSING) * 2.0
+    assert found.around == (RAY + REPORT) * 2.0
     assert found.whole.likely == pytest.approx(30.0 + found.around + found.trials.likely)
 
 

@@ -11,7 +11,7 @@ from kptrain.errors import CheckpointError
 from kptrain.model.checkpoint import save_checkpoint
 from kptrain.resolve import settings_of
 from search.journal.reasons import Spent
-from search.promote import as_saved
+from search.promote import up_to_checkpoint
 from search.report.wording import describe_result, headline
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.record import Record, State
@@ -221,9 +221,9 @@ def test_an_interrupted_winner_counts_up_to_the_epoch_that_its_checkpoint_has(
     winner = add(record, [0.5, 0.4, 0.3], "interrupted")
     whole = {"metrics": epoch(3, 0.3)}
     save_checkpoint(whole, winner.run_dir / BEST)
-    assert as_saved(winner, KEYPOINTS) is winner
+    assert up_to_checkpoint(winner, KEYPOINTS) is winner
     save_checkpoint({"metrics": epoch(2, 0.4)}, winner.run_dir / BEST)
-    assert as_saved(winner, KEYPOINTS).values() == [0.5, 0.4]
+    assert up_to_checkpoint(winner, KEYPOINTS).values() == [0.5, 0.4]
     (winner.run_dir / BEST).unlink()
     with pytest.raises(CheckpointError, match="must be readable here, but is not"):
-        as_saved(winner, KEYPOINTS)
+        up_to_checkpoint(winner, KEYPOINTS)
