@@ -39,7 +39,7 @@ def test_a_search_reads_the_decoded_images_whole_where_it_is_told_to(
         (LR.replace("optim.lr", "optim.lrr"), [], "did you mean optim.lr?"),
         (LR + "trials: 0\n", [], "trials must be greater than or equal to 1, but got 0"),
         (LR + "trials: 3\ntrials: 4\n", [], "key 'trials' is given twice"),
-        (LR + "trials: 3\n", ["--set", "optim.lr=1"], "--set optim.lr: is varied by the space"),
+        (LR + "trials: 3\n", ["--set", "optim.lr=1"], "--set optim.lr: must not be varied"),
         (LR + "trials: 3\n", ["--set", "train.epoch=1"], "did you mean train.epochs?"),
         (LR + "trials: 3\n", ["--set", "nonsense"], "--set: must be path=value"),
         (LR + "trials: 3\n", ["--data", "/no/such/folder"], "must be a folder that holds COCO"),

@@ -31,7 +31,7 @@ MEASURED = (
     "compared; set it in base or with --set"
 )
 PLACE = (
-    "cannot be varied: it says where and how a training runs, not how well; "
+    "cannot be varied: it changes where and how a training runs, not its result; "
     "set it in base or with --set"
 )
 
@@ -224,7 +224,7 @@ IN_AN_AXIS = [
     ("{model.trunk: {low: 1, high: 2}}", "model.trunk: must be a list of values, as it is no "
      "number, but got the range {'low': 1, 'high': 2}"),
     ("{model.deconv_channels: {low: 1, high: 2}}", "model.deconv_channels: must be a list of "
-     "values, as it is no number, but got the range {'low': 1, 'high': 2}"),
+     "values, as it is not a number, but got the range {'low': 1, 'high': 2}"),
     ("{train.batch_size: {low: 3.5, high: 8}}", "train.batch_size: low must be an integer, as the "
      "setting is one, but got 3.5"),
     ("{train.batch_size: {low: true, high: 8}}", "train.batch_size: low must be an integer, as "
@@ -367,7 +367,7 @@ AGAINST_THE_BASE = [
     ("{train.batch_size: [1, 16]}", "start: [{train.batch_size: true}]",
      "at train.batch_size=True: train.batch_size must be a valid integer, but got True"),
     ("{data.view: [image, person]}", "metric: val_ap\nbase: {data.limit_val: 50}",
-     "data.view cannot be varied while data.limit_val is set, but that is 50: it counts images in "
+     "data.view must not be varied while data.limit_val is set, but that is 50: it counts images in "
      "one view and persons in the other; remove one of the two"),
     (LR, "base: {train.device: 'cuda:0'}",
      "train.device must be auto, cpu or cuda in a search, as Ray gives each trial its GPU, but got "
@@ -416,9 +416,9 @@ def test_the_base_may_lie_outside_of_the_axes_where_it_is_not_combined_with_them
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("optim.lr", 1, "--set optim.lr: is varied by the space; remove it from one of the two"),
+        ("optim.lr", 1, "--set optim.lr: must not be varied by the space"),
         ("checkpoint.metric", "val_ap",
-         "--set checkpoint.metric: is the space's metric; change it in x.yaml"),
+         "--set checkpoint.metric: must not be given"),
         ("train.epoch", 3, "--set: train.epoch is not a setting; did you mean train.epochs?"),
         ("train.epochs", 0, "--set: train.epochs must be greater than or equal to 1, but got 0"),
         ("train.epochs", 2, "x.yaml with --set: asha.grace_epochs must be at most train.epochs "

@@ -182,7 +182,7 @@ LOSS = [Metric("loss")]
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: OwnTraining(Incomplete, reports, LOSS), "Incomplete: must have a default for"),
+        (lambda: OwnTraining(Incomplete, reports, LOSS), "Incomplete: must have a valid default"),
         (lambda: OwnTraining(WithTuple, reports, LOSS), r"sizes must be a valid tuple.* Field\(st"),
         (lambda: OwnTraining(WithState, reports, LOSS), "no setting must be called trial, state"),
         (lambda: OwnTraining(WithNone, reports, LOSS), "epochs must name a setting that is an int"),

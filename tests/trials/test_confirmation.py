@@ -353,7 +353,7 @@ def test_confirm_is_refused_where_the_seed_is_searched() -> None:
     axes = LR[:-1] + ", train.seed: [1, 2]}"
     assert read(axes).confirm is None
     with pytest.raises(
-        SettingsError, match=r"confirm: cannot be given while space varies train\.seed"
+        SettingsError, match=r"confirm: must not come with a space that varies train\.seed"
     ):
         read(axes, "confirm: {}")
 
