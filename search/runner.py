@@ -1,4 +1,4 @@
-"""From a search that is ready to its result: Ray runs what is left of it, the best is promoted."""
+"""Runs a prepared search to its result: trials, confirmation, promotion and report."""
 
 import json
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from search.trials.run_folder import Search, journal_of
 
 
 def run(search: Search, output: Output, *, address: str | None, verify: bool) -> bool:
-    """Run what is left of a search, and promote its best; returns whether it is at its end.
+    """Run what is left of a search, and promote its best; returns whether it is finished.
 
-    address: of a running Ray cluster; verify: whether to read the data whole that was made ready
-    before.
+    address: of a running Ray cluster; verify: whether to check prepared data by reading them in
+    full.
     Raises: KptrainError.
     """
     space, base = search.space, search.base
@@ -45,14 +45,14 @@ def run(search: Search, output: Output, *, address: str | None, verify: bool) ->
             with output.as_result():
                 print(f"Interrupted at once. {how_to_resume(search)}")
             return False
-        record.sweep()  # all processes are gone by now
+        record.sweep()  # all processes have ended
         with output.as_result():
             try:
                 is_whole = conclude(search, record, confirmation, all_ran, output)
             finally:
                 _draw_report(search)
         best = search.folder / "best"
-        if best.is_dir():  # else it was interrupted before any epoch
+        if best.is_dir():  # unless it was interrupted before any epoch
             output.write({"event": "result"} | json.loads((best / "provenance.json").read_text()))
             space.trainable.log_artifact(base, best, group=record.title, run_id=search.wandb_id)
         if all_ran and not record.ranking():
@@ -63,15 +63,15 @@ def run(search: Search, output: Output, *, address: str | None, verify: bool) ->
 def _run_all(
     search: Search, state: SearchState, address: str | None, output: Output
 ) -> tuple[bool, Confirmation | None]:
-    """Run what is left of the search, then of its confirmation; whether the search is at its end,
-    and the confirmation if there is one."""
+    """Run what is left of the search, then of its confirmation; returns whether the search's trials
+    have all ended, and the confirmation if there is one."""
     space, base = search.space, search.base
     url = "" if search.storage is None else f", and at {search.storage.url}"
     print(f"Results   {relative_to_here(search.folder) / 'trials.csv'}{url}", flush=True)
     uses_gpus, how = space.trainable.uses_gpu(base), how_to_resume(search)
     with RayOnDemand(address, uses_gpus=uses_gpus, how_to_resume=how) as ray:
         if not state.has_work() and space.confirm is None:
-            print("Nothing is left of its budget; give more by --trials and the other parts.")
+            print("Nothing is left of its budget; extend it with --trials, --hours or --epochs.")
         if state.has_work():
             ray.start()
             _run_search_trials(search, state, ray.logs, output)
@@ -94,9 +94,9 @@ def _run_all(
 def _run_search_trials(
     search: Search, state: SearchState, logs: Path | None, output: Output
 ) -> None:
-    """Run the search's own trials; its study, its report and Ray's log of it follow.
+    """Run the trials of the search itself, and update its study, its report and its log.
 
-    logs: where Ray's dashboard shows what is written; None if nowhere.
+    logs: the folder of logs that Ray's dashboard shows; None if there is none.
     """
     space, base = search.space, search.base
     refresh = Refresh(search.folder, space.trainable.name)
@@ -111,7 +111,7 @@ def _run_search_trials(
 
 
 def _draw_report(search: Search) -> None:
-    """A report that cannot be drawn costs no result."""
+    """Draw the report; an error here must not hide the result of the search."""
     try:
         write_report(search.folder, search.space.trainable)
     except Exception as error:

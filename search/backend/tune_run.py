@@ -13,7 +13,7 @@ from ray.tune.search import Searcher as TuneSearcher
 from kptrain.data.pack import cache_dir
 from kptrain.errors import KptrainError, TrainingError
 from search.backend.failures import in_one_line, kind_of, original_error
-from search.backend.ray_session import capacity, with_room
+from search.backend.ray_session import capacity, enlarged
 from search.console.progress import Terminal
 from search.space.space import axis_values
 from search.trials.controller import SearchState
@@ -32,7 +32,7 @@ class TuneRun:
         self,
         state: SearchState,
         terminal: Terminal,
-        asked: Callable[[], str],
+        signal_name: Callable[[], str],
         cpu: int,
         gpu: float,
         observers: Iterable[Callable[[], None]] = (),
@@ -40,9 +40,9 @@ class TuneRun:
         self.state = state
         self.fault: KptrainError | OSError | None = None
         """An error of one of our hooks, which Tune wraps like its own errors."""
-        self._onlookers = list(observers)
+        self._observers = list(observers)
         self._terminal = terminal
-        self._asked = asked
+        self._signal_name = signal_name
         self._cpu = cpu
         self._gpu = gpu
         self._numbers: dict[str, int] = {}
@@ -68,14 +68,14 @@ class TuneRun:
         larger = [share for share in shares if share > self._gpu]
         if held and held >= capacity(self._cpu, self._gpu, larger):
             return None
-        self._hear()
+        self._check_signal()
         number = state.next_trial(_new_wandb_id)
         if number is None:
             return str(TuneSearcher.FINISHED) if state.ended else None
         self._numbers[trial_id] = number
-        self.tell()
+        self._publish()
         trial = state.record.trials[number]
-        cpu, gpu = with_room(self._cpu, state.share(number, self._gpu), state.room(number))
+        cpu, gpu = enlarged(self._cpu, state.share(number, self._gpu), state.room(number))
         return {
             "number": number,
             "trainable": state.record.trainable.name,
@@ -96,28 +96,28 @@ class TuneRun:
 
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Report an epoch; returns whether the trial keeps running."""
-        self._hear()
+        self._check_signal()
         number = self._numbers[trial_id]
         host, device = result["node_host"], result["device"]
         goes_on = self.state.report(number, result["report"], host, device)
-        self.tell()
+        self._publish()
         return goes_on
 
     def start(self, trial: Trial) -> None:
         self.state.start(self._numbers[trial.trial_id], trial.config["gpu"])
-        self.tell()
+        self._publish()
 
     def fail(self, trial: Trial) -> None:
         error = original_error(trial)
         number, gpu = self._numbers[trial.trial_id], trial.config["gpu"]
         self.state.fail(number, in_one_line(error), kind_of(error), gpu)
-        self.tell()
+        self._publish()
 
     def num_epochs(self) -> int:
         """Epochs of all trials so far."""
         return sum(len(trial.curve) for trial in self.state.record.trials)
 
-    def begin_again(self, error: Exception, deaths: int) -> bool:
+    def restart(self, error: Exception, deaths: int) -> bool:
         """Resume the search after Tune's loop died; returns False if it was interrupted.
 
         Raises: TrainingError if the loop has died too often."""
@@ -127,7 +127,7 @@ class TuneRun:
                 f"{self.state.record.run_dir}: Ray Tune must run until the search is finished, but "
                 f"died {deaths} times ({why}); repair Ray, then use --resume"
             ) from None
-        self._hear()
+        self._check_signal()
         if self.state.interrupted:
             return False
         print(f"Ray Tune died ({why}); restarting it", flush=True)
@@ -140,35 +140,35 @@ class TuneRun:
         Raises: TrainingError if the first trials all failed for the same reason."""
         if not self.state.interrupted:
             self.state.close()
-        self.tell()
+        self._publish()
         self.state.record.save()
-        if self.state.interrupted and not self._asked():
+        if self.state.interrupted and not self._signal_name():
             raise TrainingError(
                 f"{self.state.record.run_dir}: must have trials that can be trained, but "
                 f"{self.state.interrupted}; fix the cause, then begin the search again"
             )
 
-    def tell(self) -> None:
+    def _publish(self) -> None:
         """Show and save the news, and call the observers."""
         news = self.state.pop_news()
         self._terminal.show(news)
         self.state.record.save(at_most_every=1.0)
         if any(event in ("started", "ended") for _, event, _ in news):
             self.state.record.sweep()
-        for observer in self._onlookers.copy():
+        for observer in self._observers.copy():
             try:
                 observer()
             except Exception as error:
-                self._onlookers.remove(observer)
+                self._observers.remove(observer)
                 print(
                     f"{type(error).__name__}: {error}; the search continues without this output",
                     flush=True,
                 )
 
-    def _hear(self) -> None:
+    def _check_signal(self) -> None:
         """Interrupt the search after a signal such as Ctrl-C."""
-        if self._asked() and not self.state.interrupted:
-            self.state.interrupt(self._asked())
+        if self._signal_name() and not self.state.interrupted:
+            self.state.interrupt(self._signal_name())
 
 
 def _new_wandb_id() -> str:

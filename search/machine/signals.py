@@ -68,8 +68,8 @@ def signals_delayed() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in delayed:
-            signal.raise_signal(number)
+        for one in delayed:
+            signal.raise_signal(one)
 
 
 def _is_main_thread() -> bool:

@@ -161,7 +161,7 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
     tune.fail(FULL)
     again = tune.start()
     assert again == first | {"epoch": 1, "gpu": 0.5}
-    assert "goes on after epoch 1: the GPU: must have memory" in capsys.readouterr().out
+    assert "to be resumed after epoch 1: the GPU: must have memory" in capsys.readouterr().out
     assert tune.report(2)
     tune.fail(FULL)
     [trial] = tune.state.record.trials

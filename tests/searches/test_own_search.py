@@ -261,7 +261,7 @@ def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_err
     assert [trial.state for trial in record.trials] == ["failed"] * 3
     assert f"Best      trial {best.number} (failed after epoch 1: KeyError: 'boom')" in out
     assert "Confirm   trials" not in out
-    assert error.startswith("error: out: a trial must come to its end, but each failed; out/best ")
+    assert error.startswith("error: out: a trial must complete, but each failed; out/best ")
     assert f"trial {best.number}, which failed after epoch 1: KeyError: 'boom'\n" in error
     assert error.count("\n") == 1
     assert (modules / "out/best/best.txt").read_text() == str(best.settings["x"])

@@ -132,9 +132,9 @@ def test_an_existing_folder_is_never_written_into(
     ("arguments", "said"),
     [
         ([], "SPACE.yaml: must be given, but is not; name a space file such as"),
-        (["--resume", "x", "--set", "optim.lr=1"], "--set: must not come with --resume, as"),
-        (["--resume", "x", "--out", "y"], "--out: must not come with --resume, as"),
-        (["--resume", "x", "--warm-from", "y"], "--warm-from: must not come with --resume, as"),
+        (["--resume", "x", "--set", "optim.lr=1"], "--set: must not come with --resume"),
+        (["--resume", "x", "--out", "y"], "--out: must not come with --resume"),
+        (["--resume", "x", "--warm-from", "y"], "--warm-from: must not come with --resume"),
         (["--resume", "x"], "x/journal.jsonl: must be the journal of a search, but cannot be read"),
         (
             ["space.yaml", "--out", "s3:/bucket/x"],

@@ -69,7 +69,7 @@ def test_no_search_is_begun_where_one_is(
 ) -> None:
     space = str(tmp_path / "first" / "lr.yaml")
     assert main([space, "--data", "embedded", "--out", there.as_uri(), "--plan"]) == 2
-    assert f"but at {there.as_uri()} is a search; choose another" in capsys.readouterr().err
+    assert f"--resume {there.as_uri()}" in capsys.readouterr().err
 
 
 def test_a_search_that_was_moved_goes_on_where_it_is_now(there: Path) -> None:

@@ -62,7 +62,7 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     plan = describe_plan(space, base, num_gpus=1)
     assert "optim.lr: from 0.0001 to 0.01" in plan
     assert "12, judged by val_loss" in plan
-    assert "after epoch 2, 6, 18: one in 3 goes on" in plan
+    assert "after epoch 2, 6, 18: one in 3 is" in plan
     assert "1 CPU and 0.5 GPU" in plan
     assert "240 epochs (12 trials of 20), and " in plan
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
@@ -75,9 +75,9 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     [
         ("trials: 12\nepochs: 100", "At most   100 epochs (the budget), and "),
         ("trials: 4\nepochs: 100", "At most   80 epochs (4 trials of 20), and "),
-        ("epochs: 100", "Trials    as many as the budget has room for, judged by val_loss"),
-        ("hours: 2", "At most   the epochs that 2 hours have room for, and "),
-        ("hours: 2\nepochs: 1", "Budget    2 hours, 1 epoch (what is spent first ends the search)"),
+        ("epochs: 100", "Trials    as many as the budget allows, judged by val_loss"),
+        ("hours: 2", "At most   the epochs that fit into 2 hours, and "),
+        ("hours: 2\nepochs: 1", "Budget    2 hours, 1 epoch ("),
     ],
 )
 def test_the_plan_names_the_budget_and_the_least_bound_on_epochs(
@@ -92,7 +92,7 @@ def test_the_plan_names_the_budget_and_the_least_bound_on_epochs(
 def test_the_plan_for_a_cluster_says_nothing_of_this_machine(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, GREEDY_SPACE.replace("auto", "0.5")), KEYPOINTS)
     plan = describe_plan(space, resolved(space, {"data.root": "embedded"}), num_gpus=None)
-    assert "At once   as many as the cluster has room for, each on 1 CPU, and 0.5 GPU" in plan
+    assert "At once   as many as fit on the cluster, each on 1 CPU, and 0.5 GPU" in plan
     assert "this machine" not in plan
     assert "GB of checkpoints" not in plan
 
@@ -227,7 +227,7 @@ def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded", "train.device": "cpu"})
     told = describe_plan(space, base, num_gpus=1)
-    assert "CPUs, 1 GPUs), each on 1 CPU (none of them used)" in told
+    assert "CPUs, 1 GPUs), each on 1 CPU (no GPU is used)" in told
 
 
 @pytest.mark.parametrize(

@@ -26,10 +26,7 @@ MSE = (
     "changes what a loss value means, so that "
     "metric val_loss would find the smallest loss, not the best model; use metric: val_ap"
 )
-MEASURED = (
-    "cannot be varied: it decides on what every metric is measured, so that trials could not be "
-    "compared; set it in base or with --set"
-)
+MEASURED = "cannot be varied: it changes the data that every metric is measured on"
 PLACE = (
     "cannot be varied: it changes where and how a training runs, not its result; "
     "set it in base or with --set"
@@ -367,8 +364,7 @@ AGAINST_THE_BASE = [
     ("{train.batch_size: [1, 16]}", "start: [{train.batch_size: true}]",
      "at train.batch_size=True: train.batch_size must be a valid integer, but got True"),
     ("{data.view: [image, person]}", "metric: val_ap\nbase: {data.limit_val: 50}",
-     "data.view must not be varied while data.limit_val is set, but that is 50: it counts images in "
-     "one view and persons in the other; remove one of the two"),
+     "data.view must not be varied while data.limit_val is set, but that is 50"),
     (LR, "base: {train.device: 'cuda:0'}",
      "train.device must be auto, cpu or cuda in a search, as Ray gives each trial its GPU, but got "
      "cuda:0; let CUDA_VISIBLE_DEVICES name it"),
