@@ -3,6 +3,7 @@
 import heapq
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kptrain.config import Settings
@@ -62,31 +63,24 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     Least: the early rung stops trials from the start. Likely: ASHA stops trials at its other rungs.
     Most: it stops none.
     """
-    longest = max_epochs(space, base)
-    rungs = rungs_of(space.asha, longest)
-    stops, early = rungs.stops, rungs.early
-    reduction = space.asha.reduction
+    rungs, reduction = rungs_of(space.asha, max_epochs(space, base)), space.asha.reduction
     lengths, epoch = _lengths(space, base), pace.epoch + Seconds.of(OVERHEAD * pace.process)
-    budget, confirmed = (space.trials, space.epochs), (_trainings(space), None)
 
-    def seconds(asha: Asha, length: int, epoch: float, budget: Bounds) -> float:
-        return makespan(asha, length, budget, at_once, epoch, pace.start)
+    def seconds(rules: Sequence[Asha], budget: Bounds) -> Seconds:
+        """Under the rules of the least, the likely and the most."""
+        cases = zip(rules, lengths, (epoch.least, epoch.likely, epoch.most), strict=True)
+        return Seconds(
+            *(makespan(*case[:2], budget, at_once, case[2], pace.start) for case in cases)
+        )
 
-    trials = Seconds(
-        seconds(Asha(rungs.all(), reduction), lengths[0], epoch.least, budget),
-        seconds(Asha(stops, reduction, early), lengths[1], epoch.likely, budget),
-        seconds(Asha((), reduction), lengths[2], epoch.most, budget),
-    )
-    whole = Asha((), reduction)
+    stops_none = Asha((), reduction)
+    rules = (Asha(rungs.all(), reduction), Asha(rungs.stops, reduction, rungs.early), stops_none)
+    trials = seconds(rules, (space.trials, space.epochs))
     return Estimate(
         pace,
         (RAY + REPORT) * pace.process,
         trials.at_most(_seconds_of_budget(space, at_once * gpu), epoch),
-        Seconds(
-            seconds(whole, lengths[0], epoch.least, confirmed),
-            seconds(whole, lengths[1], epoch.likely, confirmed),
-            seconds(whole, lengths[2], epoch.most, confirmed),
-        ),
+        seconds([stops_none] * 3, (_trainings(space), None)),
     )
 
 

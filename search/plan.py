@@ -92,10 +92,8 @@ def at_once_here(space: Space, base: Settings, num_gpus: int) -> tuple[int, int,
 
 
 def describe_plan(space: Space, base: Settings, num_gpus: int | None) -> str:
-    """Trials, rungs, concurrency, and the most epochs and disk that the search can cost.
-
-    num_gpus: of this machine; None if trials run on a cluster, which may grow.
-    """
+    """Trials, rungs, concurrency, and the most epochs and disk that the search can cost; num_gpus:
+    of this machine, None on a cluster, which may grow."""
     epochs = max_epochs(space, base)
     rungs = rungs_of(space.asha, epochs)
     stops, early = rungs.stops, rungs.early
@@ -124,8 +122,7 @@ def describe_plan(space: Space, base: Settings, num_gpus: int | None) -> str:
 def _on_this_machine(space: Space, base: Settings, num_gpus: int) -> tuple[str, str]:
     """How many trials run at once, and the disk space of their checkpoints, if known."""
     num_cpus, cpu = usable_cores(), space.resources.cpu
-    gpu = gpu_share(space, base, num_gpus > 0)
-    at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
+    at_once, _, gpu = at_once_here(space, base, num_gpus)
     without = "no GPU is used" if num_gpus else "no GPU found"
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU ({without})"
     disk = disk_bound(space, base, most_at_once(space, at_once))

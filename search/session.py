@@ -59,7 +59,7 @@ def run_search(
     Raises: KptrainError, whose text is the command's error message.
     """
     request = Request(
-        space=space.path if isinstance(space, Space) else _path(space),
+        space=_path(space),
         out=None if out is None else str(out),
         data=data,
         settings=settings or {},
@@ -98,7 +98,7 @@ def resume_search(
     Raises: KptrainError, whose text is the command's error message.
     """
     request = Request(
-        space=space.path if isinstance(space, Space) else _path(space),
+        space=_path(space),
         folder=str(folder),
         data=data,
         trials=trials,
@@ -123,8 +123,9 @@ def read_history(folder: Path | str, trainable: str | None = None) -> "History":
     return history.read_history(Path(folder), trainable_named(trainable))
 
 
-def _path(space: Path | str | None) -> Path | None:
-    return None if space is None else Path(space)
+def _path(space: Space | Path | str | None) -> Path | None:
+    given = space.path if isinstance(space, Space) else space
+    return None if given is None else Path(given)
 
 
 def plan_search(request: Request) -> None:

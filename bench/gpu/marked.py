@@ -22,8 +22,8 @@ def measure(run: Run) -> None:
 def summary(lines: list[str]) -> str:
     """pytest's last line, and those of the tests that failed."""
     ends = [line.strip("= ") for line in lines if re.search(r"\d+ \w+.* in [\d.]+s", line)]
-    told = ends[-1] if ends else f"no end; the last line was: {(lines or ['none'])[-1][:200]}"
-    return "; ".join([told, *(line[:200] for line in lines if is_failure(line))])
+    text = ends[-1] if ends else f"no end; the last line was: {(lines or ['none'])[-1][:200]}"
+    return "; ".join([text, *(line[:200] for line in lines if is_failure(line))])
 
 
 def is_failure(line: str) -> bool:

@@ -52,8 +52,8 @@ def one_size(run: Run, size: int) -> None:
     for _, (name, one) in product(range(REPETITIONS), whole.items()):
         seconds[name].append(seconds_once(one) / images)
     for name, found in seconds.items():
-        told = f"{spread(rates(found), 0)} images/s in passes of {images}"
-        run.row(f"batch {size}, {name}", told, batch=size, way=name, seconds=found)
+        text = f"{spread(rates(found), 0)} images/s in passes of {images}"
+        run.row(f"batch {size}, {name}", text, batch=size, way=name, seconds=found)
     for way in ways:
         write_shares(run, size, way, seconds)
 
@@ -66,8 +66,8 @@ def write_shares(run: Run, size: int, way: str, seconds: dict[str, list[float]])
         share = spread([100 * one / through for one, through in zip(alone, ours, strict=True)], 1)
         run.row(f"batch {size}, {way}, pipeline", f"{share} % of one batch's images/s")
     if ours and "textbook" in seconds:
-        told = f"{ratio(seconds['textbook'], ours)} the textbook's images/s"
-        run.row(f"batch {size}, {way}, pipeline", told)
+        text = f"{ratio(seconds['textbook'], ours)} the textbook's images/s"
+        run.row(f"batch {size}, {way}, pipeline", text)
 
 
 def synthetic(config: TrainConfig, device: torch.device, images: int) -> Callable[[], None]:

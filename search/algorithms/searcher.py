@@ -21,11 +21,12 @@ from search.algorithms.rung_sampler import FixedSampler, PointSampler, RungSampl
 from search.space.axes import Choice, Range
 from search.space.space import Rungs, SamplerName, Space, max_epochs, rungs_of
 
-STATES: dict[Ending, TrialState] = {
+STATES: dict[str, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+"""The states of ended trials in Optuna's terms."""
 
 
 class Searcher:

@@ -88,7 +88,8 @@ def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
                 context = ray.init(address=address or "local", **QUIET, **own)
         except Exception as error:  # of many kinds
             _end_processes(error)
-            raise _no_session(address, why_not(error, folder)) from None
+            reason = why_not(error, folder)
+            raise (bad_address(address, reason) if address else no_start(reason)) from None
         logging.getLogger("ray").setLevel(logging.ERROR)  # after the start, whose errors raise
         try:
             logs = folder and folder / "session_latest" / "logs"
@@ -141,10 +142,6 @@ def _check_usable(address: str | None) -> None:
             f"--address: must be that of the Ray that this process is connected to, {here}, but "
             f"got {address}; leave it out, or call ray.shutdown() first"
         )
-
-
-def _no_session(address: str | None, reason: str) -> SettingsError:
-    return no_start(reason) if address is None else bad_address(address, reason)
 
 
 def _token_command() -> str:

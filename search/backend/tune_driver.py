@@ -2,7 +2,6 @@
 each."""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -61,7 +60,7 @@ def _run_tune(run: TuneRun) -> None:
     """
     deaths = 0
     while True:
-        epochs = run.num_epochs()
+        epochs = run.state.record.num_epochs()
         try:
             with our_actors():
                 _tuner(run).fit()
@@ -69,7 +68,7 @@ def _run_tune(run: TuneRun) -> None:
         except (RayError, TuneError, RuntimeError, ConnectionError) as error:
             if run.fault is not None:
                 raise run.fault from None
-            deaths = 1 if run.num_epochs() > epochs else deaths + 1
+            deaths = 1 if run.state.record.num_epochs() > epochs else deaths + 1
             if not run.restart(error, deaths):
                 return
 
@@ -84,19 +83,16 @@ def _tuner(run: TuneRun) -> tune.Tuner:
             trial_name_creator=lambda trial: trial.config["title"],
             trial_dirname_creator=lambda t: f"{t.config['number']:03d}-{t.trial_id}",
         ),
-        run_config=_run_config(run.state.record.run_dir, _ProcessCallback(run), _Stopper(run)),
-    )
-
-
-def _run_config(run_dir: Path, watch: "_ProcessCallback", judge: "_Stopper") -> tune.RunConfig:
-    return tune.RunConfig(
-        name="ray",
-        storage_path=str(run_dir),
-        callbacks=[watch],
-        stop=judge,
-        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `fit` writes them
-        verbose=0,
-        progress_reporter=_NoOutput(),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(run.state.record.run_dir),
+            callbacks=[_ProcessCallback(run)],
+            stop=_Stopper(run),
+            # Trainings write their own checkpoints.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+            progress_reporter=_NoOutput(),
+        ),
     )
 
 

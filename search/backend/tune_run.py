@@ -49,8 +49,7 @@ class TuneRun:
 
     @contextmanager
     def fault_recorded(self) -> Iterator[None]:
-        """Record an error raised in the block, unless Ray caused it, for example a lost
-        connection."""
+        """Record an error raised in the block, unless Ray caused it."""
         try:
             yield
         except (RayError, ConnectionError):
@@ -69,7 +68,7 @@ class TuneRun:
         if held and held >= capacity(self._cpu, self._gpu, larger):
             return None
         self._check_signal()
-        number = state.next_trial(_new_wandb_id)
+        number = state.next_trial(lambda: uuid4().hex[:8])
         if number is None:
             return str(TuneSearcher.FINISHED) if state.ended else None
         self._numbers[trial_id] = number
@@ -113,14 +112,9 @@ class TuneRun:
         self.state.fail(number, in_one_line(error), kind_of(error), gpu)
         self._publish()
 
-    def num_epochs(self) -> int:
-        """Epochs of all trials so far."""
-        return sum(len(trial.curve) for trial in self.state.record.trials)
-
     def restart(self, error: Exception, deaths: int) -> bool:
-        """Resume the search after Tune's loop died; returns False if it was interrupted.
-
-        Raises: TrainingError if the loop has died too often."""
+        """Resume the search after Tune's loop died; returns False if it was interrupted. Raises:
+        TrainingError if the loop has died too often."""
         why = in_one_line(error.__cause__ or error)
         if deaths > MOST_DEATHS:
             raise TrainingError(
@@ -135,9 +129,7 @@ class TuneRun:
         return True
 
     def end(self) -> None:
-        """Close the search after Tune has ended.
-
-        Raises: TrainingError if the first trials all failed for the same reason."""
+        """Close the search. Raises: TrainingError if the first trials failed for one reason."""
         if not self.state.interrupted:
             self.state.close()
         self._publish()
@@ -160,16 +152,9 @@ class TuneRun:
                 observer()
             except Exception as error:
                 self._observers.remove(observer)
-                print(
-                    f"{type(error).__name__}: {error}; the search continues without this output",
-                    flush=True,
-                )
+                print(f"{type(error).__name__}: {error}; the search continues", flush=True)
 
     def _check_signal(self) -> None:
         """Interrupt the search after a signal such as Ctrl-C."""
         if self._signal_name() and not self.state.interrupted:
             self.state.interrupt(self._signal_name())
-
-
-def _new_wandb_id() -> str:
-    return uuid4().hex[:8]

@@ -107,10 +107,7 @@ class Epoch(TrialEvent):
         arrival = self.arrival
         waits = arrival is not None and not arrival.goes_on and self.trial not in arrival.out
         _must((self.state == "running") == (self.promised > 0), "promised 0 unless it runs")
-        _must(
-            (self.state == "interrupted") == (self.reason is not None),
-            "a reason if it is interrupted, and only then",
-        )
+        _must((self.state == "interrupted") == (self.reason is not None), "a reason if interrupted")
         _must((self.state == "paused") == waits, "state paused if it waits at a rung")
         return self
 
@@ -121,7 +118,7 @@ class Retry(Settings):
     share: Positive | None
     """The share of a GPU from now on; None: unchanged."""
     room: PositiveInt | None
-    """How many times the resources of an ordinary trial it holds from now on; None: unchanged."""
+    """Its resources as a multiple of an ordinary trial's, from now on; None: unchanged."""
     not_before: NotNegative
     """The earliest time, in seconds of the search's clock."""
 

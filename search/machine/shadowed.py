@@ -15,8 +15,8 @@ NEEDED = (
     *("search", "kptrain", "ray", "optuna", "pyarrow", "fsspec", "grpc", "jinja2"),
     *hidden.NEEDED,
 )
-"""Packages that trials import. Modules of Python itself are left out: Ray's processes have imported
-most of them before they search the working folder."""
+"""Packages that trials import; most modules of Python itself are imported before the folder
+counts."""
 
 
 def check_not_hidden(folder: Path) -> None:

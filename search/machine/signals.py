@@ -33,11 +33,8 @@ def handlers_restored() -> Iterator[None]:
 
 @contextmanager
 def first_signal_recorded() -> Iterator[Callable[[], str]]:
-    """Record the first signal; the second one raises KeyboardInterrupt.
-
-    Yields a function that returns the name of the first signal, empty while there was none and
-    always empty outside of the main thread.
-    """
+    """Record the first signal; the second one raises KeyboardInterrupt. Yields a function that
+    returns the first one's name: empty if there was none, and outside of the main thread."""
     name = ""
 
     def record(number: int, _: FrameType | None) -> None:

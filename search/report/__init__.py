@@ -7,22 +7,18 @@ from pathlib import Path
 def use_writable_folder() -> None:
     """Let matplotlib keep its fonts in our cache if the home folder is not writable; otherwise it
     prints a warning."""
-    if not os.environ.get("MPLCONFIGDIR") and not _home_is_writable():
-        from kptrain.data.pack import cache_dir  # noqa: PLC0415  (imports numpy)
-
-        os.environ["MPLCONFIGDIR"] = str(cache_dir() / "matplotlib")
-
-
-def _home_is_writable() -> bool:
+    if os.environ.get("MPLCONFIGDIR"):
+        return
     try:
         for name, usual in (("XDG_CONFIG_HOME", ".config"), ("XDG_CACHE_HOME", ".cache")):
             folder = Path(os.environ.get(name) or Path.home() / usual) / "matplotlib"
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK):
-                return False
-    except (OSError, RuntimeError):  # there is no home folder
-        return False
-    return True
+                raise PermissionError
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
+        from kptrain.data.pack import cache_dir  # noqa: PLC0415  (imports numpy)
+
+        os.environ["MPLCONFIGDIR"] = str(cache_dir() / "matplotlib")
 
 
 use_writable_folder()  # before any module of this package imports matplotlib

@@ -130,14 +130,10 @@ def draw_curves(axes: Axes, history: History) -> None:
 
 def _add_legend(axes: Axes, trials: Sequence[TrialRecord], first: TrialRecord | None) -> None:
     states = [state for state in COLOURS if any(trial.state == state for trial in trials)]
-    keys = [_key(state) for state in states]
+    keys = [Line2D([], [], color=COLOURS[s], marker=MARKERS.get(s, "")) for s in states]
     if first is not None:
         keys, states = [Line2D([], [], color=BEST, linewidth=2.4), *keys], ["best", *states]
     axes.legend(keys, states, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-
-
-def _key(state: str) -> Line2D:
-    return Line2D([], [], color=COLOURS[state], marker=MARKERS.get(state, ""))
 
 
 def _frame(axes: Axes, values: Sequence[float], metric: Metric) -> None:

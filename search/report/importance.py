@@ -176,28 +176,28 @@ def _place(axis: Choice | Range, value: Any) -> float:
     return min(max((at - low) / (high - low), 0.0), 1.0)  # a rounding error may exceed an end
 
 
-def describe_importance(found: Importance) -> str:
+def describe_importance(measured: Importance) -> str:
     """One line: each setting's share with its interval, the largest first."""
-    if found.why_not:
-        return f"Mattered  cannot be measured: {found.why_not}"
+    if measured.why_not:
+        return f"Mattered  cannot be measured: {measured.why_not}"
     shares = ", ".join(
         f"{share.path.rpartition('.')[2]} {share.share:.2f} ({share.low:.2f} to {share.high:.2f}"
         f"{'' if share.chance <= SURE else '; may be chance'})"
-        for share in found.shares
+        for share in measured.shares
     )
     return (
-        f"Mattered  {shares} ({found.metric.label} after epoch {found.epoch} of "
-        f"{found.num_trials} trials)"
+        f"Mattered  {shares} ({measured.metric.label} after epoch {measured.epoch} of "
+        f"{measured.num_trials} trials)"
     )
 
 
-def save_importance(found: Importance, run_dir: Path) -> None:
+def save_importance(measured: Importance, run_dir: Path) -> None:
     """Write `importance.csv`: one row per setting, the largest share first; may have no rows."""
     with (run_dir / "importance.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["setting", "share", "low_90", "high_90", "chance", "metric", "epoch", "trials"]
         )
-        for share in found.shares:
+        for share in measured.shares:
             figures = [share.path, share.share, share.low, share.high, share.chance]
-            writer.writerow([*figures, found.metric, found.epoch, found.num_trials])
+            writer.writerow([*figures, measured.metric, measured.epoch, measured.num_trials])

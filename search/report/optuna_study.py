@@ -17,15 +17,11 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.algorithms.optuna_axes import distribution_with, has_place, label
+from search.algorithms.searcher import STATES
 from search.space.axes import Choice, Range
 from search.trials.record import Record, TrialRecord
 
 STUDY = "study.log"
-STATES = {
-    "completed": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 
 
 class StudyMirror:
@@ -73,7 +69,7 @@ class StudyMirror:
             number=trial.number,
             trial_id=-1,
             state=state,
-            value=trial.best() if state != TrialState.FAIL else None,
+            value=trial.best() if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
             values=None,
             datetime_start=now,
             datetime_complete=now if state.is_finished() else None,
@@ -83,8 +79,6 @@ class StudyMirror:
             system_attrs={},
             intermediate_values=dict(enumerate(values, 1)),
         )
-        if not state.is_finished():
-            frozen.value = None
         self._ids.append(self._storage.create_new_trial(self._study, frozen))
         self._num_epochs.append(len(values))
         if state.is_finished():
@@ -122,13 +116,8 @@ def _params(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> dict[str,
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
-    values = {
-        "state": trial.state,
-        "error": trial.error,
-        "host": trial.host,
-        "device": trial.device,
-    }
-    return {name: value for name, value in values.items() if value}
+    names = ("state", "error", "host", "device")
+    return {name: value for name in names if (value := getattr(trial, name))}
 
 
 def study_of(

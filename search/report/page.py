@@ -117,9 +117,7 @@ def _against_others(history: History) -> str:
         return none[0].upper() + none[1:]
     sentences = [f"The defaults: {against_defaults(leader, record)}."]
     if history.state.has_work():
-        sentences.append(
-            f"Its state: {outcomes(history)[leader.number]}. The search has more to do."
-        )
+        sentences.append(f"Its state: {outcomes(history)[leader.number]}.")
     elif leader.number and (better := record.front_runner()) not in (leader, None):
         assert better is not None
         sentences.append(

@@ -87,13 +87,13 @@ def _adapted(figure: Any, size: tuple[float, float]) -> Figure:
     return adapted
 
 
-def importances(found: Importance) -> Figure | None:
+def importances(measured: Importance) -> Figure | None:
     """The importance of each setting, with its interval."""
-    if not found.shares:
+    if not measured.shares:
         return None
-    figure = Figure(figsize=(7.2, 0.6 + 0.32 * len(found.shares)))
+    figure = Figure(figsize=(7.2, 0.6 + 0.32 * len(measured.shares)))
     axes = figure.subplots()
-    shares = found.shares[::-1]
+    shares = measured.shares[::-1]
     for row, share in enumerate(shares):
         is_sure = share.chance <= SURE
         (bar,) = axes.barh(

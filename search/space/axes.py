@@ -4,7 +4,7 @@ import difflib
 import math
 import random
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -162,14 +162,15 @@ def _exact(number: float) -> Fraction:
 def check_keys(given: Any, known: Collection[str], where: str) -> None:
     """Raises: SettingsError if `given` is not a mapping, or naming the first unknown key."""
     if not isinstance(given, dict):
-        raise SettingsError(f"{where}: must be a mapping with {_either(known)}, but got {given!r}")
+        raise SettingsError(f"{where}: must be a mapping with {either(known)}, but got {given!r}")
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{where}: must have {_either(known)} only, but got {key!r}{hint}")
+            raise SettingsError(f"{where}: must have {either(known)} only, but got {key!r}{hint}")
 
 
-def _either(names: Collection[str]) -> str:
+def either(names: Iterable[str]) -> str:
+    """Names as text: `a, b or c`."""
     *others, last = names
-    return f"{', '.join(others)} or {last}"
+    return f"{', '.join(others)} or {last}" if others else last

@@ -4,7 +4,7 @@ Neither Ray nor torch nor Optuna is imported here, so a mistake in a space file 
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names, flatten
 from kptrain.strict_yaml import read_yaml
-from search.space.axes import Choice, Range, check_keys, read_choice, read_range
+from search.space.axes import Choice, Range, check_keys, either, read_choice, read_range
 from search.space.budget import Budget
 from search.space.space import Asha, Confirm, Resources, Space
 from search.space.training import Metric, Trainable
@@ -127,13 +127,10 @@ def _settings(given: Any, tree: type[Settings], where: str) -> dict[str, Any]:
 def _read_metric(given: Any, trainable: Trainable[Any], path: str) -> Metric:
     metrics = trainable.metrics
     if not isinstance(given, str) or given not in metrics:
-        raise SettingsError(f"{path}: metric must be {_one_of(metrics)}, but got {given!r}")
+        raise SettingsError(
+            f"{path}: metric must be {either(map(repr, metrics))}, but got {given!r}"
+        )
     return metrics[given]
-
-
-def _one_of(names: Iterable[str]) -> str:
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, Choice | Range]:

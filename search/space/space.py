@@ -164,19 +164,14 @@ def rungs_of(asha: Asha, max_epochs: int) -> Rungs:
 
 
 def _check_given(space: Space, given: Mapping[str, Any]) -> None:
-    """Check the settings of the command. Raises: SettingsError."""
     check_names(given, "--set", space.trainable.settings)
     for name in given:
         if name in space.axes:
             raise SettingsError(
-                f"--set {name}: must not be varied by the space, but is; remove it from one of "
-                f"the two"
+                f"--set {name}: must not be varied by the space; remove one of the two"
             )
         if name == space.trainable.metric_setting:
-            raise SettingsError(
-                f"--set {name}: must not be given, as it is the space's metric; change it in "
-                f"{space.path}"
-            )
+            raise SettingsError(f"--set {name}: must not be given; change metric in {space.path}")
     change(change(space.trainable.settings(), space.base, str(space.path)), given, "--set")
 
 

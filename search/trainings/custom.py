@@ -227,19 +227,15 @@ class OwnTraining(Trainable[Settings]):
         )
 
     def _wrong_reports(self, rule: str, given: str) -> TrainingError:
-        return TrainingError(f"{self._shown_name}: must report {rule}, but reports {given}")
-
-    @property
-    def _shown_name(self) -> str:
-        return self.name or self._where
+        return TrainingError(f"{self.name or self._where}: must report {rule}, but reports {given}")
 
     def _check_best(self, run_dir: Path) -> None:
         """Raises: TrainingError if a file to promote is missing."""
         for name in self.best:
             if not (run_dir / name).is_file():
                 raise TrainingError(
-                    f"{self._shown_name}: must write {name} before its first report, as best says, "
-                    f"but {run_dir} has none"
+                    f"{self.name or self._where}: must write {name} before its first report, as "
+                    f"best says, but {run_dir} has none"
                 )
 
     def save_curve(self, curve: Sequence[Report], folder: Path) -> None:

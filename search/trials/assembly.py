@@ -2,7 +2,7 @@
 it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from kptrain.config import Settings
 from kptrain.resolve import change
@@ -55,14 +55,8 @@ def searcher_of(search: Search) -> Searcher:
     return searcher
 
 
-class _Parts(NamedTuple):
-    """The arguments that both state classes take, in their order."""
-
-    record: Record
-    source: Source
-    asha: Asha
-    spending: Spending
-    configure: Callable[[int, Mapping[str, Any]], Settings]
+_Parts = tuple[Record, Source, Asha, Spending, Callable[[int, Mapping[str, Any]], Settings]]
+"""The arguments that both state classes take."""
 
 
 def search_state(search: Search, record: Record, source: Source, journal: Journal) -> SearchState:
@@ -112,4 +106,4 @@ def _parts(
         return change(search.base, settings, f"{search.space.path}: trial {number}")
 
     spending = Spending(budget, search.space.asha.grace_epochs, Clock())
-    return _Parts(record, source, asha, spending, configure)
+    return record, source, asha, spending, configure

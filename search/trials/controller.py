@@ -56,9 +56,8 @@ class SearchState(StateFromEvents):
         *,
         ends_on_same_failure: bool = True,
     ) -> None:
-        """configure: returns all settings of a trial, from its number and its varied settings;
-        ends_on_same_failure: whether the search ends when the first trials all fail for the same
-        reason."""
+        """configure: as of `StateFromEvents`; ends_on_same_failure: whether the search ends when
+        the first trials all fail for the same reason."""
         super().__init__(record, source, asha, spending, configure)
         self.ended = False
         """Whether nothing was left to run at the last call of `next_trial`."""

@@ -70,10 +70,7 @@ class History:
 
 
 def read_history(folder: Path, trainable: Trainable[Any]) -> History:
-    """Read the history of a search.
-
-    Raises: CheckpointError or SettingsError if the folder does not hold a search of `trainable`.
-    """
+    """Raises: CheckpointError or SettingsError if the folder holds no search of `trainable`."""
     is_run = is_held(folder / LOCK)  # checked first, so that a finished search is read to its end
     search = open_search(folder, trainable, None, {}, None)
     record = Record(search.folder, trainable, search.space.metric, search.space.keep)

@@ -18,8 +18,7 @@ class Source(Protocol):
     def take(
         self, number: int, settings: Mapping[str, Any], memory: Mapping[str, Any] | None, /
     ) -> None:
-        """Register a trial that has begun, unless this object has just proposed it, and restore
-        the state.
+        """Register a trial that this object has not proposed itself, and restore the state.
 
         Raises: ValueError if the memory is not one of this kind of source."""
 

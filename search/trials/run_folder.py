@@ -6,7 +6,7 @@ import itertools
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -223,7 +223,8 @@ def journal_of(search: Search, fingerprints: Mapping[str, str]) -> Iterator[Jour
         )
     try:
         with held(search.folder / LOCK, wait=1.0), _sent(search):
-            journal = Journal(search.folder / JOURNAL, _sender(search))
+            storage = search.storage
+            journal = Journal(search.folder / JOURNAL, None if storage is None else storage.grow)
             if search.fingerprints is None:
                 journal.write({"at": 0.0, "event": "data", "fingerprints": dict(fingerprints)})
             yield journal
@@ -279,10 +280,6 @@ def _sent(search: Search) -> Iterator[None]:
         send()
         raise
     send()
-
-
-def _sender(search: Search) -> Callable[[Path], None] | None:
-    return None if search.storage is None else search.storage.grow
 
 
 def _is_of_a_trial(name: PurePosixPath) -> bool:

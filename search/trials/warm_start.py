@@ -36,9 +36,7 @@ def read_past_searches(folders: Sequence[Path], space: Space, base: Settings) ->
     """
     for index, folder in enumerate(folders):
         if folder.resolve() in [other.resolve() for other in folders[:index]]:
-            raise SettingsError(
-                f"--warm-from: must name a search once, but {folder} is named twice; remove one"
-            )
+            raise SettingsError(f"--warm-from: must name a search once, but got {folder} twice")
     if folders and space.sampler == "random":
         raise SettingsError(
             f"--warm-from: must come with a sampler that learns, but {space.path} has sampler: "
@@ -146,10 +144,7 @@ def _check_same_training(where: str, trial: TrialRecord, space: Space, base: Set
 
 
 def _check_same_data(folder: Path, history: History, space: Space, base: Settings) -> None:
-    """Compare fingerprints of the data; without fingerprints, the path.
-
-    Raises: SettingsError.
-    """
+    """Raises: SettingsError if the fingerprints differ; without fingerprints, if the paths do."""
     path, here = space.trainable.data, space.trainable.data_of(base)
     if path is None:
         return
