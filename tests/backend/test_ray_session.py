@@ -76,7 +76,7 @@ def listening(greeting: bytes) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("greeting", "told"),
     [
-        (b"", "what listens there has not answered in 5 s"),
+        (b"", "within 5 s"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "is not the GCS of a cluster"),
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not the GCS of a cluster"),
     ],

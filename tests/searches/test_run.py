@@ -54,7 +54,7 @@ def test_a_search_reads_the_decoded_images_whole_where_it_is_told_to(
         (
             LR + "base: {train.device: cpu}\ngpu_hours: 3\n",
             [],
-            "gpu_hours (3) must be given only where trials use a GPU, but none does here",
+            "gpu_hours (3) must be given only if trials use a GPU",
         ),
         (LR + "trials: 3\nresources: {cpu: 4096}\n", [], "resources.cpu must be at most the CPUs"),
         (LR + "trials: 3\n", ["--set", "train.device=cuda"], "must be a device of this machine"),

@@ -23,8 +23,8 @@ from search.trainings.keypoints import KEYPOINTS
 
 SHIPPED = sorted((Path(__file__).parents[2] / "spaces").glob("*.yaml"))
 MSE = (
-    "changes what a loss value means, so that "
-    "metric val_loss would find the smallest loss, not the best model; use metric: val_ap"
+    "changes what a loss value means, so metric val_loss would find the smallest loss, not "
+    "the best model; use metric: val_ap"
 )
 MEASURED = "cannot be varied: it changes the data that every metric is measured on"
 PLACE = (
@@ -218,16 +218,16 @@ IN_AN_AXIS = [
      "optim.lr: must have low, high, log or step only, but got 'hihg'; did you mean high?"),
     ("{optim.lr: {high: 2}}", "optim.lr: must have low and high, but low is missing"),
     ("{optim.lr: {low: 2}}", "optim.lr: must have low and high, but high is missing"),
-    ("{model.trunk: {low: 1, high: 2}}", "model.trunk: must be a list of values, as it is no "
+    ("{model.trunk: {low: 1, high: 2}}", "model.trunk: must be a list of values, as it is not a "
      "number, but got the range {'low': 1, 'high': 2}"),
     ("{model.deconv_channels: {low: 1, high: 2}}", "model.deconv_channels: must be a list of "
      "values, as it is not a number, but got the range {'low': 1, 'high': 2}"),
-    ("{train.batch_size: {low: 3.5, high: 8}}", "train.batch_size: low must be an integer, as the "
-     "setting is one, but got 3.5"),
-    ("{train.batch_size: {low: true, high: 8}}", "train.batch_size: low must be an integer, as "
-     "the setting is one, but got True"),
+    ("{train.batch_size: {low: 3.5, high: 8}}", "train.batch_size: low must be an integer, "
+     "like the setting itself, but got 3.5"),
+    ("{train.batch_size: {low: true, high: 8}}", "train.batch_size: low must be an integer, "
+     "like the setting itself, but got True"),
     ("{train.batch_size: {low: 1, high: 8, step: 0.5}}", "train.batch_size: step must be an "
-     "integer, as the setting is one, but got 0.5"),
+     "integer, like the setting itself, but got 0.5"),
     ("{optim.lr: {low: true, high: 8}}",
      "optim.lr: low must be a finite number, but got True"),
     ("{optim.lr: {low: a, high: 8}}", "optim.lr: low must be a finite number, but got 'a'"),
@@ -289,7 +289,7 @@ def test_settings_that_change_the_loss_can_be_varied_by_a_metric_free_of_scale(
 
 @pytest.mark.parametrize("metric", ["val_oks", "val_ap"])
 def test_settings_that_change_what_is_measured_cannot_be_varied_by_any_metric(metric: str) -> None:
-    with pytest.raises(SettingsError, match="decides on what every metric is measured"):
+    with pytest.raises(SettingsError, match="changes the data that every metric is measured on"):
         read("{data.limit_val: [50, 100]}", f"metric: {metric}")
 
 
@@ -367,9 +367,9 @@ AGAINST_THE_BASE = [
      "data.view must not be varied while data.limit_val is set, but that is 50"),
     (LR, "base: {train.device: 'cuda:0'}",
      "train.device must be auto, cpu or cuda in a search, as Ray gives each trial its GPU, but got "
-     "cuda:0; let CUDA_VISIBLE_DEVICES name it"),
+     "cuda:0; select it with CUDA_VISIBLE_DEVICES"),
     (LR, "base: {train.epochs: 2}", "asha.grace_epochs must be at most train.epochs (2), but got "
-     "4; lower it, or train for longer"),
+     "4; lower it, or raise train.epochs"),
     ("{heatmap.sigma_px: {low: 1, high: 8}}", "metric: val_ap",
      "at heatmap.sigma_px=8.0: heatmap.sigma_px must be at most a quarter of the heatmap's "
      "shorter side (24 px at data.image_size [96, 96]), but got 8.0"),
@@ -418,7 +418,7 @@ def test_the_base_may_lie_outside_of_the_axes_where_it_is_not_combined_with_them
         ("train.epoch", 3, "--set: train.epoch is not a setting; did you mean train.epochs?"),
         ("train.epochs", 0, "--set: train.epochs must be greater than or equal to 1, but got 0"),
         ("train.epochs", 2, "x.yaml with --set: asha.grace_epochs must be at most train.epochs "
-         "(2), but got 4; lower it, or train for longer"),
+         "(2), but got 4; lower it, or raise train.epochs"),
     ],
 )  # fmt: skip
 def test_what_the_command_line_says_is_checked_against_the_space(

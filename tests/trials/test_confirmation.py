@@ -270,7 +270,7 @@ def test_differences_are_paired_by_seed_where_one_training_failed(tmp_path: Path
     gain = told[3].gain(confirmation.defaults())
     assert gain is not None
     assert gain.mean == pytest.approx(-0.6)
-    assert "trial 1: 0.350000 (sd 0.070711, n 2); without two seeds in common" in (
+    assert "trial 1: 0.350000 (sd 0.070711, n 2); fewer than two seeds in common" in (
         describe_confirmation(confirmation, NOTHING, Path("x"))
     )
 
