@@ -295,7 +295,7 @@ def test_gpu_auto_without_a_gpu_here_means_cpus_and_is_refused_where_a_cluster_h
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded"})
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
-    with pytest.raises(SettingsError, match="resources.gpu must be .* but got auto"):
+    with pytest.raises(SettingsError, match=r"resources.gpu must be .* but got auto"):
         describe_plan(space, base, num_gpus=1)
 
 
