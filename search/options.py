@@ -65,17 +65,19 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="an earlier search of the same training to learn from; may be given several times",
     )
+    _add_run_options(parser)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add where the search runs and writes, and what it prints."""
     parser.add_argument(
         "--out",
         metavar="DIR",
         help="folder to create (default: in runs), or a URL such as s3://bucket/name for a copy of "
         "the folder",
     )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="read all decoded images, to compare their checksums",
-    )
+    parser.add_argument("--verify", action="store_true", help="check all decoded images in full")
     parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
         "--plan", action="store_true", help="check everything, print the plan and its cost, stop"
@@ -88,7 +90,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="print one JSON object per line on standard output, for each event and for the "
         "result; other output goes to standard error",
     )
-    return parser
 
 
 def keywords(parsed: argparse.Namespace) -> dict[str, Any]:
