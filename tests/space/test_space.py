@@ -201,7 +201,7 @@ IN_THE_FILE = [
 def test_a_slip_outside_of_the_axes_is_named(rest: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         read(rest=rest)
-    assert one_line(error) == f"x.yaml: {message}"
+    assert one_line(error).startswith(f"x.yaml: {message}")
 
 
 IN_AN_AXIS = [
@@ -276,7 +276,7 @@ IN_AN_AXIS = [
 def test_a_slip_in_an_axis_is_named(space: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         read(space)
-    assert one_line(error) == f"x.yaml: space: {message}"
+    assert one_line(error).startswith(f"x.yaml: space: {message}")
 
 
 @pytest.mark.parametrize("metric", ["val_oks", "val_ap"])
@@ -304,7 +304,7 @@ def test_settings_that_change_what_is_measured_cannot_be_varied_by_any_metric(me
 def test_a_wrong_number_of_trials_is_named(trials: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         read(trials=trials)
-    assert one_line(error) == f"x.yaml: {message}"
+    assert one_line(error).startswith(f"x.yaml: {message}")
 
 
 def test_a_file_without_any_part_of_a_budget_is_refused() -> None:
@@ -380,7 +380,7 @@ AGAINST_THE_BASE = [
 def test_what_the_base_refuses_is_named(space: str, rest: str, message: str) -> None:
     with pytest.raises(SettingsError) as error:
         resolved(read(space, rest), {})
-    assert one_line(error) == f"x.yaml: {message}"
+    assert one_line(error).startswith(f"x.yaml: {message}")
 
 
 def test_two_ends_that_only_together_are_impossible_are_found() -> None:
@@ -426,7 +426,7 @@ def test_what_the_command_line_says_is_checked_against_the_space(
 ) -> None:
     with pytest.raises(SettingsError) as error:
         resolved(read(), {name: value})
-    assert one_line(error) == message
+    assert one_line(error).startswith(message)
 
 
 def test_the_command_line_wins_over_the_base_and_the_base_over_the_embedded_settings() -> None:
