@@ -115,7 +115,7 @@ def _chaos(first: list[str], out: Path, whole: Path, seed: int, seconds: float) 
 
 
 def _next(first: list[str], out: Path) -> list[str]:
-    """The command that begins a search, or goes on with it once it is there."""
+    """The command that begins a search, or resumes it if it exists."""
     shutil.rmtree(Path("runs", out.name), ignore_errors=True)  # of one that is at a URL
     return ["--resume", first[-1]] if (out / JOURNAL).exists() else first
 

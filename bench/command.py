@@ -35,7 +35,7 @@ def run_search(space: Path, out: Path, *options: str) -> Said:
 def run_command(command: list[str], log: Path | None = None) -> Said:
     """Run a command, with its lines also in `log` as they come.
 
-    Raises: RuntimeError if it fails, with all that it said, or its last lines if there is a log.
+    Raises: RuntimeError if it fails, with its whole output, or its last lines if there is a log.
     """
     started = time.perf_counter()
     lines: list[tuple[float, str]] = []

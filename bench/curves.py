@@ -36,8 +36,8 @@ def main() -> None:
             git = ["git", "worktree", "remove", "--force", str(before)]
             subprocess.run(git, cwd=HERE, check=True)
     show(rows)
-    told = "; ".join(f"{name}: {found}" for name, found in rows)
-    record(arguments, f"curves against {arguments.commit}: {told}")
+    summary = "; ".join(f"{name}: {found}" for name, found in rows)
+    record(arguments, f"curves against {arguments.commit}: {summary}")
 
 
 def compared(name: str, before: Path, folder: Path) -> str:

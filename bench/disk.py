@@ -37,9 +37,9 @@ def main() -> None:
         command = [sys.executable, "-m", "search.run", str(root / "space.yaml")]
         command += ["--data", "embedded", "--out", str(out)]
         plan = subprocess.check_output([*command, "--plan"], text=True)
-        told = re.search(r"and (\S+) GB of checkpoints", plan)
-        assert told is not None, plan
-        bound = 1e9 * float(told[1])
+        match = re.search(r"and (\S+) GB of checkpoints", plan)
+        assert match is not None, plan
+        bound = 1e9 * float(match[1])
         taken: list[int] = []
         ended = threading.Event()
         watch = threading.Thread(target=_watch, args=(out, taken, ended))

@@ -58,7 +58,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Search:
-    """What a replayed search came to: the epochs that each setting was trained for."""
+    """The result of a replayed search: the epochs that each setting was trained for."""
 
     trained: dict[int, int]
     num_epochs: int
@@ -75,7 +75,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a grace and a reduction came to, as shares of all orders together."""
+    """The results of a grace and a reduction, as shares of all orders together."""
 
     grace: int
     reduction: int

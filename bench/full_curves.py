@@ -2,7 +2,7 @@
 
 Each setting is trained for all its epochs on the drawn set, one after the other on one core, and
 its validation losses are a row of `early_stopping.csv`. Rows that are there are not trained again,
-so a run that was cut goes on where it was (some 45 minutes in all on one core).
+so an interrupted run resumes where it was (about 45 minutes in total on one core).
 
     python -m bench.full_curves
 """

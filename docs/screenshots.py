@@ -48,7 +48,7 @@ def main() -> None:
             text=True,
         ) as search:
             address = _wait_for(search, r"Dashboard (http://\S+)")
-            _wait_for(search, r"(waits after epoch)")
+            _wait_for(search, r"(paused after epoch)")
             _show_ray(browser, address)
             _save(browser, parsed.folder / "ray_dashboard.png")
             _show_optuna(browser, out, parsed.folder / "optuna_dashboard.png")

@@ -1,44 +1,38 @@
 """Search the settings of a training with Ray Tune, Optuna and ASHA: `run_search` over a `Space`.
 
-`OwnTraining` makes one of your own searchable.
+`OwnTraining` makes a training of your own searchable.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kptrain.config import Settings, setting
-    from search.session import SearchResult, read_history, resume_search, run_search
-    from search.space.space import Space
-    from search.space.training import Metric
-    from search.trainings.custom import OwnTraining
+    from kptrain.config import Settings as Settings
+    from kptrain.config import setting as setting
+    from search.session import SearchResult as SearchResult
+    from search.session import read_history as read_history
+    from search.session import resume_search as resume_search
+    from search.session import run_search as run_search
+    from search.space.space import Space as Space
+    from search.space.training import Metric as Metric
+    from search.trainings.custom import OwnTraining as OwnTraining
 
-__all__ = [
-    "Metric",
-    "OwnTraining",
-    "SearchResult",
-    "Settings",
-    "Space",
-    "read_history",
-    "resume_search",
-    "run_search",
-    "setting",
-]
-PLACES = {
+MODULES = {
     "Metric": "search.space.training",
     "OwnTraining": "search.trainings.custom",
+    "SearchResult": "search.session",
     "Settings": "kptrain.config",
     "Space": "search.space.space",
-    "SearchResult": "search.session",
     "read_history": "search.session",
     "resume_search": "search.session",
     "run_search": "search.session",
     "setting": "kptrain.config",
 }
+__all__ = list(MODULES)
 
 
 def __getattr__(name: str) -> Any:
-    """Imported when they are used: Ray and torch take seconds."""
-    if name not in PLACES:
+    """Import a name when it is first used: Ray and torch take seconds."""
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(PLACES[name]), name)
+    return getattr(import_module(MODULES[name]), name)

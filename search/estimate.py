@@ -1,8 +1,9 @@
-"""How long a search takes, from what was measured of its trials: arithmetic alone."""
+"""Estimates the duration of a search from the measured pace of its trials; measures nothing."""
 
 import heapq
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kptrain.config import Settings
@@ -14,13 +15,13 @@ from search.space.pace import Pace, Seconds
 from search.space.space import Space, max_epochs, rungs_of
 
 Bounds = tuple[int | None, int | None]
-"""Of trials and of epochs, as many as all have together."""
+"""Limits on the number of trials and on the epochs of all trials together."""
 RAY = 6.0
-"""The command, Ray and the first trials' processes are there after so many starts of a process."""
-CLOSING = 3.0
-"""Importance, pictures and the report take as long as so many."""
-TOLD = 0.1
-"""What the search itself does after each epoch, on a core that trials use, as well."""
+"""The time until the first trials' processes run, as a multiple of the start of one process."""
+REPORT = 3.0
+"""The time of importance, pictures and report, as a multiple of the start of one process."""
+OVERHEAD = 0.1
+"""The search's own work after each epoch, on the trials' cores, as a multiple of the same."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +30,26 @@ class Estimate:
 
     pace: Pace
     around: float
-    """Ray's start, and after the last trial pictures and the report."""
+    """The start of Ray, and the pictures and the report after the last trial."""
     trials: Seconds
-    """All of the search's, side by side."""
+    """All trials of the search, run in parallel."""
     confirm: Seconds
-    """Likewise the trainings of a confirmation."""
+    """All trainings of the confirmation, run in parallel."""
 
     @property
     def whole(self) -> Seconds:
         return Seconds.of(self.pace.prepare + self.around) + self.trials + self.confirm
 
     def describe(self, cache: str) -> str:
-        """What the plan says; `cache`: where packs are kept."""
+        """The lines of the plan; cache: the folder of packs."""
         pace, parts = self.pace, []
-        if pace.prepare >= 0.5:  # else it is nothing to wait for
+        if pace.prepare >= 0.5:  # a shorter time is not worth a mention
             parts.append(f"{in_words(pace.prepare)} to prepare the data")
         parts.append(f"{in_words(self.around)} for Ray and the report")
         parts.append(f"{in_words(self.trials.likely)} for the trials")
         if self.confirm.most:
             parts.append(f"{in_words(self.confirm.likely)} for the confirmation")
-        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB in {cache}, not known to be there\n"
+        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB to be written to {cache}\n"
         return (
             f"{packs if pace.pack_bytes else ''}"
             f"Takes     some {self.whole} on this device: {', '.join(parts)}; an epoch of a trial "
@@ -57,46 +58,39 @@ class Estimate:
 
 
 def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float) -> Estimate:
-    """at_once: trials that run side by side; gpu: the share that each holds.
+    """Estimate a search; at_once: trials that run in parallel; gpu: the share that each holds.
 
-    The least: an early rung stops trials from the start. Likely: ASHA stops at its rungs. The most:
-    it stops none.
+    Least: the early rung stops trials from the start. Likely: ASHA stops trials at its other rungs.
+    Most: it stops none.
     """
-    longest = max_epochs(space, base)
-    rungs = rungs_of(space.asha, longest)
-    stops, early = rungs.stops, rungs.early
-    reduction = space.asha.reduction
-    lengths, epoch = _lengths(space, base), pace.epoch + Seconds.of(TOLD * pace.process)
-    budget, confirmed = (space.trials, space.epochs), (_trainings(space), None)
+    rungs, reduction = rungs_of(space.asha, max_epochs(space, base)), space.asha.reduction
+    lengths, epoch = _lengths(space, base), pace.epoch + Seconds.of(OVERHEAD * pace.process)
 
-    def seconds(asha: Asha, length: int, epoch: float, budget: Bounds) -> float:
-        return makespan(asha, length, budget, at_once, epoch, pace.start)
+    def seconds(rules: Sequence[Asha], budget: Bounds) -> Seconds:
+        """Under the rules of the least, the likely and the most."""
+        cases = zip(rules, lengths, (epoch.least, epoch.likely, epoch.most), strict=True)
+        return Seconds(
+            *(makespan(*case[:2], budget, at_once, case[2], pace.start) for case in cases)
+        )
 
-    trials = Seconds(
-        seconds(Asha(rungs.all(), reduction), lengths[0], epoch.least, budget),
-        seconds(Asha(stops, reduction, early), lengths[1], epoch.likely, budget),
-        seconds(Asha((), reduction), lengths[2], epoch.most, budget),
-    )
-    whole = Asha((), reduction)
+    stops_none = Asha((), reduction)
+    rules = (Asha(rungs.all(), reduction), Asha(rungs.stops, reduction, rungs.early), stops_none)
+    trials = seconds(rules, (space.trials, space.epochs))
     return Estimate(
         pace,
-        (RAY + CLOSING) * pace.process,
+        (RAY + REPORT) * pace.process,
         trials.at_most(_seconds_of_budget(space, at_once * gpu), epoch),
-        Seconds(
-            seconds(whole, lengths[0], epoch.least, confirmed),
-            seconds(whole, lengths[1], epoch.likely, confirmed),
-            seconds(whole, lengths[2], epoch.most, confirmed),
-        ),
+        seconds([stops_none] * 3, (_trainings(space), None)),
     )
 
 
 def _trainings(space: Space) -> int:
-    """Of a confirmation."""
+    """The number of trainings of a confirmation."""
     return 0 if space.confirm is None else confirmed_settings(space) * space.confirm.seeds
 
 
 def _lengths(space: Space, base: Settings) -> tuple[int, int, int]:
-    """The epochs of the shortest trial, of a middling one, and of the longest."""
+    """The epochs of the shortest trial, of one halfway between, and of the longest."""
     axis = space.axes.get(space.trainable.epochs)
     values = [space.trainable.epochs_of(base)]
     if axis is not None:
@@ -105,7 +99,7 @@ def _lengths(space: Space, base: Settings) -> tuple[int, int, int]:
 
 
 def _seconds_of_budget(space: Space, gpus: float) -> float:
-    """For which `hours` and `gpu_hours` last; gpus: of which all trials together hold so many."""
+    """The seconds until `hours` or `gpu_hours` are spent; gpus: held by all trials together."""
     by_gpu = math.inf if space.gpu_hours is None or not gpus else space.gpu_hours / gpus
     return 3600 * min(space.hours or math.inf, by_gpu)
 
@@ -113,11 +107,10 @@ def _seconds_of_budget(space: Space, gpus: float) -> float:
 def makespan(
     asha: Asha, length: int, bounds: Bounds, workers: int, epoch: float, start: float
 ) -> float:
-    """Seconds until trials of `length` epochs are through, as far as `asha` lets them; infinite if
-    nothing bounds them.
+    """Seconds until all trials of `length` epochs have ended under `asha`; infinite without bounds.
 
-    An epoch takes `epoch` seconds; whoever begins or goes on after a rung waits `start`. Which
-    trials are better is drawn, always alike.
+    epoch: seconds of an epoch; start: seconds to begin a trial, or to resume it after a rung. The
+    values of trials are random, with a fixed seed.
     """
     num_trials, epochs_left = (math.inf if bound is None else bound for bound in bounds)
     if math.isinf(num_trials) and math.isinf(epochs_left):
@@ -127,7 +120,7 @@ def makespan(
     running: list[tuple[float, int]] = []
 
     def run(number: int) -> None:
-        """Up to the next epoch at which it may be stopped."""
+        """Run a trial up to the next epoch at which it may be stopped."""
         nonlocal epochs_left
         at = done.get(number, 0)
         until = next((stop for stop in asha.epochs() if at < stop < length), length)

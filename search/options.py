@@ -1,4 +1,4 @@
-"""The options of `python -m search.run`: its parser, and what they mean to `run_search`."""
+"""The options of `python -m search.run`: the parser, and the arguments for `run_search`."""
 
 import argparse
 from pathlib import Path
@@ -11,17 +11,17 @@ from search.space.budget import Budget
 from search.trainings.loading import add_trainable
 
 SHARED = ("space", "data", "trainable", "address", "verify", *Budget.model_fields)
-"""Options that `run_search` and `resume_search` both take, by the name of the argument."""
+"""Arguments that `run_search` and `resume_search` have in common."""
 EXAMPLES = """\
-what it will do and can cost, with everything checked and nothing started:
+check everything and print the plan and its cost, without starting it:
   python -m search.run spaces/lr_sched.yaml --data /path/to/coco --plan
-a search, of COCO or, without --data, of people that the package draws:
+run a search on COCO, or without --data on the synthetic data set:
   python -m search.run spaces/lr_sched.yaml --data /path/to/coco --trials 40
-on with it, whatever ended it, also beyond its budget:
+resume a search, whatever ended it, with a larger budget:
   python -m search.run --resume runs/lr_sched-20260101-120000 --trials 80
-on a running Ray cluster, kept at a URL:
+run on a Ray cluster, with a copy of the results at a URL:
   python -m search.run spaces/full.yaml --address auto --out s3://bucket/name
-a training of your own:
+search a training of your own:
   python -m search.run examples/ridge.yaml --trainable examples.ridge:RIDGE
 
 A space file says which settings are varied, such as
@@ -33,9 +33,9 @@ A space file says which settings are varied, such as
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.run",
-        description="Search the settings of a training, the keypoints' or your own: Ray Tune runs\n"
-        "the trials, Optuna proposes them, ASHA stops the hopeless ones. The best one\n"
-        "is put into OUT/best.",
+        description="Search the settings of a training, the keypoint training or your own: Ray\n"
+        "Tune runs the trials, an Optuna sampler proposes them, ASHA stops the worse ones\n"
+        "early. The best one is saved in OUT/best.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -44,8 +44,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help="go on with the search in this folder or at this URL, whatever ended it; with "
-        "--trials and its like beyond its budget",
+        help="resume the search in this folder or at this URL, whatever ended it; --trials, "
+        "--hours, --gpu-hours and --epochs change its budget",
     )
     parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
     add_trainable(parser)
@@ -65,30 +65,31 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="an earlier search of the same training to learn from; may be given several times",
     )
+    _add_run_options(parser)
+    return parser
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    """Add where the search runs and writes, and what it prints."""
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="folder to make (default: in runs), or a URL such as s3://bucket/name, to which all "
-        "is written as well",
+        help="folder to create (default: in runs), or a URL such as s3://bucket/name for a copy of "
+        "the folder",
     )
-    parser.add_argument(
-        "--verify",
-        action="store_true",
-        help="read the decoded images whole, to compare their checksums",
-    )
+    parser.add_argument("--verify", action="store_true", help="check all decoded images in full")
     parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
-        "--plan", action="store_true", help="check everything, say what it can cost, and stop"
+        "--plan", action="store_true", help="check everything, print the plan and its cost, stop"
     )
-    said = parser.add_mutually_exclusive_group()
-    said.add_argument("--quiet", action="store_true", help="say only what the search came to")
-    said.add_argument(
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--quiet", action="store_true", help="print only the result")
+    output.add_argument(
         "--json",
         action="store_true",
-        help="an object a line on standard output, one for each event and one for the result; what "
-        "people read goes to standard error",
+        help="print one JSON object per line on standard output, for each event and for the "
+        "result; other output goes to standard error",
     )
-    return parser
 
 
 def keywords(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -111,16 +112,16 @@ def keywords(parsed: argparse.Namespace) -> dict[str, Any]:
     }.items():
         if value:
             raise SettingsError(
-                f"{option}: must not come with --resume, as a search resumes with what it began "
-                f"with; leave it out, or begin another search"
+                f"{option}: must not come with --resume, as it cannot change after the beginning; "
+                f"leave it out, or begin another search"
             )
     return given | {"folder": parsed.resume}
 
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
-    """The parts of a budget, each instead of the space file's."""
-    told = "instead of the space's; the search ends with what is spent first"
-    parser.add_argument("--trials", type=int, metavar="N", help=f"trials, {told}")
-    parser.add_argument("--hours", type=float, metavar="H", help=f"of wall clock, {told}")
-    parser.add_argument("--gpu-hours", type=float, metavar="H", help=f"of all trials, {told}")
-    parser.add_argument("--epochs", type=int, metavar="N", help=f"of all trials together, {told}")
+    """Add the parts of a budget, each of which replaces that of the space file."""
+    note = "instead of the space's; the first part that is spent ends the search"
+    parser.add_argument("--trials", type=int, metavar="N", help=f"number of trials, {note}")
+    parser.add_argument("--hours", type=float, metavar="H", help=f"wall-clock hours, {note}")
+    parser.add_argument("--gpu-hours", type=float, metavar="H", help=f"GPU hours in total, {note}")
+    parser.add_argument("--epochs", type=int, metavar="N", help=f"epochs in total, {note}")

@@ -1,4 +1,4 @@
-"""What a search will do and can cost, said before anything is started."""
+"""The plan of a search: what it will do and can cost, printed before anything is started."""
 
 import math
 
@@ -10,7 +10,7 @@ from search.space.space import Space, max_epochs, rungs_of
 
 
 def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int:
-    """How many trials run at once, each on `cpu` cores and a share `gpu` of one GPU or of none."""
+    """How many trials run at once, each on `cpu` cores and a share `gpu` of one GPU, maybe 0."""
     by_cpu = num_cpus // cpu
     if not gpu:
         return by_cpu
@@ -18,32 +18,33 @@ def concurrent_trials(cpu: int, gpu: float, num_cpus: int, num_gpus: int) -> int
 
 
 def slots(share: float, gpu: float) -> int:
-    """How many of the trials that hold `gpu` each, of those that one GPU has room for, find none
-    beside one that holds more, `share`."""
+    """By how many a trial with a larger `share` reduces the number of trials with share `gpu` that
+    fit on one GPU."""
     return math.floor(1 / gpu) - math.floor((1 - share) / gpu + 1e-9)  # 1 - 0.6 is below 0.4
 
 
 def gpu_share(space: Space, base: Settings, has_gpu: bool) -> float:
-    """What a trial holds of a GPU: without any, or told to, the same file runs on CPUs.
+    """A trial's share of a GPU; 0 without a GPU, or if the training uses none.
 
-    Raises: SettingsError if the share is to be found, but was not: this machine has no GPU.
+    Raises: SettingsError if the share is `auto` but was not measured, as this machine has no GPU.
     """
     if not has_gpu or not space.trainable.uses_gpu(base):
         return 0.0
     if space.resources.gpu == "auto":
         raise SettingsError(
-            f"{space.path}: resources.gpu can be auto only where this machine has a GPU to measure "
-            f"on, but it has none; give a share, such as 0.25"
+            f"{space.path}: resources.gpu must be a share unless this machine has a GPU to measure "
+            f"on, but got auto; give a share, such as 0.25"
         )
     return space.resources.gpu
 
 
 def disk_bound(space: Space, base: Settings, at_once: int) -> int | None:
-    """The most bytes that checkpoints take at any time; None where that is not known.
+    """The most bytes that checkpoints take at any time; None if unknown.
 
-    A running trial has its best checkpoint and its state to resume from, and writes the next beside
-    them; one that waits at a rung has both; of those that ended the best `keep` stay, and the
-    winner's is copied. A confirmation keeps one of each of its settings beside these.
+    A running trial has its best checkpoint and its state to resume from, and writes new ones before
+    it removes them; a paused trial has both; of ended trials the best checkpoints of the best
+    `keep` stay, and the winner's is copied. A confirmation keeps one checkpoint per setting in
+    addition.
     """
     sizes = space.trainable.most_bytes(space.axes, base, str(space.path))
     if sizes is None:
@@ -56,7 +57,7 @@ def disk_bound(space: Space, base: Settings, at_once: int) -> int | None:
 
 
 def confirmed_settings(space: Space) -> int:
-    """The most settings that are confirmed: the best few and the defaults, if there are as many."""
+    """The largest number of settings that are confirmed: the best ones and the defaults."""
     if space.confirm is None:
         return 0
     most = space.confirm.top + 1
@@ -75,15 +76,15 @@ def _describe_confirm(space: Space, epochs: int) -> str:
 
 
 def most_at_once(space: Space, at_once: int) -> int:
-    """Trials or trainings that run at once, as far as there are so many."""
+    """The number of trials or trainings that run at once: at_once, unless there are fewer."""
     seeds = 0 if space.confirm is None else space.confirm.seeds
     trials = at_once if space.trials is None else space.trials
     return min(at_once, max(trials, confirmed_settings(space) * seeds))
 
 
 def at_once_here(space: Space, base: Settings, num_gpus: int) -> tuple[int, int, float]:
-    """Trials that run at once on this machine, those of them that share a GPU (without one, all),
-    and the share that each holds."""
+    """How many trials run at once on this machine, how many of them share one GPU (without a GPU,
+    all), and the share that each holds."""
     gpu = gpu_share(space, base, num_gpus > 0)
     at_once = concurrent_trials(space.resources.cpu, gpu, usable_cores(), num_gpus)
     running = most_at_once(space, at_once)
@@ -91,39 +92,38 @@ def at_once_here(space: Space, base: Settings, num_gpus: int) -> tuple[int, int,
 
 
 def describe_plan(space: Space, base: Settings, num_gpus: int | None) -> str:
-    """Trials, rungs, concurrency, and the most epochs and disk that the search can cost; num_gpus
-    of this machine, None where a cluster has the trials, which may grow."""
+    """Trials, rungs, concurrency, and the most epochs and disk that the search can cost; num_gpus:
+    of this machine, None on a cluster, which may grow."""
     epochs = max_epochs(space, base)
     rungs = rungs_of(space.asha, epochs)
     stops, early = rungs.stops, rungs.early
-    sooner = f"; after epoch {early} too, once that is shown to tell as much" if early else ""
+    note = f"; after epoch {early} too, once its ranking is shown to agree" if early else ""
     asha = (
-        f"after epoch {', '.join(map(str, stops))}: one in {space.asha.reduction} goes on{sooner}"
+        f"after epoch {', '.join(map(str, stops))}: one in {space.asha.reduction} is promoted{note}"
         if stops
         else f"stops none: no trial is longer than grace_epochs ({space.asha.grace_epochs})"
     )
-    at_once, told = _on_cluster(space, base), ""
+    at_once, disk = _on_cluster(space, base), ""
     if num_gpus is not None:
-        at_once, told = _on_this_machine(space, base, num_gpus)
+        at_once, disk = _on_this_machine(space, base, num_gpus)
     axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
     return (
         f"Space     {space.path}\n{axes}\n"
-        f"Trials    {space.trials or 'as many as the budget has room for'}, judged by "
+        f"Trials    {space.trials or 'as many as the budget allows'}, judged by "
         f"{space.metric.label}; the first has the defaults\n"
         f"{_describe_budget(space)}"
         f"ASHA      {asha}\n"
         f"{_describe_confirm(space, epochs)}"
         f"At once   {at_once}\n"
-        f"At most   {most_epochs(space, epochs)}{told}"
+        f"At most   {most_epochs(space, epochs)}{disk}"
     )
 
 
 def _on_this_machine(space: Space, base: Settings, num_gpus: int) -> tuple[str, str]:
-    """How many trials run at once, and what checkpoints take then, as far as that is known."""
+    """How many trials run at once, and the disk space of their checkpoints, if known."""
     num_cpus, cpu = usable_cores(), space.resources.cpu
-    gpu = gpu_share(space, base, num_gpus > 0)
-    at_once = concurrent_trials(cpu, gpu, num_cpus, num_gpus)
-    without = "none of them used" if num_gpus else "no GPU found"
+    at_once, _, gpu = at_once_here(space, base, num_gpus)
+    without = "no GPU is used" if num_gpus else "no GPU found"
     hold = f"{cpu} CPU and {gpu:g} GPU" if gpu else f"{cpu} CPU ({without})"
     disk = disk_bound(space, base, most_at_once(space, at_once))
     return (
@@ -136,33 +136,33 @@ def _on_cluster(space: Space, base: Settings) -> str:
     share = space.resources.gpu
     has_share = share != "auto" and share and space.trainable.uses_gpu(base)
     gpu = f", and {share:g} GPU if it has any" if has_share else ""
-    return f"as many as the cluster has room for, each on {space.resources.cpu} CPU{gpu}"
+    return f"as many as fit on the cluster, each on {space.resources.cpu} CPU{gpu}"
 
 
 def _describe_budget(space: Space) -> str:
-    """A line, unless trials are all that is given."""
+    """A line of the plan; empty if the budget has only trials."""
     parts = describe_budget(space)
     if len(parts) == 1 and space.trials is not None:
         return ""
-    first = " (what is spent first ends the search)" if len(parts) > 1 else ""
+    first = " (the first part that is spent ends the search)" if len(parts) > 1 else ""
     return f"Budget    {', '.join(parts)}{first}\n"
 
 
 def most_epochs(space: Space, longest: int) -> str:
-    """The least bound on the epochs of all trials, in words; `longest` is that of one trial."""
+    """The limit on the epochs of all trials as text; longest: the epochs of the longest trial."""
     bounds: list[tuple[int, str]] = []
     if space.trials is not None:
         bounds.append((space.trials * longest, f"{space.trials} trials of {longest}"))
     if space.epochs is not None:
         bounds.append((space.epochs, "the budget"))
     if not bounds:
-        return f"the epochs that {' and '.join(describe_budget(space))} have room for"
+        return f"the epochs that fit into {' and '.join(describe_budget(space))}"
     count, why = min(bounds)
     return f"{count} epochs ({why})"
 
 
 def check_machine(space: Space, base: Settings, num_gpus: int) -> None:
-    """Raises: SettingsError if no trial fits on this machine, or its device is not there."""
+    """Raises: SettingsError if no trial fits on this machine, or the device does not exist."""
     space.trainable.check_device(base)
     check_gpu_hours(space, gpu_share(space, base, num_gpus > 0))
     cpu, num_cpus = space.resources.cpu, usable_cores()
@@ -174,9 +174,9 @@ def check_machine(space: Space, base: Settings, num_gpus: int) -> None:
 
 
 def check_gpu_hours(space: Space, gpu: float) -> None:
-    """Raises: SettingsError if a budget of GPU hours would last for ever: trials hold no GPU."""
+    """Raises: SettingsError if a budget of GPU hours would never be spent: trials hold no GPU."""
     if space.gpu_hours is not None and not gpu:
         raise SettingsError(
-            f"{space.path}: gpu_hours ({space.gpu_hours:g}) must be given only where trials use a "
-            f"GPU, but none does here, so that nothing would be spent; give hours instead"
+            f"{space.path}: gpu_hours ({space.gpu_hours:g}) must be given only if trials use a "
+            f"GPU, but here none does, so they would never be spent; give hours instead"
         )

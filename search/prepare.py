@@ -1,4 +1,4 @@
-"""From a request to a search, or to its plan alone: all that is checked before Ray starts."""
+"""Turns a request into a search, or prints its plan only: all checks before Ray starts."""
 
 import shlex
 import time
@@ -20,12 +20,12 @@ from search.request import Request, read_search
 from search.space.pace import MeasuringError
 from search.space.space import Space, with_share
 from search.trainings.loading import trainable_named
-from search.trials.run_folder import Search, begin_search, fetch_search, open_search, taken
+from search.trials.run_folder import Search, begin_search, fetch_search, folder_exists, open_search
 from search.trials.warm_start import read_past_searches
 
 
 def plan(request: Request) -> None:
-    """Check and print what a search would do, new or resumed, and begin nothing."""
+    """Check a new or resumed search and print its plan, without beginning it."""
     if request.folder is None:
         _checked(request, *read_search(request))
     else:
@@ -33,33 +33,33 @@ def plan(request: Request) -> None:
 
 
 def begin(request: Request, space: Space, base: Settings) -> Search:
-    """A new search, checked, in a folder of its own."""
+    """Check a new search, and create its folder."""
     return _checked(request, space, base)()
 
 
 def _checked(request: Request, space: Space, base: Settings) -> Callable[[], Search]:
-    """Check and print what a new search does; what is returned begins it."""
+    """Check a new search and print its plan; returns a function that begins it."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out, url = _where(request.out or f"runs/{space.path.stem}-{stamp}")
     is_named = request.out is not None
     if is_named and out.exists():
-        raise taken(out, space.trainable)
-    space, told = _planned(space, base, request)
+        raise folder_exists(out, space.trainable)
+    space, estimated = _planned(space, base, request)
     past = read_past_searches(request.warm_from, space, base)
     for search in past:
         print(f"Warm      {search}")
     return lambda: replace(
-        begin_search(out, space, base, past, url, numbered=not is_named), estimate=told
+        begin_search(out, space, base, past, url, numbered=not is_named), estimate=estimated
     )
 
 
 def _where(out: str) -> tuple[Path, str | None]:
-    """The folder to work in, and its URL if it has one.
+    """The local folder of --out, and its URL if it is one.
 
-    Raises: SettingsError if nothing can be written there, or there is a search already.
+    Raises: SettingsError if the URL is not writable, or holds a search already.
     """
     if not is_url(out):
-        if ":/" in out:  # what a path makes of a URL
+        if ":/" in out:  # a URL that was converted to a `Path`
             raise SettingsError(
                 f"--out: must be a path, or a URL with ://, but got {out}; give a URL as text"
             )
@@ -68,8 +68,8 @@ def _where(out: str) -> tuple[Path, str | None]:
     storage.check()
     if storage.read(JOURNAL) is not None:
         raise SettingsError(
-            f"--out: must be a folder that does not exist yet, but at {out} is a search; choose "
-            f"another, or go on with it by --resume {shlex.quote(out)}"
+            f"--out: must be a folder that does not exist yet, but {out} holds a search; choose "
+            f"another, or resume that search with --resume {shlex.quote(out)}"
         )
     return Path("runs") / url_name(out), out
 
@@ -78,7 +78,7 @@ def resume(request: Request) -> Search:
     """The search in a folder or at a URL, checked."""
     check_not_hidden(Path.cwd())
 
-    assert request.folder is not None  # as it is to be resumed
+    assert request.folder is not None  # the caller has checked it
     url = request.folder if is_url(request.folder) else None
     folder = Path(request.folder) if url is None else fetch_search(url)
     trainable = trainable_named(request.trainable)
@@ -91,62 +91,58 @@ def resume(request: Request) -> Search:
 
 
 def _planned(space: Space, base: Settings, request: Request) -> tuple[Space, Estimate | None]:
-    """Say what the search will do, and check all that can be checked before.
+    """Print the plan, and check all that can be checked before the search begins.
 
-    Returns the space with the share of a GPU that fits, and how long it takes if that was measured.
+    Returns the space with the measured share of a GPU, and the estimated duration if measured.
     """
     trainable, where = space.trainable, str(space.path)
     if request.address is not None:
         from search.backend.ray_address import check_address  # noqa: PLC0415  (imports Ray)
 
         check_address(request.address)
-    elif not request.folder:  # nothing may be left to do for a Ray
+    elif not request.folder:  # a resumed search may have nothing left to run
         check_start()
     print(trainable.describe(base, space.axes))
     num_gpus = len(visible_gpus())
     if space.resources.gpu == "auto" and num_gpus and trainable.uses_gpu(base):
-        share, told = trainable.fit_gpu(space.axes, base, where)
+        share, explanation = trainable.fit_gpu(space.axes, base, where)
         space = with_share(space, share)
-        print(told)
+        print(explanation)
     here = request.address is None
     print(describe_plan(space, base, num_gpus if here else None), flush=True)
     if here:
         check_machine(space, base, num_gpus)
-    unmeasured = _why_not_measured(request)
-    if not unmeasured:
+    why_not = _why_not_measured(request)
+    if not why_not:
         return space, _estimated(space, base, num_gpus, thorough=request.only_plan)
     trainable.check_files(space.axes, base, where)
-    print(f"Takes     not measured: {unmeasured}", flush=True)
+    print(f"Takes     not measured: {why_not}", flush=True)
     return space, None
 
 
 def _why_not_measured(request: Request) -> str:
-    """Why it is not measured how long the search takes; nothing if it is."""
+    """Why the duration of the search is not measured; empty if it is."""
     if request.address is not None:
-        return "trials run on a cluster, whose pace the search says from the first epoch on"
+        return "trials run on a cluster; the search shows the time left after its first epoch"
     if request.folder:
-        return "the search has begun, and says how much is left as it goes on"
-    return (
-        "nobody reads it with --quiet"
-        if request.output == "quiet" and not request.only_plan
-        else ""
-    )
+        return "the search has begun, and shows the time left while it runs"
+    is_hidden = request.output == "quiet" and not request.only_plan
+    return "--quiet would hide it" if is_hidden else ""
 
 
 def _estimated(space: Space, base: Settings, num_gpus: int, *, thorough: bool) -> Estimate | None:
-    """Check files, and say how long the search takes on this machine, if that can be measured."""
+    """Check files, and measure and print the duration of the search on this machine, if
+    possible."""
     at_once, beside, gpu = at_once_here(space, base, num_gpus)
     try:
         where = str(space.path)
         pace = space.trainable.pace(space.axes, base, where, beside, thorough=thorough)
     except MeasuringError as error:
-        print(f"Takes     hours that cannot be measured here: {error}")
+        print(f"Takes     not measured: {error}")
         return None
     if pace is None:
-        print(
-            "Takes     hours that are known from the first trial on: it is a training of your own"
-        )
+        print("Takes     not measured: a training of your own has no pace before its first trial")
         return None
-    found = estimate(space, base, pace, at_once, gpu)
-    print(found.describe(str(cache_dir())), flush=True)
-    return found
+    estimated = estimate(space, base, pace, at_once, gpu)
+    print(estimated.describe(str(cache_dir())), flush=True)
+    return estimated

@@ -1,4 +1,4 @@
-"""The winner's folder: all that is needed to believe a result and to repeat it.
+"""The winner's folder: all that is needed to check a result and to repeat it.
 
 `best/` holds `config.yaml`, the checkpoint, the curve as tables, pictures, and `provenance.json`.
 """
@@ -25,10 +25,10 @@ from search.trials.run_folder import Search
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "pycocotools", "numpy", "pillow", "pydantic")
 
 
-def as_saved(winner: TrialRecord, trainable: Trainable[Any]) -> TrialRecord:
-    """The trial up to where its checkpoint goes: an interrupted one may not have saved its last.
+def up_to_checkpoint(winner: TrialRecord, trainable: Trainable[Any]) -> TrialRecord:
+    """The trial with its curve up to its checkpoint: an interrupted trial may lack the last one.
 
-    Raises: CheckpointError if the trial's checkpoint cannot be seen from here.
+    Raises: CheckpointError if the trial's checkpoint cannot be read from here.
     """
     if winner.storage is not None:
         winner.storage.fetch(winner.run_dir)
@@ -38,26 +38,27 @@ def as_saved(winner: TrialRecord, trainable: Trainable[Any]) -> TrialRecord:
                 f"{checkpoint}: the winner's checkpoint must be readable here, but is not; on a "
                 f"cluster --out must lie on a path that all nodes share, or be a URL"
             )
-    kept = trainable.saved_report(winner.run_dir)
-    if kept is None or kept[winner.metric.name] == winner.best():
+    saved = trainable.saved_report(winner.run_dir)
+    if saved is None or saved[winner.metric.name] == winner.best():
         return winner
-    return replace(winner, curve=winner.curve[: kept["epoch"]])
+    return replace(winner, curve=winner.curve[: saved["epoch"]])
 
 
 def promote(
     winner: TrialRecord, search: Search, confirmed: Mapping[str, Any] | None = None
 ) -> Path:
-    """Fill the winner's folder; returns it. `confirmed` is what a confirmation knows better."""
+    """Create the winner's folder and return it; confirmed: fields of a confirmation's
+    provenance."""
     trainable = search.space.trainable
     best = search.folder / ".best.tmp"
-    shutil.rmtree(best, ignore_errors=True)  # of a command that was killed
+    shutil.rmtree(best, ignore_errors=True)  # left by a killed command
     best.mkdir()
     save_config(winner.config, best / "config.yaml")
     trainable.save_curve(winner.curve, best)
     for name in trainable.best:
         shutil.copyfile(winner.run_dir / name, best / name)
-    told = _provenance(winner, search) | dict(confirmed or {})
-    provenance = json.dumps(told, indent=2)
+    content = _provenance(winner, search) | dict(confirmed or {})
+    provenance = json.dumps(content, indent=2)
     (best / "provenance.json").write_text(provenance + "\n", encoding="utf-8")
     trainable.draw(winner.config, best)
     promoted = search.folder / "best"
@@ -99,7 +100,7 @@ def _provenance(winner: TrialRecord, search: Search) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the code that runs, marked if it was changed; None outside of a checkout."""
+    """The commit of the running code, marked if it was changed; None outside of a git checkout."""
     folder = Path(kptrain.__file__).parent
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a user asks of a search, and all of it that is checked without torch, Optuna or Ray."""
+"""A user's request for a search, and the checks of it that need no torch, Optuna or Ray."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from search.trainings.loading import trainable_named
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What a user asks for; each field is the argument of `run_search` or `resume_search`."""
+    """A user's request; each field is an argument of `run_search` or `resume_search`."""
 
     space: Path | None = None
     folder: str | None = None
@@ -51,15 +51,15 @@ def read_search(request: Request) -> tuple[Space, Settings]:
     if request.space is None:
         raise SettingsError(
             "SPACE.yaml: must be given, but is not; name a space file such as "
-            "spaces/lr_sched.yaml, or a search to go on with by --resume DIR"
+            "spaces/lr_sched.yaml, or a search to resume with --resume DIR"
         )
     trainable = trainable_named(request.trainable)
     space = with_budget(read_space(request.space, trainable), request.budget())
-    said = dict(request.settings)
+    settings = dict(request.settings)
     if request.data is not None:
         path = trainable.data_setting()
-        if path in said:
+        if path in settings:
             raise SettingsError(f"--data: must not come with --set {path}; leave out one of them")
-        said[path] = trainable.data_given(request.data)
-    base = resolve_space(space, said)
+        settings[path] = trainable.data_given(request.data)
+    base = resolve_space(space, settings)
     return space, trainable.with_cpus(base, space.resources.cpu, str(space.path))

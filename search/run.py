@@ -17,7 +17,7 @@ from search.request import Request
 from search.session import plan_search, resume_search, run_search
 
 INTERRUPTED = 130
-"""The exit code of a command that Ctrl-C or SIGTERM ended, as shells have it for the first."""
+"""The exit code after Ctrl-C or SIGTERM: that of shells for Ctrl-C."""
 
 
 def main(arguments: list[str]) -> int:
@@ -25,13 +25,14 @@ def main(arguments: list[str]) -> int:
     end_at_once()
     parsed = build_parser().parse_args(arguments)
     try:
-        asked = keywords(parsed)
-        output = Output(asked["output"])
+        arguments_of_search = keywords(parsed)
+        output = Output(arguments_of_search["output"])
         if parsed.plan:
             with nullcontext() if parsed.quiet else output.as_progress():
-                plan_search(Request(**asked, only_plan=True))
+                plan_search(Request(**arguments_of_search, only_plan=True))
             return 0
-        result = resume_search(**asked) if parsed.resume else run_search(**asked)
+        run = resume_search if parsed.resume else run_search
+        result = run(**arguments_of_search)
     except (KptrainError, OSError) as error:
         print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""A search from Python, and the functions that the command calls."""
+"""The Python API of a search, which the command calls, too."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -14,20 +14,20 @@ from search.trainings.loading import trainable_named
 if TYPE_CHECKING:
     from search.trials.history import History
 
-# Torch, Optuna and Ray take seconds to import: a typo in the space file is answered before.
+# Torch, Optuna and Ray take seconds to import: they are imported after the space file is checked.
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search came to."""
+    """The result of a search."""
 
     history: "History"
     is_whole: bool
-    """Whether it is at its end; else it was interrupted, and can be resumed."""
+    """Whether the search is finished; else it was interrupted, and can be resumed."""
 
     @property
     def best(self) -> Path:
-        """The winner's folder; it is not there if no trial has finished an epoch."""
+        """The winner's folder; it does not exist if no trial has finished an epoch."""
         return self.history.search.folder / "best"
 
 
@@ -50,16 +50,16 @@ def run_search(
     """Search the file of a space into a new folder or URL `out` (None: a folder in `runs`).
 
     A `Space` stands for its file, which is read again. `data`: a folder with COCO, or `embedded`;
-    `settings`: fixed for all trials, by their dotted path; `trials`, `hours`, `gpu_hours` and
-    `epochs`: the budget, each instead of the space's; `warm_from`: folders of earlier searches of
-    the same training to learn from; `trainable`: `MODULE:NAME` of an `OwnTraining` to search
-    instead of the keypoints'; `address`: of a running Ray cluster; `verify`: whether to read the
-    decoded images whole, to compare their checksums; `output`: what is printed.
+    `settings`: fixed for all trials, by dotted path; `trials`, `hours`, `gpu_hours` and `epochs`:
+    the budget, each instead of the space's; `warm_from`: folders of earlier searches of the same
+    training to learn from; `trainable`: `MODULE:NAME` of an `OwnTraining` to search instead of the
+    keypoint training; `address`: of a running Ray cluster; `verify`: whether to read all decoded
+    images, to compare their checksums; `output`: what is printed, see `Output`.
 
-    Raises: KptrainError, whose text is the command's error.
+    Raises: KptrainError, whose text is the command's error message.
     """
     request = Request(
-        space=space.path if isinstance(space, Space) else _path(space),
+        space=_path(space),
         out=None if out is None else str(out),
         data=data,
         settings=settings or {},
@@ -92,13 +92,13 @@ def resume_search(
 ) -> SearchResult:
     """Resume the search in a folder or at a URL, whatever ended it; a larger budget extends it.
 
-    `space`: if given, must be the space that it began with; `data`: where its data lie now, if not
-    where they lay; the others as those of `run_search`.
+    `space`: if given, must be the space that it began with; `data`: the place of the data, if they
+    were moved; the others are those of `run_search`.
 
-    Raises: KptrainError, whose text is the command's error.
+    Raises: KptrainError, whose text is the command's error message.
     """
     request = Request(
-        space=space.path if isinstance(space, Space) else _path(space),
+        space=_path(space),
         folder=str(folder),
         data=data,
         trials=trials,
@@ -114,7 +114,7 @@ def resume_search(
 
 
 def read_history(folder: Path | str, trainable: str | None = None) -> "History":
-    """What a search came to so far, be it running, killed or at its end.
+    """The history of a search, which may be running, killed or finished.
 
     Raises: CheckpointError or SettingsError if the folder does not hold a search of that training.
     """
@@ -123,12 +123,13 @@ def read_history(folder: Path | str, trainable: str | None = None) -> "History":
     return history.read_history(Path(folder), trainable_named(trainable))
 
 
-def _path(space: Path | str | None) -> Path | None:
-    return None if space is None else Path(space)
+def _path(space: Space | Path | str | None) -> Path | None:
+    given = space.path if isinstance(space, Space) else space
+    return None if given is None else Path(given)
 
 
 def plan_search(request: Request) -> None:
-    """Check and print what a search would do, and begin nothing. Raises: KptrainError."""
+    """Check a search and print its plan, without beginning it. Raises: KptrainError."""
     if request.folder is None:
         read_search(request)
     from search.prepare import plan
@@ -145,8 +146,8 @@ def _search(request: Request) -> SearchResult:
         search = resume(request) if new is None else begin(request, *new)
     from search.runner import run
     from search.trials.history import read_history
-    from search.trials.run_folder import gone_if_nothing_ran
+    from search.trials.run_folder import removed_if_nothing_ran
 
-    with nullcontext() if new is None else gone_if_nothing_ran(search):
+    with nullcontext() if new is None else removed_if_nothing_ran(search):
         is_whole = run(search, output, address=request.address, verify=request.verify)
     return SearchResult(read_history(search.folder, search.space.trainable), is_whole)

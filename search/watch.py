@@ -16,34 +16,34 @@ from rich.live import Live
 
 from kptrain.errors import KptrainError, spelt_out
 from kptrain.machine.console import spell_out_unknown
-from search.console.live_table import picture, summary
-from search.console.output import outlive_reader
+from search.console.live_table import render, summary
+from search.console.output import discard_output
 from search.space.space import max_epochs
 from search.space.training import Trainable
 from search.trainings.loading import add_trainable, trainable_named
 from search.trials.history import History, read_history
 
 SECONDS = 1.0
-"""Between two looks."""
+"""The time between two updates."""
 
 
 def watch(folder: Path, trainable: Trainable[Any]) -> None:
-    """Show a search until nobody runs it: a live picture, or a line at each change.
+    """Show a search while a command runs it: a live table, or without a terminal a line per change.
 
     Raises: CheckpointError or SettingsError if the folder holds no search.
     """
     console = Console(highlight=False)
-    said = ""
-    # Without a terminal it would draw at its end, and end the process where nobody reads that.
+    shown = ""
+    # Without a terminal `Live` would draw at the end, and fail if the output is closed.
     with (
         Live(console=console, auto_refresh=False) if console.is_terminal else nullcontext() as live
     ):
         while True:
             history = read_history(folder, trainable)
             if live is not None:
-                live.update(picture(history.state, _epochs(history), console.width), refresh=True)
-            elif (line := summary(history.state, _epochs(history))) != said:
-                said = line
+                live.update(render(history.state, _epochs(history), console.width), refresh=True)
+            elif (line := summary(history.state, _epochs(history))) != shown:
+                shown = line
                 print(line, flush=True)
             if not history.is_run:
                 return
@@ -57,7 +57,7 @@ def _epochs(history: History) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.watch",
-        description="Follow a search from another terminal, until nobody runs it.",
+        description="Follow a search from another terminal, while a command runs it.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
     add_trainable(parser)
@@ -69,13 +69,13 @@ def main(arguments: list[str]) -> int:
     parsed = build_parser().parse_args(arguments)
     try:
         watch(parsed.folder, trainable_named(parsed.trainable))
-    except BrokenPipeError:  # whoever read it has seen enough, such as `head`
-        outlive_reader(sys.stdout)
+    except BrokenPipeError:  # the reader has ended, such as `head`
+        discard_output(sys.stdout)
     except (KptrainError, OSError) as error:
         print(f"error: {spelt_out(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        return 0  # the search goes on
+        return 0  # the search itself continues
     return 0
 
 

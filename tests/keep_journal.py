@@ -22,7 +22,7 @@ from kptrain.config import TrainConfig
 from search.space.budget import Budget
 from search.space.reader import read_space
 from search.trainings.keypoints import KEYPOINTS
-from search.trials.assembly import Listed, confirmation_state, search_state, searcher_of
+from search.trials.assembly import ListedSettings, confirmation_state, search_state, searcher_of
 from search.trials.confirmation import Confirmation, fresh_seeds
 from search.trials.controller import SearchState
 from search.trials.history import History, read_history
@@ -62,7 +62,7 @@ def keep(folder: Path) -> None:
         seeds = fresh_seeds(space, search.base, 2)
         assert space.confirm is not None
         confirmation = Confirmation(record, space.confirm, seeds)
-        points = Listed(confirmation.points())
+        points = ListedSettings(confirmation.points())
         confirming = confirmation_state(search, confirmation, points, confirmation.journal())
         _run(confirming, None, None)
     _expect(folder)

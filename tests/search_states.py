@@ -16,7 +16,7 @@ from search.space.axes import Choice, Range
 from search.space.budget import Budget, Clock, Spending
 from search.space.training import Report
 from search.trainings.keypoints import KEYPOINTS
-from search.trials.assembly import Listed
+from search.trials.assembly import ListedSettings
 from search.trials.controller import SearchState
 from search.trials.record import Record, TrialRecord
 
@@ -41,7 +41,7 @@ def three_trials(
     clock.set(100.0)
     state = SearchState(
         Record(run_dir, KEYPOINTS, KEYPOINTS.metrics[metric]),
-        Listed([{"optim.lr": lr} for lr in (1e-3, 1e-2, 1e-4)]),
+        ListedSettings([{"optim.lr": lr} for lr in (1e-3, 1e-2, 1e-4)]),
         Asha(rungs, 3),
         Spending(budget, 1, clock),
         lambda _, settings: change(base, settings, "test"),

@@ -24,11 +24,11 @@ def describe(run: Run) -> None:
     free, total = torch.cuda.mem_get_info()
     processors = torch.cuda.get_device_properties(0).multi_processor_count
     cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]  # torch
-    told = (
+    text = (
         f"{processors} multiprocessors, {free / 1e9:.1f} of {total / 1e9:.1f} GB free, cuDNN "
         f"{cudnn}, {len(os.sched_getaffinity(0))} cores"
     )
-    run.row("device", told, free=free, total=total)
+    run.row("device", text, free=free, total=total)
 
 
 def copy(run: Run) -> None:
@@ -72,7 +72,7 @@ def _rate(
     run: Run, what: str, work: float, seconds: list[float], unit: str, expected: float | None = None
 ) -> None:
     middle, low, high = rate_of(work, seconds)
-    told = f"{middle:,.3g} ({low:,.3g} to {high:,.3g}) {unit}"
+    text = f"{middle:,.3g} ({low:,.3g} to {high:,.3g}) {unit}"
     if expected is not None and not run.is_small:
-        told += f"; predicted {expected:g}"
-    run.row(what, told, rate=middle, unit=unit)
+        text += f"; predicted {expected:g}"
+    run.row(what, text, rate=middle, unit=unit)

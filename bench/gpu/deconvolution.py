@@ -41,8 +41,8 @@ def one_layer(run: Run, size: int, inputs: int, outputs: int, side: int) -> None
         one, *_ = rate_of(tflop, seconds_each(partial(forward, way), run.seconds / 2))
         three, *_ = rate_of(3 * tflop, seconds_each(partial(both, way), run.seconds / 2))
         what = f"batch {size}, {inputs} to {outputs} channels from {side}x{side}, {name}"
-        told = f"{one:.3g} TFLOP/s forward, {three:.3g} forward and backward"
-        run.row(what, told, forward=one, both=three)
+        text = f"{one:.3g} TFLOP/s forward, {three:.3g} forward and backward"
+        run.row(what, text, forward=one, both=three)
 
 
 def _random(run: Run, *shape: int) -> Tensor:

@@ -56,12 +56,12 @@ def write(run: Run, size: int, found: profile) -> None:
     kernels = [e for e in averages if not is_cuda or _is_kernel(e)]
     micros = {str(kernel.key): float(getattr(kernel, key)) / STEPS for kernel in kernels}
     number = sum(kernel.count for kernel in kernels) // STEPS
-    told = f"{number} of them, {sum(micros.values()) / 1e3:.2f} ms"
-    run.row(f"batch {size}, kernels of a step", f"{told}; {by_kind(micros)}", micros=micros)
+    text = f"{number} of them, {sum(micros.values()) / 1e3:.2f} ms"
+    run.row(f"batch {size}, kernels of a step", f"{text}; {by_kind(micros)}", micros=micros)
     counts = {str(kernel.key): kernel.count // STEPS for kernel in kernels}
     longest = sorted(micros, key=lambda name: -micros[name])[:SHOWN]
-    told = "; ".join(f"{micros[n]:,.0f} us in {counts[n]} of {n[:70]}" for n in longest)
-    run.row(f"batch {size}, longest kernels", told, counts=counts)
+    text = "; ".join(f"{micros[n]:,.0f} us in {counts[n]} of {n[:70]}" for n in longest)
+    run.row(f"batch {size}, longest kernels", text, counts=counts)
 
 
 def _is_kernel(event: FunctionEventAvg) -> bool:

@@ -57,8 +57,8 @@ def one_way(run: Run, size: int, way: str, textbooks: dict[int, list[float]]) ->
     for _, (name, one) in product(range(REPETITIONS), whole.items()):
         seconds[name].append(seconds_once(one) / images)
     for name, found in seconds.items():
-        told = f"{spread(rates(found), 0)} images/s in passes of {images}"
-        run.row(f"batch {size}, {name}", told, batch=size, way=name, seconds=found)
+        text = f"{spread(rates(found), 0)} images/s in passes of {images}"
+        run.row(f"batch {size}, {name}", text, batch=size, way=name, seconds=found)
     if "textbook" in seconds:
         textbooks[size] = seconds["textbook"]
     write_shares(run, size, way, seconds, textbooks.get(size))
@@ -78,8 +78,8 @@ def write_shares(
         share = spread([100 * one / through for one, through in zip(alone, ours, strict=True)], 1)
         run.row(f"batch {size}, {way}, pipeline", f"{share} % of one batch's images/s")
     if ours and of_textbook:
-        told = f"{ratio(of_textbook, ours)} the textbook's images/s"
-        run.row(f"batch {size}, {way}, pipeline", told)
+        text = f"{ratio(of_textbook, ours)} the textbook's images/s"
+        run.row(f"batch {size}, {way}, pipeline", text)
 
 
 def synthetic(config: TrainConfig, device: torch.device, images: int) -> Callable[[], None]:

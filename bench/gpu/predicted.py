@@ -20,11 +20,11 @@ BOUNDS = {8: (2440, 2920), 64: (3335, 4300)}
 
 def beside(way: str, size: int) -> str:
     """The words that follow a measured rate; none where nothing was predicted."""
-    told = ""
+    text = ""
     if (way, size) in IMAGES_A_SECOND:
         low, high = IMAGES_A_SECOND[way, size]
-        told += f"; predicted {low:,} to {high:,}"
+        text += f"; predicted {low:,} to {high:,}"
     if size in BOUNDS:
         plain, fused = BOUNDS[size]
-        told += f"; bound {plain:,}, {fused:,} fused"
-    return told
+        text += f"; bound {plain:,}, {fused:,} fused"
+    return text

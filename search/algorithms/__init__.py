@@ -1,1 +1,1 @@
-"""Which settings to try next, and which trials to stop: nothing here knows Ray or a file."""
+"""The algorithms: which settings to try next (sampler), and which trials to stop (ASHA)."""

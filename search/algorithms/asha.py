@@ -1,12 +1,13 @@
-"""Which trials go on beyond a rung: asynchronous successive halving, knowing nothing of Ray.
+"""ASHA, asynchronous successive halving: which trials are promoted beyond a rung.
 
-Of every `reduction` trials that reach a rung one goes on, the best of those that wait there. So a
-first arrival has no free pass, and trials that get better and better do not all pass.
+One of every `reduction` trials that reach a rung is promoted, the best of those that wait there. So
+the first trial to arrive is not promoted at once, and a series of ever better trials is not
+promoted as a whole.
 
-Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2, the promoting
-kind. We depart in two ways: promotions are rationed by count, where there a trial that is overtaken
-after its promotion makes room for another; and only the best `reduction` wait at a rung, as what
-waits holds a checkpoint.
+Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2 (promotion).
+We depart in two ways: the number of promotions is limited by count, while in the paper a trial that
+drops out of the best after its promotion makes room for another; and only the best `reduction`
+trials wait at a rung, as each of them keeps a checkpoint on disk.
 """
 
 import bisect
@@ -18,7 +19,7 @@ from itertools import combinations
 from search.journal.events import Arrival
 
 NUM_PAIRS = 16
-"""Trials by which an early rung is judged."""
+"""Trials by which an early rung is assessed."""
 AGREEMENT = 0.7
 """Kendall's tau that an early rung must have with the next one."""
 
@@ -29,31 +30,31 @@ class Rung:
 
     epoch: int
     is_trusted: bool | None = True
-    """Whether it stops trials; None for an early rung that is not judged yet."""
+    """Whether it stops trials; None for an early rung that is not assessed yet."""
     seen: dict[int, float] = field(default_factory=dict)
-    """Values of the trials by which it is to be judged."""
+    """Values of the trials by which it is assessed."""
     pairs: list[tuple[float, float]] = field(default_factory=list)
-    """Of these trials their values here and at the next rung."""
+    """Values of these trials at this rung and at the next one."""
     num_arrived: int = 0
     promoted: set[int] = field(default_factory=set)
     waiting: list[tuple[float, int, int]] = field(default_factory=list)
-    """Value, order of arrival and number of those that wait, the best first."""
+    """Value, order of arrival and number of each trial that waits here, the best first."""
 
     def pair(self, number: int, later: float) -> tuple[float, float] | None:
-        """A trial's values here and at the next rung, if this one is to be judged by it."""
+        """A trial's values at this rung and at the next, if it helps to assess this rung."""
         if self.is_trusted is None and number in self.seen:
             return self.seen[number], later
         return None
 
 
 class Asha:
-    """Told each epoch's value; lower is better. A trial is worth the best of its epochs so far.
+    """ASHA over values where lower is better. A trial is compared by the best of its epochs so far.
 
-    A value that is not finite is worse than any other. Of equal ones the first to arrive is better.
-    A trial that skips a rung's epoch is compared there by its next one.
+    A value that is not finite is worse than any other. Of equal values the first to arrive is
+    better. A trial that skips a rung's epoch is compared there by its next epoch.
 
-    `decide` and `next` say what the rules are for, and change nothing; `tell`, `take` and their
-    like do what was decided, whatever rules it was decided by.
+    `decide` and `next` apply the rules and change nothing; `tell`, `take`, `close` and `forget`
+    apply decisions, whatever rules made them.
     """
 
     def __init__(self, rungs: Sequence[int], reduction: int, early: int | None = None) -> None:
@@ -62,13 +63,13 @@ class Asha:
             self._rungs.insert(0, Rung(early, is_trusted=None))
         self._reduction = reduction
         self._passed: dict[int, int] = {}
-        """The epoch of the rung that a trial was at last."""
+        """The epoch of the last rung that a trial reached."""
         self._best: dict[int, float] = {}
 
-    # What the rules say.
+    # Decisions.
 
     def decide(self, number: int, epoch: int, value: float) -> Arrival | None:
-        """What becomes of a trial after an epoch; None between rungs."""
+        """The decision about a trial after an epoch; None between rungs."""
         passed = self._passed.get(number, 0)
         rung = next((rung for rung in self._rungs if rung.epoch > passed), None)
         if rung is None or epoch < rung.epoch:
@@ -84,9 +85,10 @@ class Asha:
         return Arrival(rung=rung.epoch, is_compared=True, goes_on=goes_on, out=out, trusts=trusts)
 
     def next(self, *, last_call: bool = False) -> tuple[int, int] | None:
-        """The trial that goes on next, and its rung's epoch, from the highest rung that has room.
+        """The next trial to promote and the epoch of its rung, from the highest rung that allows
+        a promotion.
 
-        At the last call, when no other trial runs or will come, each rung lets at least one go on.
+        last_call: no other trial runs or will begin; each rung then promotes at least one trial.
         """
         for rung in reversed(self._rungs):
             if rung.waiting and self._has_room(rung, rung.num_arrived):
@@ -96,10 +98,10 @@ class Asha:
                 return rung.waiting[0][2], rung.epoch
         return None
 
-    # What was decided.
+    # Changes.
 
     def tell(self, number: int, value: float, arrival: Arrival | None) -> None:
-        """A trial's value after its next epoch, and what was decided where that is a rung."""
+        """Record a trial's value after its next epoch; arrival: the decision if it is at a rung."""
         best = self._best[number] = self._best_with(number, value)
         if arrival is None:
             return
@@ -120,66 +122,66 @@ class Asha:
         rung.waiting = [entry for entry in rung.waiting if entry[2] not in arrival.out]
 
     def take(self, number: int, epoch: int) -> None:
-        """A trial that waits at the rung of an epoch goes on."""
+        """Promote a trial that waits at the rung of an epoch."""
         rung = self._rung(epoch)
         rung.waiting = [entry for entry in rung.waiting if entry[2] != number]
         rung.promoted.add(number)
 
     def close(self) -> None:
-        """No trial that waits will go on."""
+        """Promote no waiting trial any more."""
         for rung in self._rungs:
             rung.waiting.clear()
 
     def forget(self, number: int) -> None:
-        """A trial failed: another one may go on in its place."""
+        """A trial failed: another one may be promoted in its place."""
         for rung in self._rungs:
             rung.promoted.discard(number)
 
-    # For who keeps no journal.
+    # For callers without a journal: decide and apply in one call.
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Decide, and do so; whether the trial goes on at once."""
+        """Decide about a trial after an epoch, and apply it; returns whether it keeps running."""
         arrival = self.decide(number, epoch, value)
         self.tell(number, value, arrival)
         return arrival is None or arrival.goes_on
 
     def promote(self, *, last_call: bool = False) -> int | None:
-        """Likewise of the trial that goes on next."""
-        if (found := self.next(last_call=last_call)) is None:
+        """Promote the next trial, if there is one, and return its number."""
+        if (promotion := self.next(last_call=last_call)) is None:
             return None
-        self.take(*found)
-        return found[0]
+        self.take(*promotion)
+        return promotion[0]
 
-    # What else may be asked.
+    # Queries.
 
     def epochs(self) -> list[int]:
-        """Where trials may be stopped, from the lowest rung."""
+        """The epochs of all rungs, ascending."""
         return [rung.epoch for rung in self._rungs]
 
     def waiting(self, epoch: int | None = None) -> set[int]:
-        """The trials that may still go on, from any rung or from that of an epoch."""
+        """The trials that wait at any rung, or at the rung of an epoch."""
         rungs = [rung for rung in self._rungs if epoch in (None, rung.epoch)]
         return {number for rung in rungs for _, _, number in rung.waiting}
 
     def _best_with(self, number: int, value: float) -> float:
-        """The best of a trial's epochs, with the next one."""
+        """The best value of a trial, its next epoch included."""
         finite = value if math.isfinite(value) else math.inf
         return min(finite, self._best.get(number, math.inf))
 
     def _rung(self, epoch: int) -> Rung:
-        """The rung of an epoch, made if these rules have none there."""
+        """The rung of an epoch, added if it does not exist: a journal may have other rungs."""
         at = bisect.bisect_left(self.epochs(), epoch)
         if at == len(self._rungs) or self._rungs[at].epoch != epoch:
             self._rungs.insert(at, Rung(epoch))
         return self._rungs[at]
 
     def _below(self, number: int) -> Rung | None:
-        """The rung that a trial was at before."""
+        """The last rung that a trial reached."""
         passed = self._passed.get(number)
         return None if passed is None else self._rung(passed)
 
     def _trusts(self, number: int, best: float) -> bool | None:
-        """Whether the rung before is to be trusted, where this trial is the last to judge it by."""
+        """Whether to trust the rung below, if this trial completes its assessment; else None."""
         below = self._below(number)
         pair = None if below is None else below.pair(number, best)
         if below is None or pair is None or len(below.pairs) + 1 < NUM_PAIRS:
@@ -200,9 +202,9 @@ class Asha:
 
 
 def kendall_tau(pairs: Sequence[tuple[float, float]]) -> float:
-    """How well two orders agree: 1 entirely, 0 not at all, -1 each the other's reverse.
+    """Kendall's tau-a of two rankings: 1 for equal, -1 for reversed rankings.
 
-    A pair of trials that are equal in either order counts as neither for nor against (tau-a).
+    pairs: a value in each ranking. Ties count as neither concordant nor discordant.
     """
     both = list(combinations(pairs, 2))
     signs = [

@@ -1,11 +1,11 @@
-"""What is known of an earlier search, to be learnt from."""
+"""Trials of earlier searches, from which the searcher learns at a warm start."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 Ending = Literal["completed", "stopped", "failed"]
-"""How a trial ended, to whoever learns from it."""
+"""How a trial ended, as the searcher distinguishes it."""
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class PastTrial:
     """One trial of an earlier search."""
 
     settings: dict[str, Any]
-    """Of this search's axes, by dotted path."""
+    """The values on this search's axes, by dotted path."""
     curve: list[tuple[int, float]]
     """(epoch, value of this search's metric)."""
     ending: Ending
@@ -21,14 +21,14 @@ class PastTrial:
 
 @dataclass(frozen=True)
 class PastSearch:
-    """What can be learnt from an earlier search."""
+    """An earlier search, and the trials of it that can be used."""
 
     folder: Path
     trials: list[PastTrial]
     num_outside: int
-    """Trials left out, as a value lies outside of an axis of this search."""
+    """Trials left out because a value lies outside of an axis of this search."""
     num_unfinished: int
-    """Trials left out, as they failed, were interrupted, or are not at their end."""
+    """Trials left out because they failed, were interrupted, or have not ended."""
 
     def __str__(self) -> str:
         num_all = len(self.trials) + self.num_outside + self.num_unfinished
@@ -36,5 +36,5 @@ class PastSearch:
             *([f"{self.num_outside} lie outside of this space"] if self.num_outside else []),
             *([f"{self.num_unfinished} did not finish"] if self.num_unfinished else []),
         ]
-        told = f"; {', '.join(left_out)}" if left_out else ""
-        return f"{len(self.trials)} of {num_all} trials of {self.folder}{told}"
+        note = f"; {', '.join(left_out)}" if left_out else ""
+        return f"{len(self.trials)} of {num_all} trials of {self.folder}{note}"

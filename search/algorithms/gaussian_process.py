@@ -1,9 +1,10 @@
-"""A Gaussian process over points of the unit cube, small enough to be asked at every trial.
+"""A Gaussian process over points of the unit cube, fast enough to be fitted for every trial.
 
 Shapes: n points with a value each, f features, m points to predict. Matérn 5/2 kernel with a length
-for each axis; its logarithms and the noise's follow a Metropolis chain on their posterior, so that
-what is not known of them is not hidden. The signal's variance is the one that fits best.
-Source: Rasmussen and Williams, Gaussian Processes for Machine Learning, sections 2.2, 4.2 and 5.4.
+scale per axis. The logarithms of the length scales and of the noise are sampled from their
+posterior by a Metropolis chain, so their uncertainty is kept. The signal variance is the
+maximum-likelihood estimate. Source: Rasmussen and Williams, Gaussian Processes for Machine
+Learning, sections 2.2, 4.2 and 5.4.
 """
 
 import math
@@ -17,16 +18,16 @@ Array = NDArray[np.float64]
 LENGTH, NOISE = 0.7, 0.3
 """Medians of the priors, in widths of the cube and in standard deviations of the values."""
 PRIOR_WIDTH = 1.0
-"""Standard deviation of their logarithms."""
+"""Standard deviation of the priors, in logarithms."""
 STEP = 0.5
 """Standard deviation of a proposal of the chain, in logarithms."""
 MOVED = 0.4
-"""Share of the logarithms that a proposal moves."""
+"""Share of the logarithms that a proposal of the chain changes."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What is needed to predict."""
+    """A fitted process: all that `predict` needs."""
 
     features: Array
     weights: Array
@@ -36,7 +37,7 @@ class Fit:
 
 
 class GaussianProcess:
-    """Keeps the state of the chain from one set of values to the next."""
+    """The process; the state of the chain is kept between fits."""
 
     def __init__(self, axis_of: NDArray[np.intp]) -> None:
         """axis_of (f): the axis that each feature belongs to."""
@@ -44,18 +45,18 @@ class GaussianProcess:
         num_axes = int(axis_of.max()) + 1
         self._median = np.log([LENGTH] * num_axes + [NOISE])
         self.logs = self._median.copy()
-        """Logarithms of each axis's length and of the noise, where the chain is."""
+        """The state of the chain: logarithms of each axis's length scale and of the noise."""
 
     def fit(self, features: Array, values: Array, rng: np.random.Generator, num_steps: int) -> Fit:
-        """Move the chain along for features (n, f) and values (n) of mean 0 and variance 1."""
-        now = self._fit(self.logs, features, values)
+        """Run the chain for features (n, f) and values (n) of mean 0 and variance 1."""
+        current = self._fit(self.logs, features, values)
         for _ in range(num_steps):
             moved = rng.random(len(self.logs)) < MOVED
             proposed = self.logs + moved * rng.normal(0, STEP, len(self.logs))
             new = self._fit(proposed, features, values)
-            if math.log(rng.random()) < new.log_posterior - now.log_posterior:
-                self.logs, now = proposed, new
-        return now
+            if math.log(rng.random()) < new.log_posterior - current.log_posterior:
+                self.logs, current = proposed, new
+        return current
 
     def predict(self, fit: Fit, features: Array) -> tuple[Array, Array]:
         """Mean and standard deviation (m) of the function at features (m, f)."""

@@ -1,4 +1,4 @@
-"""The axes of a space as Optuna has them: distributions, and labels for the values of a choice."""
+"""The axes of a space in Optuna's terms: distributions, and labels for the values of a choice."""
 
 import json
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from optuna.distributions import (
 from search.space.axes import Choice, Range
 
 Label = bool | int | float | str | None
-"""What Optuna can hold of a value."""
+"""The types that Optuna stores as values of a choice."""
 
 
 def distribution(axis: Choice | Range) -> BaseDistribution:
-    """The values of an axis."""
+    """The distribution of an axis."""
     if isinstance(axis, Choice):
         return CategoricalDistribution([label(value) for value in axis.values])
     if axis.kind == "int":
@@ -28,25 +28,25 @@ def distribution(axis: Choice | Range) -> BaseDistribution:
 
 
 def distribution_with(axis: Choice | Range, extra: Any) -> BaseDistribution:
-    """The values of an axis and one more, such as the defaults', which may lie beyond it."""
+    """The distribution of an axis extended by a value, such as a default outside of the axis."""
     if isinstance(axis, Choice):
         labels = dict.fromkeys(label(value) for value in (*axis.values, extra))
         return CategoricalDistribution(list(labels))
-    seen = [axis.low, axis.high, *([extra] if has_place(axis, extra) else [])]
+    ends = [axis.low, axis.high, *([extra] if has_place(axis, extra) else [])]
     if axis.kind == "int":
-        return IntDistribution(int(min(seen)), int(max(seen)), log=axis.log)
-    return FloatDistribution(min(seen), max(seen), log=axis.log)
+        return IntDistribution(int(min(ends)), int(max(ends)), log=axis.log)
+    return FloatDistribution(min(ends), max(ends), log=axis.log)
 
 
 def has_place(axis: Choice | Range, value: Any) -> bool:
-    """Whether `distribution_with` can have a value: it may be none, or 0 on a log scale."""
+    """Whether `distribution_with` can include a value: not None, nor 0 on a log scale."""
     if isinstance(axis, Choice):
         return True
     return value is not None and (value > 0 or not axis.log)
 
 
 def labelled(axes: Mapping[str, Choice | Range]) -> dict[str, Choice | Range]:
-    """The axes with labels in place of values."""
+    """The axes with labels instead of values."""
     return {
         path: axis if isinstance(axis, Range) else Choice(tuple(map(label, axis.values)))
         for path, axis in axes.items()
@@ -54,20 +54,20 @@ def labelled(axes: Mapping[str, Choice | Range]) -> dict[str, Choice | Range]:
 
 
 def label(value: Any) -> Label:
-    """What stands for a value in Optuna: itself, or its JSON where it is a list."""
+    """The label of a value in Optuna: the value itself, or its JSON if it is a list."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return json.dumps(value)
 
 
 def label_on(axis: Choice | Range, value: Any) -> Label:
-    """The label of the axis's own spelling of a value: a base of `1.0` is the choice `1`."""
+    """The label of a value in the axis's own spelling: `1.0` has the label of the choice `1`."""
     own = value if isinstance(axis, Range) else next(v for v in axis.values if v == value)
     return label(own)
 
 
 def value_of(axis: Choice | Range, labelled: Any) -> Any:
-    """The value on an axis that has a label."""
+    """The value of an axis for a label."""
     if isinstance(axis, Range):
         return labelled
     return next(value for value in axis.values if label(value) == labelled)

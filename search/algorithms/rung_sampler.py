@@ -1,13 +1,12 @@
-"""Where to try next: Thompson sampling from a Gaussian process on what the rungs say, as an Optuna
-sampler.
+"""An Optuna sampler: Thompson sampling from a Gaussian process fitted to values at the rungs.
 
-Trials end at different epochs, and their values there cannot be compared. So they are put in one
-order, by rank: first by the lowest rung; then those that reached the next rung are put in order
-among themselves, in the places that they hold; and so on. What a trial is worth is the normal
-quantile of its place.
+Trials end at different epochs, so their last values cannot be compared. They are put into one order
+by rank: first by their values at the lowest rung; then the trials that reached the next rung are
+reordered among themselves, in the places that they hold; and so on. The score of a trial is the
+normal quantile of its place.
 
 Source: Thompson sampling as in Kandasamy et al., Parallelised Bayesian Optimisation via Thompson
-Sampling, section 2: trials that run side by side differ as each follows a draw of its own.
+Sampling, section 2: trials that run in parallel differ, as each follows its own sample.
 """
 
 import math
@@ -28,25 +27,26 @@ from search.algorithms.unit_cube import Points, UnitCube
 from search.space.axes import Choice, Range
 
 NUM_RANDOM = 6
-"""Trials with a value before the process is asked."""
+"""Trials with a value before the Gaussian process is used; until then proposals are random."""
 MOST_FITTED = 100
-"""Trials that the process is fitted to: the best half, and others drawn from the rest."""
+"""The most trials to fit: the best half of so many, and a random sample of the others."""
 NUM_CANDIDATES = 500
 NEARBY = 0.2
-"""Share of the candidates that lie around the best trials; the others fill the cube."""
+"""Share of the candidates that lie near the best trials; the others are uniform over the cube."""
 REFINED = 0.5
-"""Share of the proposals that have such candidates at all; the others look everywhere alike."""
+"""Share of the proposals that have candidates near the best trials."""
 NUM_BEST = 10
+"""Best trials near which candidates lie."""
 WIDTHS = (0.3, 0.6)
-"""Standard deviations of the distance of those candidates from the trial, in the cube."""
+"""Standard deviations of the distance of a candidate from its trial, in widths of the cube."""
 MOVED = 0.6
-"""Share of the axes along which one is moved."""
+"""Share of the axes along which such a candidate differs from its trial."""
 NUM_STEPS = 20
-"""Of the chain of the process, before each proposal."""
+"""Steps of the Metropolis chain before each proposal."""
 
 
-class Silent(BaseSampler):
-    """Proposes nothing, where all is known."""
+class FixedSampler(BaseSampler):
+    """Proposes nothing: all values are given beforehand."""
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -61,11 +61,11 @@ class Silent(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
-        raise AssertionError(f"{name} must be known")
+        raise AssertionError(f"{name} must have a given value")
 
 
 class PointSampler(BaseSampler):
-    """Proposes at random: each point is drawn by the seed and its trial's number alone."""
+    """Random search: each point depends only on the seed and the trial's number."""
 
     def __init__(
         self,
@@ -73,19 +73,19 @@ class PointSampler(BaseSampler):
         axes: Mapping[str, Choice | Range],
         seed: int,
     ) -> None:
-        """axes: what the distributions hold."""
+        """axes: the same axes as the distributions', with labels as values."""
         self._distributions = dict(distributions)
         self._cube = UnitCube(axes)
         self._seed = seed
 
     def memory(self) -> dict[str, Any] | None:
-        """What must be known, beside the trials, to go on as it would have: JSON."""
+        """The sampler's state besides the trials, as JSON; None if it has none."""
         return None
 
     def recall(self, memory: Mapping[str, Any] | None) -> None:
-        """Go on from there. Raises: ValueError if it is no memory of this sampler."""
+        """Restore the state. Raises: ValueError if it is not one of this kind of sampler."""
         if memory is not None:
-            raise ValueError(f"sampler must be null, as it is random, but got {dict(memory)}")
+            raise ValueError(f"sampler must be null for random search, but got {dict(memory)}")
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -103,12 +103,12 @@ class PointSampler(BaseSampler):
     def sample_independent(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
-        """At random: only an axis that a trial's fixed settings leave open comes here."""
+        """A random value, for an axis that a trial's given settings leave open."""
         return PointSampler.sample_relative(self, study, trial, self._distributions)[name]
 
 
 class RungSampler(PointSampler):
-    """Proposes from what trials have reported at the rungs."""
+    """Proposes by Thompson sampling from the values of trials at the rungs."""
 
     def __init__(
         self,
@@ -117,8 +117,8 @@ class RungSampler(PointSampler):
         rungs: Sequence[int],
         seed: int,
     ) -> None:
-        """axes: what the distributions hold; rungs: where trials are compared, a training's last
-        epoch included."""
+        """axes: as of `PointSampler`; rungs: epochs at which trials are compared, the last epoch of
+        a training included."""
         super().__init__(distributions, axes, seed)
         self._rungs = rungs
         self._rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ class RungSampler(PointSampler):
         self._tried: set[bytes] = set()
 
     def memory(self) -> dict[str, Any]:
-        """The state of the generator, and where the chain of the process is."""
+        """The states of the random generator and of the Metropolis chain."""
         return {
             "generator": self._rng.bit_generator.state,
             "logs": [float(log) for log in self._process.logs],
@@ -136,7 +136,7 @@ class RungSampler(PointSampler):
 
     def recall(self, memory: Mapping[str, Any] | None) -> None:
         try:
-            self._rng.bit_generator.state = memory["generator"]  # type: ignore[index]  # told below
+            self._rng.bit_generator.state = memory["generator"]  # type: ignore[index]
             logs = np.array(memory["logs"], dtype=np.float64)  # type: ignore[index]
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ValueError(
@@ -153,29 +153,30 @@ class RungSampler(PointSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A point for all axes together."""
-        told = study.get_trials(deepcopy=False)
-        for one in told[len(self._points) : trial.number]:
-            self._points[one.number] = self._cube.encode(one.params)
-            self._tried.update(_keys(self._points[one.number][None]))
-        order = best_first(_at_rungs(told, self._rungs, study.direction))
+        trials = study.get_trials(deepcopy=False)
+        for earlier in trials[len(self._points) : trial.number]:
+            self._points[earlier.number] = self._cube.encode(earlier.params)
+            self._tried.update(_keys(self._points[earlier.number][None]))
+        order = best_first(_at_rungs(trials, self._rungs, study.direction))
         if len(order) < NUM_RANDOM:
             return self._cube.decode(self._cube.draw(self._rng, 1)[0])
         chosen = self._choose(len(order))
         points = np.array([self._points[order[place]] for place in chosen])
-        return self._cube.decode(self._sample(points, _worth(chosen, len(order))))
+        return self._cube.decode(self._sample(points, _scores(chosen, len(order))))
 
     def _choose(self, num: int) -> NDArray[np.intp]:
-        """The places of the trials to fit, in order."""
+        """The places in the order of the trials to fit, ascending."""
         if num <= MOST_FITTED:
             return np.arange(num)
         best = MOST_FITTED // 2
         rest = self._rng.choice(np.arange(best, num), MOST_FITTED - best, replace=False)
         return np.concatenate([np.arange(best), np.sort(rest)])
 
-    def _sample(self, points: Points, worth: Points) -> Points:
-        """The candidate (d) that is best in a draw, for points (n, d), best first, worth (n)."""
+    def _sample(self, points: Points, scores: Points) -> Points:
+        """The candidate (d) with the best sampled score; points (n, d), best first, and scores (n)
+        are those of the trials to fit."""
         features, _ = self._cube.features(points)
-        fit = self._process.fit(features, worth, self._rng, NUM_STEPS)
+        fit = self._process.fit(features, scores, self._rng, NUM_STEPS)
         candidates = self._candidates(points[:NUM_BEST])
         mean, deviation = self._process.predict(fit, self._cube.features(candidates)[0])
         drawn: Points = self._rng.normal(mean, deviation)
@@ -184,13 +185,13 @@ class RungSampler(PointSampler):
         return best
 
     def _candidates(self, best: Points) -> Points:
-        """Points (m, d) all over the cube, and around the best (n, d)."""
+        """Candidates (m, d): uniform over the cube, and near the best trials (n, d)."""
         num_near = round(NEARBY * NUM_CANDIDATES) if self._rng.random() < REFINED else 0
         anywhere = self._cube.draw(self._rng, NUM_CANDIDATES)
         origin = best[self._rng.integers(len(best), size=num_near)]
         width = self._rng.choice(WIDTHS, num_near)[:, None]
         moved = np.clip(origin + width * self._rng.normal(size=origin.shape), 0, 1)
-        # Away from a value that has no neighbours every other one is as near.
+        # A value of an unordered axis has no neighbours: it changes to a random value.
         moved = np.where(self._cube.is_ordered, moved, anywhere[:num_near])
         stays = self._rng.random(origin.shape) >= MOVED
         anywhere[:num_near] = self._cube.snap(np.where(stays, origin, moved))
@@ -198,7 +199,7 @@ class RungSampler(PointSampler):
 
 
 def best_first(at_rungs: Sequence[Mapping[int, float]]) -> list[int]:
-    """The order of trials, the best first.
+    """The numbers of all trials in order, the best first.
 
     at_rungs: for each rung, from the lowest, the value of each trial that reached it; lower is
     better. Of equal values, the lower number goes first.
@@ -216,27 +217,27 @@ def best_first(at_rungs: Sequence[Mapping[int, float]]) -> list[int]:
 
 
 def _keys(points: Points) -> list[bytes]:
-    """The same for points (n, d) of the same settings, whatever their last digits."""
+    """Keys of points (n, d) that are equal for the same settings, despite rounding errors."""
     return [row.tobytes() for row in np.round(points, 9)]
 
 
 def _at_rungs(
-    told: Sequence[FrozenTrial], rungs: Sequence[int], direction: StudyDirection
+    trials: Sequence[FrozenTrial], rungs: Sequence[int], direction: StudyDirection
 ) -> list[dict[int, float]]:
-    """For each rung the value of each trial there, signed so that lower is better.
+    """For each rung, the value of each trial that reached it; lower is better.
 
-    A trial that skipped a rung has there the value of its next epoch; one that is complete keeps
-    its value at the rungs that its training does not reach. One that failed is the worst.
+    If a trial skipped a rung, its next epoch counts. A completed trial keeps its value at the rungs
+    after its last epoch. A failed trial has the worst value.
     """
     sign = -1.0 if direction == StudyDirection.MAXIMIZE else 1.0
-    found: list[dict[int, float]] = [{} for _ in rungs]
-    for trial in told:
+    at_rungs: list[dict[int, float]] = [{} for _ in rungs]
+    for trial in trials:
         if trial.state == TrialState.FAIL:
-            found[0][trial.number] = math.inf
+            at_rungs[0][trial.number] = math.inf
             continue
         values = trial.intermediate_values
-        last = next(reversed(values), 0)  # they are told in order
-        for at_rung, rung in zip(found, rungs, strict=True):
+        last = next(reversed(values), 0)  # values are reported in order
+        for at_rung, rung in zip(at_rungs, rungs, strict=True):
             if rung <= last:
                 epoch = rung if rung in values else min(e for e in values if e > rung)
                 at_rung[trial.number] = sign * values[epoch]
@@ -244,12 +245,12 @@ def _at_rungs(
                 at_rung[trial.number] = sign * trial.value
             else:
                 break
-    return found
+    return at_rungs
 
 
-def _worth(places: NDArray[np.intp], num: int) -> Points:
-    """Normal quantiles of some of `num` places, brought to mean 0 and variance 1."""
+def _scores(places: NDArray[np.intp], num: int) -> Points:
+    """The normal quantiles of places among `num`, scaled to mean 0 and variance 1."""
     quantile = NormalDist().inv_cdf
-    worth = np.array([-quantile((place + 0.5) / num) for place in places])
-    scaled: Points = (worth - worth.mean()) / worth.std()
+    scores = np.array([-quantile((place + 0.5) / num) for place in places])
+    scaled: Points = (scores - scores.mean()) / scores.std()
     return scaled

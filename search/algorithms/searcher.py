@@ -1,8 +1,8 @@
-"""Which settings to try next: the defaults, the space's start points, then a sampler of Optuna.
+"""Proposes settings: the defaults, the space's start points, then points from an Optuna sampler.
 
-Knows nothing of Ray: it is asked for a trial's settings, told every epoch's value, and told how
-the trial ended. A trial that was stopped early is told to Optuna as pruned at its last epoch,
-never as a finished result; one that was interrupted is not told as ended, as it may go on.
+It receives the value of each epoch and the ending of each trial. A trial that was stopped early is
+pruned at its last epoch in Optuna's terms, never complete. An interrupted trial has no ending, as
+it may be resumed.
 """
 
 import math
@@ -17,15 +17,16 @@ from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.algorithms.earlier import Ending
 from search.algorithms.optuna_axes import distribution, label_on, labelled, value_of
-from search.algorithms.rung_sampler import PointSampler, RungSampler, Silent
+from search.algorithms.rung_sampler import FixedSampler, PointSampler, RungSampler
 from search.space.axes import Choice, Range
 from search.space.space import Rungs, SamplerName, Space, max_epochs, rungs_of
 
-STATES: dict[Ending, TrialState] = {
+STATES: dict[str, TrialState] = {
     "completed": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+"""The states of ended trials in Optuna's terms."""
 
 
 class Searcher:
@@ -41,8 +42,8 @@ class Searcher:
         seed: int = 0,
         sampler: SamplerName = "gp",
     ) -> None:
-        """first: points to try before any other, some maybe beyond the axes; rungs: the epochs at
-        which trials are compared, the last one of a training included."""
+        """first: points to try before any other, which may lie outside of the axes; rungs: epochs
+        at which trials are compared, the last epoch of a training included."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._axes = axes
         self._first = first
@@ -57,7 +58,7 @@ class Searcher:
             direction="maximize" if maximise else "minimize",
         )
         self._num_known = 0
-        """Trials that were proposed or taken."""
+        """Trials that were proposed by or registered with this object."""
         self._trials: dict[int, Trial] = {}
         self._best: dict[int, float] = {}
         self._better = max if maximise else min
@@ -65,15 +66,15 @@ class Searcher:
 
     @classmethod
     def of(cls, space: Space, base: Settings, rungs: Rungs | None = None) -> "Searcher":
-        """The searcher of a space whose first trial has the settings `base`; rungs: if not those
-        that follow from the space."""
+        """The searcher of a space whose trial 0 has the settings `base`; rungs: default those of
+        the space."""
         defaults = {path: settings_of(base)[path] for path in space.axes}
         last = max_epochs(space, base)
-        told = rungs or rungs_of(space.asha, last)
+        rungs = rungs or rungs_of(space.asha, last)
         return cls(
             space.axes,
             [defaults, *(defaults | point for point in space.start)],
-            [*told.all(), last],
+            [*rungs.all(), last],
             maximise=space.metric.is_max,
             seed=space.seed,
             sampler=space.sampler,
@@ -82,7 +83,7 @@ class Searcher:
     def learn(
         self, settings: Mapping[str, Any], curve: Sequence[tuple[int, float]], ending: Ending
     ) -> None:
-        """Take a trial of an earlier search, all of its values on the axes, as one of this one."""
+        """Add a trial of an earlier search as an observation; its settings must lie on the axes."""
         epochs, values = zip(*curve, strict=True)
         best = list(accumulate(map(self._finite, values), self._better))
         trial = create_trial(
@@ -95,7 +96,7 @@ class Searcher:
         self._study.add_trial(trial)
 
     def propose(self, number: int) -> dict[str, Any]:
-        """The settings of a trial, by dotted path. Numbers are asked for in order, once each."""
+        """The settings of a trial, by dotted path. Called once per number, in order."""
         self._num_known = number + 1
         if number < len(self._first):
             point = self._first[number]
@@ -107,16 +108,16 @@ class Searcher:
         return {path: value_of(self._axes[path], trial.params[path]) for path in self._axes}
 
     def memory(self) -> dict[str, Any] | None:
-        """What the sampler needs, beside the trials, to propose as it would have: JSON."""
+        """The sampler's state besides the trials, as JSON; None if it has none."""
         return self._sampler.memory()
 
     def take(
         self, number: int, settings: Mapping[str, Any], memory: Mapping[str, Any] | None
     ) -> None:
-        """A trial that was proposed before, to another process: nothing is drawn for it.
+        """Register a trial from the journal and restore the sampler's state; nothing is sampled.
 
-        One that was proposed here is known. Raises: ValueError if the settings are of other axes,
-        or the memory is no sampler's of this kind.
+        Does nothing for a trial that this object proposed. Raises: ValueError if the settings have
+        other axes, or the memory is not one of this kind of sampler.
         """
         if number < self._num_known:
             return
@@ -127,7 +128,7 @@ class Searcher:
         if self._is_on_axes(settings):
             labels = {path: label_on(axis, settings[path]) for path, axis in self._axes.items()}
             self._study.enqueue_trial(labels)
-            self._study.sampler = Silent()
+            self._study.sampler = FixedSampler()
             self._trials[number] = self._study.ask(self._distributions)
             self._study.sampler = self._sampler
 
@@ -135,26 +136,27 @@ class Searcher:
         return all(self._axes[path].contains(value) for path, value in point.items())
 
     def report(self, number: int, epoch: int, value: float) -> None:
-        """Tell the metric's value after an epoch.
+        """Report the metric's value after an epoch.
 
-        Optuna is told the best so far: a trial is worth its best epoch, whose checkpoint is kept.
+        Optuna gets the best value so far: a trial counts by its best epoch, whose checkpoint is
+        kept.
         """
         if number in self._trials:
-            known = self._best.get(number, self._worst)
-            best = self._best[number] = self._better(self._finite(value), known)
+            previous = self._best.get(number, self._worst)
+            best = self._best[number] = self._better(self._finite(value), previous)
             self._trials[number].report(best, epoch)
 
     def finish(self, number: int, ending: Ending, best: float | None) -> None:
-        """Tell how a trial ended, and its best value if it completed."""
+        """Report how a trial ended; best: its best value, used if it completed."""
         if number in self._trials:
             value = best if ending == "completed" else None
             self._study.tell(self._trials.pop(number), value, STATES[ending])
 
     def _finite(self, value: float) -> float:
-        """The value, or the worst one instead of one that is not finite."""
+        """The value; if it is not finite, the worst value."""
         return value if math.isfinite(value) else self._worst
 
     @property
     def study(self) -> optuna.Study:
-        """What Optuna has been told."""
+        """The Optuna study of all trials."""
         return self._study

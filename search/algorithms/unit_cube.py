@@ -1,4 +1,4 @@
-"""Settings as points of the unit cube, one coordinate an axis, and what a kernel compares of them.
+"""Settings as points of the unit cube, one coordinate per axis, and their features for a kernel.
 
 Shapes: n points, d axes, f features.
 """
@@ -16,7 +16,8 @@ Points = NDArray[np.float64]
 
 
 class UnitCube:
-    """The axes of a space. A choice of numbers is ordered like a range; any other choice is not."""
+    """Maps settings to the unit cube. A choice of numbers is ordered like a range; others are
+    not."""
 
     def __init__(self, axes: Mapping[str, Choice | Range]) -> None:
         self._axes = {path: _sorted(axis) for path, axis in axes.items()}
@@ -24,7 +25,7 @@ class UnitCube:
         self.is_ordered = np.array([_is_ordered(axis) for axis in axes.values()])
 
     def encode(self, settings: Mapping[str, Any]) -> Points:
-        """The point (d) of settings that lie on the axes."""
+        """The point (d) of settings, which must lie on the axes."""
         return np.array([_place(axis, settings[path]) for path, axis in self._axes.items()])
 
     def decode(self, point: Points) -> dict[str, Any]:
@@ -39,7 +40,7 @@ class UnitCube:
         return self.snap(rng.random((num, len(self._axes))))
 
     def snap(self, points: Points) -> Points:
-        """The points (n, d) with each coordinate where the value that it stands for lies."""
+        """Move each coordinate of points (n, d) to the position of the value that it decodes to."""
         snapped = points.copy()
         for column, levels in enumerate(self._levels):
             if levels is not None:
@@ -52,10 +53,10 @@ class UnitCube:
         return snapped
 
     def features(self, points: Points) -> tuple[Points, NDArray[np.intp]]:
-        """What a kernel compares (n, f), and the axis of each feature (f).
+        """The features of points (n, d) for a kernel (n, f), and the axis of each feature (f).
 
-        An ordered axis is one feature; another one has a feature for each value, such that any two
-        values are 1 apart.
+        An ordered axis has one feature; an unordered one has a feature per value, such that any two
+        values have distance 1.
         """
         columns, axis_of = [], []
         for column, levels in enumerate(self._levels):
@@ -65,7 +66,7 @@ class UnitCube:
                 axis_of.append(column)
             else:
                 level = _level(at, levels)
-                columns += [(level == one) / math.sqrt(2) for one in range(levels)]
+                columns += [(level == value) / math.sqrt(2) for value in range(levels)]
                 axis_of += [column] * levels
         return np.stack(columns, axis=1), np.array(axis_of)
 
@@ -83,7 +84,7 @@ def _sorted(axis: Choice | Range) -> Choice | Range:
 
 
 def _num_levels(axis: Choice | Range) -> int | None:
-    """How many values there are; None for a continuum, as a log scale is taken to be."""
+    """The number of values; None for a continuous axis, and for any axis on a log scale."""
     if isinstance(axis, Choice):
         return len(axis.values)
     if axis.log or (axis.kind == "float" and axis.step is None):
@@ -117,11 +118,12 @@ def _value(axis: Choice | Range, at: float) -> Any:
         value = low + at * (high - low)
         value = math.exp(value) if axis.log else value
     value = round(value) if axis.kind == "int" else value
-    return min(max(value, axis.low), axis.high)  # undoes a rounding beyond an end
+    return min(max(value, axis.low), axis.high)  # a rounding error may exceed an end
 
 
 def _scaled_ends(axis: Range) -> tuple[float, float]:
-    """The ends of a continuum. Whole numbers have half a unit more, so that each has its room."""
+    """The ends of a continuous axis. Integers get half a unit more, so that all are equally
+    likely."""
     margin = 0.5 if axis.kind == "int" else 0.0
     ends = (axis.low - margin, axis.high + margin)
     return (math.log(ends[0]), math.log(ends[1])) if axis.log else ends

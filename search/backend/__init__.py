@@ -1,1 +1,1 @@
-"""Ray: the only folder that imports it."""
+"""The backend: runs trials with Ray Tune. Only this folder imports Ray."""

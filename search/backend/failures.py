@@ -1,4 +1,4 @@
-"""Why a trial failed, without the layers that Ray puts around it."""
+"""Why a trial failed: the original error without Ray's wrappers, its cause, and its text."""
 
 import re
 from pathlib import Path
@@ -20,37 +20,37 @@ DIED = (
     ray.exceptions.WorkerCrashedError,
 )
 UNABLE = (ray.exceptions.RayError, StorageError)
-"""What a node or a network cannot do may be done on another, or a moment later."""
+"""Errors of a node or a network: another attempt may succeed."""
 
 
 class LostError(ray.exceptions.RayActorError):
-    """The error to give Tune in place of a `cause` that it does not know."""
+    """An actor error for Tune that stands for a `cause` of another type."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(error_msg=str(cause))
         self.cause = cause
 
 
-def as_tune_knows(error: Exception) -> Exception:
-    """An error of a trial's process or call, as Tune takes it for one: others end its whole run."""
-    known = (ray.exceptions.RayActorError, ray.exceptions.RayTaskError)
-    return error if isinstance(error, known) else LostError(error)
+def as_actor_error(error: Exception) -> Exception:
+    """An error of a trial's process, of a type that ends the trial only: others end Tune's run."""
+    of_trial = (ray.exceptions.RayActorError, ray.exceptions.RayTaskError)
+    return error if isinstance(error, of_trial) else LostError(error)
 
 
-def cause_of(trial: Trial) -> BaseException:
-    """The error itself."""
-    if trial.pickled_error_file is None:  # an error of Tune's own
+def original_error(trial: Trial) -> BaseException:
+    """The original error of a failed trial."""
+    if trial.pickled_error_file is None:  # an error of Tune itself
         return TrainingError(Path(trial.error_file).read_text(encoding="utf-8").strip())
-    # Ray's own file on this machine; the copy that its accessor reads is not there yet.
+    # Ray's file on this machine; the copy that Ray's accessor reads does not exist yet.
     error: BaseException = cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())
     while getattr(error, "cause", None) is not None:
-        error = error.cause  # type: ignore[attr-defined]  # looked for in the line above
+        error = error.cause  # type: ignore[attr-defined]  # checked in the line above
     return error
 
 
 def kind_of(error: BaseException) -> Cause:
-    """Whether another attempt may help: with more memory, or in another process."""
-    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or _is_told_full(error):
+    """The cause of a failure, which decides whether and how the trial is resumed."""
+    if isinstance(error, OutOfMemoryError | torch.OutOfMemoryError) or _is_out_of_memory(error):
         return "memory"
     if isinstance(error, NodeIsFullError):
         return "node_memory"
@@ -58,8 +58,8 @@ def kind_of(error: BaseException) -> Cause:
     return "lost" if isinstance(error, UNABLE) and not is_own else "own"
 
 
-def _is_told_full(error: BaseException) -> bool:
-    """As of a context of CUDA that has no room, or of a training of one's own."""
+def _is_out_of_memory(error: BaseException) -> bool:
+    """By its text: CUDA's context does not fit, or a user's training reports it."""
     is_plain = isinstance(error, RuntimeError) and not isinstance(error, UNABLE)
     return is_plain and any(words in str(error) for words in OUT_OF_MEMORY)
 
@@ -74,7 +74,7 @@ def in_one_line(error: BaseException) -> str:
 
 
 def _on_full_node(text: str) -> str:
-    """Which node, and how full it may be, as far as Ray says so."""
+    """The node, and its limit, if Ray's text names them."""
     node, most = (
         re.search(r"IP: ([^,)\s]+)", text),
         re.search(r"exceeded threshold.*\((.+?%)", text),
@@ -84,7 +84,7 @@ def _on_full_node(text: str) -> str:
 
 
 def _cause_of_death(text: str) -> str:
-    """Why a trial's process is gone: an error of its start, or one from outside."""
+    """Why a trial's process died: an error at its start, or a cause from outside."""
     if _failed_at_start(text):
         plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
         return plain.strip().rpartition("\n")[2].strip()[:500]

@@ -1,4 +1,4 @@
-"""The end of a search whose cluster has vanished, in a line: Ray's C++ would end it without one."""
+"""Ends a search whose cluster has vanished with an error message; Ray's C++ code would abort."""
 
 import os
 import sys
@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from search.backend.ray_address import why_no_cluster
 
 MOST_SILENT = 5
-"""Times in a row that its GCS may not answer."""
+"""How often in a row the GCS may fail to answer."""
 PAUSE = 5.0
-"""Seconds before each; with as many for an answer, that is less than the 60 of Ray."""
+"""Seconds between checks; with the same time for each answer, the sum is below Ray's 60 s."""
 
 
 @contextmanager
-def ends_with_cluster(address: str, how_to_go_on: str) -> Iterator[None]:
-    """While the block runs, this process ends with exit code 2 once the cluster is gone: Ray's own
-    calls wait for it and cannot be interrupted. All that counts is in the journal by then."""
+def ends_with_cluster(address: str, how_to_resume: str) -> Iterator[None]:
+    """While the block runs, end this process with exit code 2 when the cluster has vanished: Ray's
+    calls wait for it and cannot be interrupted. The journal is complete at any time."""
     is_over = threading.Event()
 
     def watch() -> None:
@@ -27,7 +27,7 @@ def ends_with_cluster(address: str, how_to_go_on: str) -> Iterator[None]:
             silent = 0 if reason is None else silent + 1
             if silent == MOST_SILENT and not is_over.is_set():
                 sys.stdout.flush()
-                os.write(2, f"error: {_told(address, how_to_go_on)}\n".encode())
+                os.write(2, f"error: {_message(address, how_to_resume)}\n".encode())
                 os._exit(2)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -38,8 +38,8 @@ def ends_with_cluster(address: str, how_to_go_on: str) -> Iterator[None]:
         is_over.set()
 
 
-def _told(address: str, how_to_go_on: str) -> str:
+def _message(address: str, how_to_resume: str) -> str:
     return (
-        f"{address}: the cluster must be there until the search is at its end, but has vanished; "
-        f"start it again. {how_to_go_on}"
+        f"{address}: the cluster must run until the search is finished, but has vanished; start it "
+        f"again. {how_to_resume}"
     )

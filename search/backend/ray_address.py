@@ -1,4 +1,4 @@
-"""Which Ray cluster an address means, and whether it answers: Ray itself waits long for none."""
+"""Finds the Ray cluster of an address, and checks quickly whether it answers."""
 
 import logging
 import os
@@ -17,16 +17,15 @@ from ray.core.generated.gcs_service_pb2_grpc import NodeInfoGcsServiceStub
 from kptrain.errors import SettingsError
 
 PATIENCE = 5.0
-"""Seconds for a connection, and for the answer."""
+"""Seconds to wait for a connection, and for an answer."""
 
 
 def find_cluster(given: str) -> str:
-    """The host:port that an address stands for; of 'auto' what RAY_ADDRESS says, else the cluster
-    of this machine.
+    """The host:port of an address; for 'auto', RAY_ADDRESS or else the cluster of this machine.
 
-    Raises: SettingsError if no cluster that lets us in answers there.
+    Raises: SettingsError if no cluster that accepts us answers there.
     """
-    address = os.environ.get("RAY_ADDRESS") or given if given == "auto" else given  # as Ray has it
+    address = os.environ.get("RAY_ADDRESS") or given if given == "auto" else given  # as in Ray
     if address == "auto":
         address = _cluster_here()
         _use_token()
@@ -44,17 +43,17 @@ def find_cluster(given: str) -> str:
 
 
 def check_address(given: str) -> None:
-    """Raises: SettingsError, likewise; 'auto' is the Ray that this process is connected to, if it
-    is."""
+    """Raises: SettingsError as `find_cluster`; 'auto' is valid if this process is connected."""
     if not (given == "auto" and ray.is_initialized()):
         find_cluster(given)
 
 
 def _cluster_here() -> str:
-    """The one that `ray start` began or joined on this machine, which wrote its address down. A Ray
-    that a program has for itself, such as another search's, ends with it; Ray itself takes both.
+    """The cluster that `ray start` started or joined on this machine and whose address it wrote to
+    a file. Unlike Ray itself, ignore a Ray that a program, such as another search, started for
+    itself: it ends with that program.
 
-    Raises: SettingsError if there is not one.
+    Raises: SettingsError unless there is exactly one.
     """
     running = services._find_address_from_flag("--gcs-address")
     folders = services._find_address_from_flag("--temp_dir")
@@ -64,21 +63,21 @@ def _cluster_here() -> str:
         return str(latest if latest in started else next(iter(started)))
     if started:
         raise bad_address("auto", f"several run on this machine ({', '.join(sorted(started))})")
-    others = f", but what programs have for themselves ({', '.join(sorted(running))})"
+    others = f", but only those that programs started for themselves ({', '.join(sorted(running))})"
     raise bad_address(
         "auto", f"no cluster of `ray start` runs on this machine{others if running else ''}"
     )
 
 
 def _written_in(folder: str | None) -> str | None:
-    """The address that `ray start` left in a Ray's folder, or in the usual one."""
+    """The address that `ray start` wrote into a folder of Ray's; None: the default folder."""
     with suppress(OSError):  # another user's
         return str(read_ray_address(folder))
     return None
 
 
 def _use_token() -> None:
-    """As Ray does for a cluster that it found: a token of ours is shown to it."""
+    """Use our token, if there is one, as Ray does for a cluster that it finds itself."""
     logger = logging.getLogger("ray")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -91,12 +90,12 @@ def _use_token() -> None:
 
 
 def why_no_cluster(address: str) -> str | None:
-    """Why what listens at an address is not a cluster for us; None if it is."""
+    """Why the server at an address is not a usable cluster; None if it is."""
     channel = init_grpc_channel(address)
     try:
         answer = NodeInfoGcsServiceStub(channel).CheckAlive(CheckAliveRequest(), timeout=PATIENCE)
     except grpc.RpcError as error:
-        return _in_words(error.code())
+        return _describe(error.code())
     finally:
         channel.close()
     if answer.ray_version != ray.__version__:
@@ -104,15 +103,15 @@ def why_no_cluster(address: str) -> str | None:
     return None
 
 
-def _in_words(code: grpc.StatusCode) -> str:
+def _describe(code: grpc.StatusCode) -> str:
     if code == grpc.StatusCode.UNAUTHENTICATED:
         return (
-            "it wants the token of its cluster: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to "
-            "what `ray get-auth-token` says on its first node"
+            "it requires the token of its cluster: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to "
+            "the output of `ray get-auth-token` on its first node"
         )
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return f"what listens there has not answered in {PATIENCE:g} s, as Ray would"
-    return "what listens there is not the GCS of a cluster, but maybe its dashboard"
+        return f"the server there has not answered within {PATIENCE:g} s, so it is not Ray"
+    return "the server there is not the GCS of a cluster, but maybe its dashboard"
 
 
 def bad_address(address: str, reason: str) -> SettingsError:

@@ -1,4 +1,5 @@
-"""The folder that a Ray of our own has for its sockets, its logs and, if need be, its token."""
+"""The folder of the Ray that a search starts: for its sockets, its logs and, if needed, its
+token."""
 
 import os
 import re
@@ -16,11 +17,11 @@ from kptrain.errors import SettingsError
 from kptrain.machine.locks import HeldError, held
 
 LONGEST_SOCKET = 107
-"""Bytes that the name of a Unix socket may have."""
+"""The most bytes of the name of a Unix socket."""
 IN_FOLDER = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 IN_TMPDIR = len("/pymp-12345678/listener-12345678")  # of the dashboard's processes
 LEAST_FREE = 100_000_000
-"""Bytes for the logs of a short search; without them Ray's processes wait for each other."""
+"""Bytes for the logs of a short search; with a full disk Ray's processes wait for each other."""
 LEAST_ADDRESSES = 8_000_000 * 1024
 """Bytes of address space for each of Ray's processes: with 6 GB some are aborted, with 8 none."""
 ERROR_LINE = re.compile(r"(?:.*(?=Check failed: ))?(\w*(?:Error|Exception|Check failed): .+)")
@@ -28,13 +29,14 @@ ERROR_LINE = re.compile(r"(?:.*(?=Check failed: ))?(\w*(?:Error|Exception|Check 
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """A folder for Ray's sockets and logs, removed at the end; and those of killed searches are.
+    """A folder for Ray's sockets and logs, removed at the end. Also removes those of killed
+    searches.
 
-    Raises: SettingsError if Ray cannot have one.
+    Raises: SettingsError if there cannot be one.
     """
     remove_leftovers()
     folder = _new_folder()
-    _check_room(folder)
+    _check_limits(folder)
     with held(_lock_of(folder)):
         folder.mkdir()
         try:
@@ -44,20 +46,21 @@ def own_folder() -> Iterator[Path]:
 
 
 def check_start() -> None:
-    """Raises: SettingsError if Ray cannot start; a process that is connected to one needs none."""
+    """Raises: SettingsError if Ray cannot start; not checked if this process is connected to a
+    Ray."""
     ray = sys.modules.get("ray")  # importing it takes seconds
     if ray is None or not ray.is_initialized():
-        _check_room(_new_folder())
+        _check_limits(_new_folder())
 
 
 def _new_folder() -> Path:
-    """Its name. Raises: SettingsError."""
-    return _place() / f"{os.getpid()}-{uuid4().hex[:4]}"
+    """The path of a new folder. Raises: SettingsError."""
+    return _parent() / f"{os.getpid()}-{uuid4().hex[:4]}"
 
 
-def _place() -> Path:
-    """Of the folders of all searches of this user. Raises: SettingsError if it cannot be made."""
-    # Where Ray itself puts them: TMPDIR may be too long a name for a socket.
+def _parent() -> Path:
+    """The folder of all searches of this user. Raises: SettingsError if it cannot be created."""
+    # In /tmp as Ray itself: the path of TMPDIR may be too long for a socket.
     own = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / f"kptrain-{os.getuid()}"  # noqa: S108  (0700)
     try:
         own.mkdir(mode=0o700, exist_ok=True)
@@ -66,9 +69,9 @@ def _place() -> Path:
     return own
 
 
-def _check_room(folder: Path) -> None:
-    """Raises: SettingsError if Ray's names, logs or addresses have no room; itself, it would wait
-    for a minute, or be aborted."""
+def _check_limits(folder: Path) -> None:
+    """Raises: SettingsError if socket names are too long, or disk or address space is too small;
+    Ray itself would wait for a minute, or abort."""
     for name, path, more in (
         ("RAY_TMPDIR", str(folder), IN_FOLDER),
         ("TMPDIR", tempfile.gettempdir(), IN_TMPDIR),
@@ -94,15 +97,15 @@ def _check_room(folder: Path) -> None:
 
 
 def _address_limit() -> int | None:
-    """Bytes of address space that a process may have; None if as many as it wants."""
+    """The most bytes of address space of a process; None if unlimited."""
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if limit == resource.RLIM_INFINITY else limit
 
 
 def remove_leftovers() -> None:
-    """The folders of searches that were killed: nobody holds their locks."""
-    with suppress(SettingsError, OSError):  # of a place that cannot be had there are none
-        for folder in _place().iterdir():
+    """Remove the folders of killed searches: those whose lock is free."""
+    with suppress(SettingsError, OSError):  # if the parent cannot be read, there are none
+        for folder in _parent().iterdir():
             if folder.is_dir():
                 with suppress(HeldError), held(_lock_of(folder)):
                     _remove(folder)
@@ -113,20 +116,20 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _remove(folder: Path) -> None:
-    """With its lock; a process of Ray's that is about to end may still write there."""
+    """Remove a folder with its lock; a process of Ray that is ending may still write there."""
     shutil.rmtree(folder, ignore_errors=True)
     _lock_of(folder).unlink(missing_ok=True)
 
 
 def keep_token() -> str:
-    """Where the home folder cannot be written, as in containers, Ray's token is in our own.
+    """If the home folder is not writable, as in containers, keep Ray's token in our own folder.
 
-    Returns what to put before a command that reads it.
+    Returns the prefix of a command that reads the token; may be empty.
     """
-    given = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
-    path = _place() / "auth_token"
+    variables = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_AUTH_MODE")
+    path = _parent() / "auth_token"
     if os.environ.get("RAY_AUTH_TOKEN_PATH") != str(path):
-        if any(name in os.environ for name in given) or _home_has_room():
+        if any(name in os.environ for name in variables) or _home_is_writable():
             return ""
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
     with suppress(FileExistsError), open(path, "x", opener=_for_me_alone) as file:
@@ -134,8 +137,8 @@ def keep_token() -> str:
     return f"RAY_AUTH_TOKEN_PATH={path} "
 
 
-def _home_has_room() -> bool:
-    """Whether Ray finds its token in the home folder, or can put it there."""
+def _home_is_writable() -> bool:
+    """Whether Ray can read its token from the home folder, or write it there."""
     if "HOME" not in os.environ:
         return False
     token = Path(os.environ["HOME"]) / ".ray" / "auth_token"
@@ -151,27 +154,27 @@ def _for_me_alone(path: str, flags: int) -> int:
 
 
 def why_not(error: BaseException, folder: Path | None) -> str:
-    """Why Ray did not start or connect, in a line: mostly its own words, else those of its logs."""
+    """Why Ray did not start or connect, in one line, from the error and Ray's logs."""
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = error.strerror + (f": {error.filename}" if error.filename else "")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    found = _in_logs(folder) if folder is not None else ""
+    logged = _first_logged_error(folder) if folder is not None else ""
     last = next((line for line in reversed(lines) if ERROR_LINE.match(line)), "")
-    told = last or " ".join(" ".join(lines).split())[:300] or type(error).__name__
+    reason = last or " ".join(" ".join(lines).split())[:300] or type(error).__name__
     limit = _address_limit()
     bound = "" if limit is None else f"; `ulimit -v` is {limit // 1024}"
-    is_new = found and found.partition(": ")[2] not in told
-    return f"{told}{f' ({found})' if is_new else ''}{bound}"
+    is_new = logged and logged.partition(": ")[2] not in reason
+    return f"{reason}{f' ({logged})' if is_new else ''}{bound}"
 
 
-def _in_logs(folder: Path) -> str:
-    """The first error that a process of Ray's wrote before it died."""
+def _first_logged_error(folder: Path) -> str:
+    """The first error in the logs of Ray's processes; empty if there is none."""
     for path in sorted(folder.glob("session_latest/logs/*.err")):
         with suppress(OSError):
             for line in path.read_text(errors="replace").splitlines():
-                if found := ERROR_LINE.match(line):
-                    return f"{path.stem}: {found[1].strip()[:200]}"
+                if match := ERROR_LINE.match(line):
+                    return f"{path.stem}: {match[1].strip()[:200]}"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The Ray that trials run on: one of our own, a running cluster, or the one of our caller."""
+"""The Ray that trials run on: a new one on this machine, a running cluster, or the caller's."""
 
 import logging
 import math
@@ -20,25 +20,25 @@ from search.backend.ray_address import bad_address, find_cluster
 from search.backend.ray_folder import keep_token, no_start, own_folder, remove_leftovers, why_not
 from search.machine.gpus import claim_gpus, visible_gpus
 from search.machine.programs import program
-from search.machine.signals import kept
+from search.machine.signals import handlers_restored
 from search.plan import concurrent_trials, slots
 
 RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
     "RAY_AIR_NEW_OUTPUT": "0",  # the new output engine prints even at verbose=0
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the record is ours
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
-    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # else one starts after the other; suggest() bounds them
-    # It kills trials once a machine is full, whoever fills it; the kernel does so where it must.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the search has its own journal and table
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the search handles Ctrl-C itself
+    "TUNE_MAX_PENDING_TRIALS_PG": "1000",  # else trials start one by one; suggest() limits them
+    # The monitor kills trials when a machine is full, even if another program fills it.
     "RAY_memory_monitor_refresh_ms": "0",
-    # Under `uv run` Ray would send the working folder to the nodes, which have what they need.
+    # Under `uv run` Ray would send the working folder to the nodes, which do not need it.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 OWN = {
     "include_dashboard": True,
     "dashboard_host": "127.0.0.1",
-    # Of bytes: what trials report is small, and a share of the machine's memory is more than
-    # `ulimit -v` or a container's /dev/shm may allow.
+    # Bytes. Reports are small, and Ray's default, a share of the machine's memory, may exceed
+    # `ulimit -v` or a container's /dev/shm.
     "object_store_memory": 200_000_000,
 }
 QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -49,26 +49,26 @@ class Session:
     """A Ray that we are connected to."""
 
     dashboard: str
-    """Its address; empty if there is none."""
+    """The dashboard's address; empty if there is none."""
     token: str
-    """The command that says the dashboard's token."""
+    """The command that prints the dashboard's token."""
     logs: Path | None
-    """What is written there, the dashboard shows; None if that is not ours."""
+    """The folder of the logs that the dashboard shows; None if another program started the Ray."""
     cluster: str | None = None
-    """Its host:port, if this process has joined it for the search."""
+    """The cluster's host:port, if this process has joined it for the search."""
 
 
 @contextmanager
 def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
-    """The Ray that this process is connected to, which stays; else a running cluster, or a Ray of
-    our own on this machine, with so many of its GPUs.
+    """Connect to Ray: the one that this process is already connected to, which keeps running; else
+    the cluster at `address`; else a new one on this machine with `num_gpus` GPUs.
 
-    Ray's own output is off: what matters of it reaches the user through the record.
+    Ray's own output is turned off, as the search reports what matters.
     Raises: SettingsError if it does not start.
     """
-    # Prints of a process that died, which the record tells; no setting of Ray's turns it off.
+    # The output of processes that died, which the search reports; Ray has no setting for it.
     ray._private.worker.print_to_stdstream = _print_nothing
-    # A trial's failure is logged there as an error, with every layer; the record has its cause.
+    # It logs each failure of a trial with a long traceback; the search reports the cause.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         _check_usable(address)
@@ -76,29 +76,30 @@ def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
             yield Session(ray._private.worker.get_dashboard_url() or "", _token_command(), None)
         return
     if address is None and os.environ.get("RAY_ADDRESS"):
-        print("RAY_ADDRESS is set, but is followed with --address auto alone", flush=True)
+        print("RAY_ADDRESS is set, but is used only with --address auto", flush=True)
     with _settings(), nullcontext() if address else own_folder() as folder:
-        before = "" if address else keep_token()
+        prefix = "" if address else keep_token()
         address = address and find_cluster(address)
         # Ray itself would count all cores of the machine, and GPUs that torch cannot use.
         here = {"_temp_dir": str(folder), "num_cpus": usable_cores(), "num_gpus": num_gpus}
         own = {} if folder is None else OWN | here
         try:
-            with kept():  # Ray has an answer of its own to SIGTERM
+            with handlers_restored():  # Ray installs its own handler for SIGTERM
                 context = ray.init(address=address or "local", **QUIET, **own)
-        except Exception as error:  # of a dozen kinds
+        except Exception as error:  # of many kinds
             _end_processes(error)
-            raise _no_session(address, why_not(error, folder)) from None
-        logging.getLogger("ray").setLevel(logging.ERROR)  # the start's are told by the error
+            reason = why_not(error, folder)
+            raise (bad_address(address, reason) if address else no_start(reason)) from None
+        logging.getLogger("ray").setLevel(logging.ERROR)  # after the start, whose errors raise
         try:
             logs = folder and folder / "session_latest" / "logs"
-            yield Session(context.dashboard_url or "", before + _token_command(), logs, address)
+            yield Session(context.dashboard_url or "", prefix + _token_command(), logs, address)
         finally:
             ray.shutdown()
 
 
 def _end_processes(error: Exception) -> None:
-    """Those of a Ray that has started in part, which nothing but its error knows of."""
+    """End the processes of a Ray that started partly; only the traceback refers to them."""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         node = frame.f_locals.get("self")
         if isinstance(node, Node):
@@ -109,7 +110,7 @@ def _end_processes(error: Exception) -> None:
 @contextmanager
 def _settings() -> Iterator[None]:
     """Set Ray's environment variables; restore the caller's own at the end of the block."""
-    constants = ray._private.ray_constants  # where Ray has what it read when it was imported
+    constants = ray._private.ray_constants  # values that Ray read when it was imported
     before = {name: os.environ.get(name) for name in RAY_SETTINGS}
     sends_folder = constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
     os.environ.update(RAY_SETTINGS)
@@ -126,16 +127,16 @@ def _settings() -> Iterator[None]:
 
 
 def _check_usable(address: str | None) -> None:
-    """Raises: SettingsError if the Ray that this process is connected to is not what was asked
-    for."""
+    """Raises: SettingsError if the Ray that this process is connected to cannot be used, or is not
+    the one at `address`."""
     if ray.util.client.ray.is_connected():
         raise SettingsError(
-            "Ray must not be connected as a client (ray://) in this process, but is: a search runs "
-            "where Tune does; call ray.shutdown() first, and give the cluster's --address host:port"
+            "Ray must not be connected as a client (ray://) in this process, but is, and Tune must "
+            "run here; call ray.shutdown() first, and give the cluster's --address host:port"
         )
     here = ray.get_runtime_context().gcs_address
     if address in (None, "auto"):
-        print(f"Ray is on in this process, so the search runs on it ({here})")
+        print(f"This process is connected to Ray, so the search runs on it ({here})")
     elif ray._private.services.canonicalize_bootstrap_address(address) != here:
         raise SettingsError(
             f"--address: must be that of the Ray that this process is connected to, {here}, but "
@@ -143,30 +144,27 @@ def _check_usable(address: str | None) -> None:
         )
 
 
-def _no_session(address: str | None, reason: str) -> SettingsError:
-    return no_start(reason) if address is None else bad_address(address, reason)
-
-
 def _token_command() -> str:
     return f"{program('ray')} get-auth-token"
 
 
 class RayOnDemand(ExitStack):
-    """A session that starts when it is first needed, and is shut down at the end."""
+    """A session that starts when it is needed, and is shut down at the end of the block."""
 
-    def __init__(self, address: str | None, *, uses_gpus: bool, how_to_go_on: str = "") -> None:
+    def __init__(self, address: str | None, *, uses_gpus: bool, how_to_resume: str = "") -> None:
         super().__init__()
-        if address is None:  # also what processes of a killed search wrote while they ended
+        if address is None:  # at the end too: ending processes of a killed search may write more
             self.callback(remove_leftovers)
         self._address = address
-        self._how_to_go_on = how_to_go_on
+        self._how_to_go_on = how_to_resume
         self._claimed = visible_gpus() if uses_gpus and address is None else []
         self._is_started = False
         self.logs: Path | None = None
-        """What is written there, Ray's dashboard shows; None before the start and on a cluster."""
+        """The folder of the logs that the dashboard shows; None before the start and on a
+        cluster."""
 
     def start(self) -> None:
-        """Start it, unless it runs, and say where its dashboard is."""
+        """Start the session unless it runs, and print the address of its dashboard."""
         if self._is_started:
             return
         self.enter_context(claim_gpus(self._claimed))
@@ -190,9 +188,10 @@ def has_gpu() -> bool:
 
 
 def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
-    """Trials that run at once, each whole on one node; asked each time, as a cluster may grow.
+    """The number of trials that can run at once, each on one node; a cluster may grow between
+    calls.
 
-    larger: the shares of those of them that hold more of a GPU than `gpu`.
+    larger: the shares of running trials that hold more of a GPU than `gpu`.
     """
     nodes = [_size(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     most = sum(concurrent_trials(cpu, gpu, *node) for node in nodes)
@@ -203,12 +202,12 @@ def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
 
 
 def _size(node: dict[str, float]) -> tuple[int, int]:
-    """Cores and GPUs."""
+    """Cores and GPUs of a node."""
     return int(node.get("CPU", 0)), int(node.get("GPU", 0))
 
 
-def with_room(cpu: int, gpu: float, times: int) -> tuple[int, float]:
-    """`times` what a trial holds, of cores and of a GPU, or as much of it as one node has."""
+def enlarged(cpu: int, gpu: float, times: int) -> tuple[int, float]:
+    """`times` the cores and the GPU share of a trial, limited to what one node has."""
     if times == 1:
         return cpu, gpu
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

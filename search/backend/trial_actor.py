@@ -1,4 +1,4 @@
-"""One trial as Ray Tune runs it: an actor that reads the stream of a training."""
+"""The actor in which Ray Tune runs a trial: it reads the stream of a training."""
 
 import os
 import platform
@@ -20,17 +20,18 @@ from search.space.training import Report
 from search.trainings.loading import trainable_named
 
 PATIENCE = 60.0
-"""Seconds for a process that still holds the trial's folder, as its search or node just died."""
+"""Seconds to wait for a process that still holds the trial's folder after its search or node
+died."""
 
 
 class TrialActor(tune.Trainable):
-    """A training that Ray may stop after any epoch; then the next one, in the same process.
+    """Trains one trial, which Ray may stop after any epoch, then the next one in the same process.
 
-    Its config: `trainable` (how a command names it), `settings` (the whole tree), `run_dir`,
-    `title`, `search`, `wandb_id`, `cpu` (cores) and `gpu` (the share of one); `epoch`, the last one
-    that the search knows; `rungs`, the epochs after which it is put down, whole on disk, as another
-    process may take it up; `storage`, the URL of what `run_dir` is only this node's copy of while
-    it trains, or None; `cache`, where the packs of all nodes are, or None where each has its own.
+    Its config: `trainable` (its name on the command line), `settings` (the whole tree), `run_dir`,
+    `title`, `search`, `wandb_id`, `cpu` (cores) and `gpu` (share of one); `epoch`, the last one in
+    the journal; `rungs`, the epochs after which the trial is released, complete on disk, as another
+    process may resume it; `storage`, the URL of the trial's folder, of which `run_dir` is a copy on
+    this node, or None; `cache`, the folder of packs for all nodes, or None if each has its own.
     """
 
     @classmethod
@@ -38,28 +39,29 @@ class TrialActor(tune.Trainable):
         return tune.PlacementGroupFactory([{"CPU": config["cpu"], "GPU": config["gpu"]}])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """What may need another try is left to `step`: of an error here Ray keeps only the text."""
+        """Errors that may be retried are raised in `step`: of an error here Ray keeps the text
+        only."""
         if config["cache"] is not None:
             os.environ["KPTRAIN_CACHE"] = config["cache"]
         if not config["gpu"]:
-            # Ray hides a GPU only from who has a share of another. CUDA reads this once, when it
-            # is asked first, which a training of one's own may do when it is imported.
+            # Ray hides GPUs only from actors that have a GPU. CUDA reads this variable once, at its
+            # first use, and importing a user's training may be that.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self._first: str = config["title"]
         self._trainable = trainable_named(config["trainable"])
         self._begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """The next trial, with the same share: a new process would import torch for seconds."""
+        """Begin the next trial in this process: a new one would import torch for seconds."""
         try:
-            self._put_down()
-        except Exception as error:  # of the trial before, which has ended: it may be anybody's
+            self._release()
+        except Exception as error:  # of the previous trial, which has ended
             print(f"the end of {self._own['title']}: {error}", flush=True)
         self._begin(new_config)
         return True
 
     def _begin(self, config: dict[str, Any]) -> None:
-        print(config["title"], flush=True)  # the dashboard shows it in the actor's log
+        print(config["title"], flush=True)  # shown by the dashboard in the actor's log
         self._own = config
         defaults = self._trainable.settings()
         self._train_config = change(defaults, flatten(config["settings"]), config["title"])
@@ -67,8 +69,8 @@ class TrialActor(tune.Trainable):
         self._reports: Generator[Report, None, None] | None = None
         self._epoch: int = config["epoch"]
 
-    def _take_up(self, epoch: int) -> Generator[Report, None, None]:
-        """Open the training after an epoch, up to its next rung, from whatever is safe of it."""
+    def _resume(self, epoch: int) -> Generator[Report, None, None]:
+        """Resume the training after an epoch, up to its next rung, from what is saved."""
         _cap_memory(self._own["gpu"])
         self._device = self._trainable.device(self._train_config)
         run_dir = Path(self._own["run_dir"])
@@ -89,19 +91,19 @@ class TrialActor(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         if self._reports is None:
-            self._reports = self._take_up(self._epoch)
+            self._reports = self._resume(self._epoch)
         try:
             report = next(self._reports)
         except BaseException as error:
-            self._reports = None  # it has let go of the folder, which may be another's by now
-            if isinstance(error, DataError | WeightsError):  # another node may have what this lacks
+            self._reports = None  # the folder is released, and may belong to another process
+            if isinstance(error, DataError | WeightsError):  # maybe only this node lacks the files
                 raise type(error)(f"{error} (on {platform.node()})") from None
             raise
         self._epoch = report["epoch"]
         values = (f"{name} {report[name]:.6g}" for name in self._trainable.metrics)
         print(f"epoch {self._epoch}  {'  '.join(values)}", flush=True)
         if self._epoch == self._rung:
-            self._put_down()
+            self._release()
         return {
             "report": report,
             "done": self._epoch == self._last,
@@ -109,8 +111,8 @@ class TrialActor(tune.Trainable):
             "device": self._device,
         }
 
-    def _put_down(self) -> None:
-        """Let go of the training and its folder; what it leaves is on disk, or at its URL alone."""
+    def _release(self) -> None:
+        """Release the training and its folder; its files are on disk, or only at its URL."""
         reports, self._reports = self._reports, None
         if reports is not None:
             reports.close()
@@ -121,20 +123,20 @@ class TrialActor(tune.Trainable):
         release_memory()
 
     def _send_epoch(self) -> None:
-        if self._remote is not None:  # what loggers write, when they have finished
+        if self._remote is not None:  # without the loggers' files, which are sent at the end
             run_dir = Path(self._own["run_dir"])
             self._remote.send(run_dir, skip=self._trainable.is_log)
 
     def cleanup(self) -> None:
-        self._put_down()
+        self._release()
 
     def __repr__(self) -> str:
-        """How the dashboard lists the actor; it asks once."""
+        """The actor's name in the dashboard, which reads it once."""
         return f"{self._first}, and later ones: see its log"
 
 
 def _cap_memory(share: float) -> None:
-    """Without a cap, the greediest trial of a GPU would starve its neighbours.
+    """Limit torch to the trial's share of its GPU, to protect the other trials on it.
 
     Raises: OutOfMemoryError if nothing is left of the share.
     """
@@ -144,7 +146,7 @@ def _cap_memory(share: float) -> None:
 
 
 def _fetch(storage: Storage, run_dir: Path) -> None:
-    """What is safe of a trial, instead of what a killed process may have left on this node."""
+    """Replace a trial's files on this node, maybe of a killed process, by those at its URL."""
     with only_user_of(run_dir, PATIENCE):
         for path in run_dir.iterdir():
             if path.is_dir():

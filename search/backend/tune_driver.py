@@ -1,11 +1,8 @@
-"""The search under Ray: Tune asks for trials, runs them, and tells what becomes of each."""
+"""Runs a search with Ray Tune: Tune asks for trials, runs them, and reports what happens to
+each."""
 
-import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
-from uuid import uuid4
 
 from ray import tune
 from ray.exceptions import RayError
@@ -14,21 +11,17 @@ from ray.tune.experiment import Trial
 from ray.tune.search import Searcher as TuneSearcher
 
 from kptrain.config import Settings
-from kptrain.data.pack import cache_dir
-from kptrain.errors import KptrainError, SettingsError, TrainingError
+from kptrain.errors import SettingsError
 from search.backend.actor_manager import our_actors
-from search.backend.failures import cause_of, in_one_line, kind_of
-from search.backend.ray_session import capacity, has_gpu, with_room
+from search.backend.ray_session import capacity, has_gpu
 from search.backend.trial_actor import TrialActor
+from search.backend.tune_run import TuneRun
 from search.console.output import Output
 from search.console.progress import Terminal
-from search.machine.signals import ask_first
+from search.machine.signals import first_signal_recorded
 from search.plan import check_gpu_hours, gpu_share
-from search.space.space import Space, axis_values, max_epochs
+from search.space.space import Space, max_epochs
 from search.trials.controller import SearchState
-
-MOST_DEATHS = 3
-"""Times that Tune's own loop may die before the next epoch of any trial."""
 
 
 def run_trials(
@@ -36,11 +29,11 @@ def run_trials(
     base: Settings,
     state: SearchState,
     output: Output,
-    onlookers: Iterable[Callable[[], None]] = (),
+    observers: Iterable[Callable[[], None]] = (),
 ) -> None:
-    """Run all trials, until nothing is left or the search is interrupted; onlookers are called
-    after each event, and one that fails is not called again.
+    """Run trials until the search is finished or interrupted.
 
+    observers: called after each event; one that raises an error is not called again.
     Needs a Ray session. Raises: SettingsError, TrainingError, CheckpointError.
     """
     cpu, gpu = space.resources.cpu, gpu_share(space, base, has_gpu())
@@ -50,22 +43,24 @@ def run_trials(
             f"has {cpu} CPU and {gpu:g} GPU; lower resources.cpu"
         )
     check_gpu_hours(space, gpu)
-    with Terminal(state, max_epochs(space, base), output) as terminal, ask_first() as asked:
-        state.clock.set(state.clock.now)  # it stands still while nothing runs
-        run = _Run(state, terminal, asked, cpu, gpu, onlookers)
+    with (
+        Terminal(state, max_epochs(space, base), output) as terminal,
+        first_signal_recorded() as signal_name,
+    ):
+        state.clock.set(state.clock.now)  # it stops while nothing runs
+        run = TuneRun(state, terminal, signal_name, cpu, gpu, observers)
         _run_tune(run)
     run.end()
 
 
-def _run_tune(run: "_Run") -> None:
-    """A loop of Tune's that dies is begun again, with what the journal has of the search.
+def _run_tune(run: TuneRun) -> None:
+    """Run Tune's loop, and restart it from the state of the search if it dies.
 
-    Raises: what our own hooks raised; TrainingError if it dies again and again before the next
-    epoch.
+    Raises: errors of our own hooks; TrainingError if it dies repeatedly before the next epoch.
     """
     deaths = 0
     while True:
-        epochs = run.num_epochs()
+        epochs = run.state.record.num_epochs()
         try:
             with our_actors():
                 _tuner(run).fit()
@@ -73,38 +68,35 @@ def _run_tune(run: "_Run") -> None:
         except (RayError, TuneError, RuntimeError, ConnectionError) as error:
             if run.fault is not None:
                 raise run.fault from None
-            deaths = 1 if run.num_epochs() > epochs else deaths + 1
-            if not run.begin_again(error, deaths):
+            deaths = 1 if run.state.record.num_epochs() > epochs else deaths + 1
+            if not run.restart(error, deaths):
                 return
 
 
-def _tuner(run: "_Run") -> tune.Tuner:
+def _tuner(run: TuneRun) -> tune.Tuner:
     return tune.Tuner(
         TrialActor,
         tune_config=tune.TuneConfig(
-            num_samples=-1,  # until the proposals end: a trial may resume
-            search_alg=_Proposals(run),
+            num_samples=-1,  # until the proposals end: a resumed trial counts as a sample
+            search_alg=_Proposer(run),
             reuse_actors=True,
             trial_name_creator=lambda trial: trial.config["title"],
             trial_dirname_creator=lambda t: f"{t.config['number']:03d}-{t.trial_id}",
         ),
-        run_config=_run_config(run.state.record.run_dir, _Watch(run), _Judge(run)),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(run.state.record.run_dir),
+            callbacks=[_ProcessCallback(run)],
+            stop=_Stopper(run),
+            # Trainings write their own checkpoints.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+            progress_reporter=_NoOutput(),
+        ),
     )
 
 
-def _run_config(run_dir: Path, watch: "_Watch", judge: "_Judge") -> tune.RunConfig:
-    return tune.RunConfig(
-        name="ray",
-        storage_path=str(run_dir),
-        callbacks=[watch],
-        stop=judge,
-        checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # `fit` writes them
-        verbose=0,
-        progress_reporter=_Silence(),
-    )
-
-
-class _Silence(tune.ProgressReporter):
+class _NoOutput(tune.ProgressReporter):
     """Ray's reporter prints even at verbose=0."""
 
     def should_report(self, trials: list[Trial], done: bool = False) -> bool:
@@ -114,158 +106,10 @@ class _Silence(tune.ProgressReporter):
         pass
 
 
-class _Run:
-    """What Tune's hooks share: the state, and Tune's own names of trials.
+class _NoState:
+    """A hook with an empty pickle: Tune pickles its hooks for a restore that we do not use."""
 
-    To Tune a trial that is taken up is another one, with the number and the folder of the first.
-    """
-
-    def __init__(
-        self,
-        state: SearchState,
-        terminal: Terminal,
-        asked: Callable[[], str],
-        cpu: int,
-        gpu: float,
-        onlookers: Iterable[Callable[[], None]] = (),
-    ) -> None:
-        self.state = state
-        self.fault: KptrainError | OSError | None = None
-        """What one of our hooks raised, as Tune wraps it like errors of its own."""
-        self._onlookers = list(onlookers)
-        self._terminal = terminal
-        self._asked = asked
-        self._cpu = cpu
-        self._gpu = gpu
-        self._numbers: dict[str, int] = {}
-
-    @contextmanager
-    def noted(self) -> Iterator[None]:
-        """Note what is raised within, unless the cause is Ray, as of a connection."""
-        try:
-            yield
-        except (RayError, ConnectionError):
-            raise
-        except (KptrainError, OSError) as error:
-            self.fault = error
-            raise
-
-    def propose(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The config of the trial that runs next."""
-        # Tune would ask for one trial ahead: settings chosen before the latest result is known.
-        state = self.state
-        held = sum(state.room(number) for number in state.running)
-        shares = (state.share(number, self._gpu) for number in state.running)
-        larger = [share for share in shares if share > self._gpu]
-        if held and held >= capacity(self._cpu, self._gpu, larger):
-            return None
-        self._hear()
-        number = state.next_trial(_new_wandb_id)
-        if number is None:
-            return str(TuneSearcher.FINISHED) if state.ended else None
-        self._numbers[trial_id] = number
-        self.tell()
-        trial = state.record.trials[number]
-        cpu, gpu = with_room(self._cpu, state.share(number, self._gpu), state.room(number))
-        return {
-            "number": number,
-            "trainable": state.record.trainable.name,
-            "title": f"trial {trial.label:>03} {axis_values(trial.settings)}",
-            "settings": trial.config.model_dump(mode="json"),
-            "run_dir": str(trial.run_dir),
-            "storage": None if trial.storage is None else trial.storage.url,
-            "epoch": len(trial.curve),
-            "rungs": state.asha.epochs(),
-            "search": state.record.title,
-            "wandb_id": state.wandb_ids[number],
-            # Trials run in another working directory. Where no cache was given, each node of a
-            # cluster has its own.
-            "cache": str(cache_dir()) if os.environ.get("KPTRAIN_CACHE") else None,
-            "cpu": cpu,
-            "gpu": gpu,
-        }
-
-    def report(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Tell a result; whether the trial goes on at once."""
-        self._hear()
-        number = self._numbers[trial_id]
-        host, device = result["node_host"], result["device"]
-        goes_on = self.state.report(number, result["report"], host, device)
-        self.tell()
-        return goes_on
-
-    def start(self, trial: Trial) -> None:
-        self.state.start(self._numbers[trial.trial_id], trial.config["gpu"])
-        self.tell()
-
-    def fail(self, trial: Trial) -> None:
-        error = cause_of(trial)
-        number, gpu = self._numbers[trial.trial_id], trial.config["gpu"]
-        self.state.fail(number, in_one_line(error), kind_of(error), gpu)
-        self.tell()
-
-    def num_epochs(self) -> int:
-        """Of all trials, until now."""
-        return sum(len(trial.curve) for trial in self.state.record.trials)
-
-    def begin_again(self, error: Exception, deaths: int) -> bool:
-        """Pause all running trials at their last safe epoch; False if nothing is left to run.
-
-        Raises: TrainingError if Tune has died too often."""
-        why = in_one_line(error.__cause__ or error)
-        if deaths > MOST_DEATHS:
-            raise TrainingError(
-                f"{self.state.record.run_dir}: Ray Tune must run until the search is at its end, "
-                f"but died {deaths} times ({why}); see to Ray, then go on with "
-                f"--resume"
-            ) from None
-        self._hear()
-        if self.state.interrupted:
-            return False
-        print(f"Ray Tune died ({why}); it is begun again", flush=True)
-        self.state.resume(self.state.spending.budget)
-        return True
-
-    def end(self) -> None:
-        """Tune has ended. Raises: TrainingError if the trials all fail alike."""
-        if not self.state.interrupted:
-            self.state.close()
-        self.tell()
-        self.state.record.save()
-        if self.state.interrupted and not self._asked():
-            raise TrainingError(
-                f"{self.state.record.run_dir}: must have trials that can be trained, but "
-                f"{self.state.interrupted}; mend the cause, then begin it anew"
-            )
-
-    def tell(self) -> None:
-        """Show what has happened, and keep it."""
-        news = self.state.pop_news()
-        self._terminal.show(news)
-        self.state.record.save(at_most_every=1.0)
-        if any(event in ("started", "ended") for _, event, _ in news):
-            self.state.record.sweep()
-        for onlooker in self._onlookers.copy():
-            try:
-                onlooker()
-            except Exception as error:
-                self._onlookers.remove(onlooker)
-                print(f"{type(error).__name__}: {error}; the search goes on without", flush=True)
-
-    def _hear(self) -> None:
-        """Of Ctrl-C."""
-        if self._asked() and not self.state.interrupted:
-            self.state.interrupt(self._asked())
-
-
-def _new_wandb_id() -> str:
-    return uuid4().hex[:8]
-
-
-class _NotPickled:
-    """Tune pickles what it was given, for a restore that we do not use."""
-
-    def __init__(self, run: _Run) -> None:
+    def __init__(self, run: TuneRun) -> None:
         super().__init__()
         self._run = run
 
@@ -273,45 +117,46 @@ class _NotPickled:
         return {}
 
 
-class _Proposals(_NotPickled, TuneSearcher):
-    """What runs next, as Tune asks for it."""
+class _Proposer(_NoState, TuneSearcher):
+    """Proposes the trial that runs next."""
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        with self._run.noted():
+        with self._run.fault_recorded():
             return self._run.propose(trial_id)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: `_Judge` has heard of it, also of the last epoch, which Tune keeps back."""
+        """Nothing: `_Stopper` gets every epoch, the last one included, which Tune withholds
+        here."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what happened is in our own journal."""
+        """Nothing: the search has its own journal."""
 
     def get_state(self) -> dict[str, Any]:
-        """Nothing, as above."""
+        """Nothing: the search has its own journal."""
         return {}
 
 
-class _Judge(_NotPickled, tune.Stopper):
-    """ASHA and the budget; Tune asks it about each epoch, before all else that it does with it."""
+class _Stopper(_NoState, tune.Stopper):
+    """Reports each epoch to the search, and stops trials; Tune calls it first after an epoch."""
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        with self._run.noted():
+        with self._run.fault_recorded():
             return not self._run.report(trial_id, result)
 
     def stop_all(self) -> bool:
-        """Never: it would cut trials in the midst of an epoch."""
+        """Never: it would end trials in the middle of an epoch."""
         return False
 
 
-class _Watch(_NotPickled, tune.Callback):
-    """What befalls a trial's process."""
+class _ProcessCallback(_NoState, tune.Callback):
+    """Reports starts and failures of trials' processes."""
 
     def on_trial_start(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        with self._run.noted():
+        with self._run.fault_recorded():
             self._run.start(trial)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        with self._run.noted():
+        with self._run.fault_recorded():
             self._run.fail(trial)

@@ -1,1 +1,1 @@
-"""What a search prints while it runs."""
+"""The output of a search while it runs."""

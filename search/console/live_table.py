@@ -1,4 +1,4 @@
-"""The live picture of a search: how much of its budget is spent, and a row a trial."""
+"""The live table of a search: how much of the budget is spent, and one row per trial."""
 
 import math
 from collections.abc import Sequence
@@ -11,30 +11,30 @@ from rich.text import Text
 from kptrain.machine.progress import in_words
 from search.space.budget import clock_of, count_of
 from search.space.space import axis_values
-from search.trials.fold import Fold
+from search.trials.fold import StateFromEvents
 from search.trials.record import UNDER_WAY, TrialRecord
 
 SHOWN = 12
-"""Rows: all that run, then the latest that ended."""
+"""The number of rows: all trials under way, then the latest that ended."""
 WIDE = 100
-"""Columns of a terminal from which on GPU, memory and device are shown, too."""
+"""The least width of a terminal, in columns, to show GPU, memory and device."""
 LONG = 4 * 86400.0
-"""Seconds from which on nobody counts hours."""
+"""Longer times, in seconds, are shown in days."""
 BARS = "▁▂▃▄▅▆▇█"
 CURVE = 10
-"""Epochs of a curve that are shown: the latest."""
+"""The number of latest epochs that a curve shows."""
 STYLES = {"running": "green", "failed": "red", "completed": "bold"}
 
 
-def picture(state: Fold, max_epochs: int, width: int) -> Group:
-    """All of it, for a terminal of so many columns."""
+def render(state: StateFromEvents, max_epochs: int, width: int) -> Group:
+    """The complete output, for a terminal of `width` columns."""
     spent = Table.grid()  # a bar alone does not end its line
     spent.add_row(ProgressBar(total=1.0, completed=_share_spent(state), width=min(width, 60)))
-    # A title of the table would be wrapped at the table's width.
+    # Not a title of the table, which would be wrapped at the table's width.
     return Group(summary(state, max_epochs), spent, _table(state, width >= WIDE))
 
 
-def _table(state: Fold, is_wide: bool) -> Table:
+def _table(state: StateFromEvents, is_wide: bool) -> Table:
     metric = state.record.metric
     table = Table(box=None, pad_edge=False)
     for heading in ("trial", "settings", "epoch", "curve", str(metric)):
@@ -63,7 +63,7 @@ def _table(state: Fold, is_wide: bool) -> Table:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The latest values of a curve as bars between their least and their greatest."""
+    """The latest values of a curve as bars, from their least to their greatest."""
     shown = [value for value in values if math.isfinite(value)][-CURVE:]
     if not shown:
         return ""
@@ -75,24 +75,24 @@ def sparkline(values: Sequence[float]) -> str:
 
 
 def _place(trial: TrialRecord, gpu: float, memory: str | None) -> tuple[str, str, str]:
-    """The share of a GPU that a trial holds, the most memory that it used, and where it runs.
+    """The share of a GPU that a trial holds, its peak memory, and its host and device.
 
-    memory: the figure of a report that has it.
+    memory: the name of the figure with the peak memory in a report.
     """
     used = trial.curve[-1].get(memory) if trial.curve and memory else None
     memory = "" if used is None else f"{used / 1e9:.2f} GB"
     return f"{gpu:g}" if gpu else "", memory, f"{trial.host} {trial.device}".strip()
 
 
-def _rows(state: Fold) -> list[TrialRecord]:
+def _rows(state: StateFromEvents) -> list[TrialRecord]:
     trials = state.record.trials
     under_way = [trial for trial in trials if trial.state in UNDER_WAY]
     ended = [trial for trial in trials if trial not in under_way]
     return under_way + ended[::-1][: max(SHOWN - len(under_way), 0)]
 
 
-def summary(state: Fold, max_epochs: int) -> str:
-    """Trials that ended, the best so far, and what is left, on one line."""
+def summary(state: StateFromEvents, max_epochs: int) -> str:
+    """One line: the number of ended trials, the best value so far, and what is left."""
     record = state.record
     best = record.best()
     shown = f"best {record.metric.label} {best:.6f}" if best is not None else "no result yet"
@@ -103,37 +103,36 @@ def summary(state: Fold, max_epochs: int) -> str:
     return ", ".join([f"{count} ended", shown, *left])
 
 
-def _share_spent(state: Fold) -> float:
-    """Of the part of the budget that is nearest to its end."""
+def _share_spent(state: StateFromEvents) -> float:
+    """The largest share of a part of the budget that is spent, 0 to 1."""
     trials = state.spending.budget.trials
     by_trials = 0.0 if trials is None else state.record.num_ended() / trials
     return min(max(by_trials, state.spending.share()), 1.0)
 
 
-def _time_left(state: Fold, max_epochs: int) -> list[str]:
-    """If no further trial were stopped early, at the pace so far; before any epoch, what was
-    estimated. Nothing if epochs have no bound, as then the hours that are left are all that can be
-    said."""
+def _time_left(state: StateFromEvents, max_epochs: int) -> list[str]:
+    """The time left at the pace so far if no further trial is stopped early; before any epoch, the
+    estimate. Empty if epochs have no limit: then only the budget's hours are known."""
     epochs = _epochs_left(state, max_epochs)
     if math.isinf(epochs):
         return []
     done = state.record.num_epochs()
     if done:
         seconds = epochs * state.clock.now / done
-        return [f"at most {_spelled(min(seconds, state.spending.seconds_left()))} left"]
+        return [f"at most {_duration(min(seconds, state.spending.seconds_left()))} left"]
     left = None if state.expected is None else state.expected.less(state.clock.now)
-    if left is None or not left.likely:  # spent, before any epoch shows the pace
+    if left is None or not left.likely:  # the estimate has passed before the first epoch
         return ["at most ? left"]
     return [f"some {left} left"]
 
 
-def _spelled(seconds: float) -> str:
-    """As a clock, or what takes days in a unit that a person would take."""
+def _duration(seconds: float) -> str:
+    """As `1:02:03`, or in days if it is LONG."""
     return clock_of(seconds) if seconds < LONG else in_words(seconds)
 
 
-def _epochs_left(state: Fold, max_epochs: int) -> float:
-    """The most that can still be trained, by the trials or by the epochs of the budget."""
+def _epochs_left(state: StateFromEvents, max_epochs: int) -> float:
+    """The most epochs that can still be trained, by the budget's trials or epochs."""
     spending, record = state.spending, state.record
     trials = spending.budget.trials
     if trials is None:

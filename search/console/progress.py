@@ -1,4 +1,4 @@
-"""What a search says while it runs: a live picture on a terminal, else a line an event."""
+"""The progress of a search: a live table on a terminal, else one line per event."""
 
 import sys
 from collections.abc import Sequence
@@ -9,18 +9,20 @@ from typing import Any, Self
 from rich.console import Console
 from rich.live import Live
 
-from search.console.live_table import picture, summary
-from search.console.output import Output, outlive_reader
+from search.console.live_table import render, summary
+from search.console.output import Output, discard_output
 from search.journal.reasons import Failed
 from search.space.budget import clock_of
 from search.space.space import axis_values
-from search.trials.fold import Fold, News
+from search.trials.fold import News, StateFromEvents
 
 
 class Terminal:
-    """Shows a search, after each of its events."""
+    """Shows the progress of a search on standard output."""
 
-    def __init__(self, state: Fold, max_epochs: int, output: Output | None = None) -> None:
+    def __init__(
+        self, state: StateFromEvents, max_epochs: int, output: Output | None = None
+    ) -> None:
         self._state = state
         self._max_epochs = max_epochs
         self._output = output or Output()
@@ -42,28 +44,28 @@ class Terminal:
         self._live.stop()
 
     def show(self, news: Sequence[News]) -> None:
-        """What happened to which trial. The search outlives who reads this, such as `head`."""
+        """Show news; the search continues if the reader of its output ends, such as `head`."""
         try:
             self._show(news)
         except BrokenPipeError:
-            outlive_reader(sys.stdout)
+            discard_output(sys.stdout)
 
     def _show(self, news: Sequence[News]) -> None:
         if self._is_live:
             if news:
                 width = self._console.width
-                self._live.update(picture(self._state, self._max_epochs, width), refresh=True)
+                self._live.update(render(self._state, self._max_epochs, width), refresh=True)
             return
         for one in news:
             self._output.write(self._content(one))
-            if one.what != "started":  # a log file has a line when there is something to tell
+            if one.what != "started":  # a start has no result to show
                 now = clock_of(self._state.clock.now)
                 title = f"trial {one.trial.label:>2}  {axis_values(one.trial.settings)}"
-                told = f"{now}  {title}  {self._told(one)}"
-                print(f"{told}  | {summary(self._state, self._max_epochs)}", flush=True)
+                line = f"{now}  {title}  {self._describe(one)}"
+                print(f"{line}  | {summary(self._state, self._max_epochs)}", flush=True)
 
     def _content(self, news: News) -> dict[str, Any]:
-        """As `--json` has it; docs/events.md says what each field holds."""
+        """The JSON object of an event; docs/events.md describes its fields."""
         trial, reason = news.trial, news.reason
         return {
             "at": round(self._state.clock.now, 3),
@@ -79,34 +81,34 @@ class Terminal:
             "reason": None if reason is None else reason.model_dump(),
         }
 
-    def _told(self, news: News) -> str:
+    def _describe(self, news: News) -> str:
         metric, trial = self._state.record.metric.label, news.trial
         best, epoch = trial.best(), len(trial.curve)
         if news.what == "epoch":
             value = trial.values()[-1]
             return f"epoch {epoch:>2}/{trial.epochs}  {metric} {value:.6f}"
         if news.what == "paused":
-            return f"waits after epoch {epoch}"
+            return f"paused after epoch {epoch}"
         if news.what == "retry":
             assert isinstance(news.reason, Failed)
-            return f"goes on after epoch {epoch}: {news.reason.error}"
-        value_told = f"  best {metric} {best:.6f}" if best is not None else ""
+            return f"to be resumed after epoch {epoch}: {news.reason.error}"
+        shown = f"  best {metric} {best:.6f}" if best is not None else ""
         error = f"  {trial.error}" if trial.error else ""
-        return f"{trial.state} after epoch {epoch}{value_told}{error}"
+        return f"{trial.state} after epoch {epoch}{shown}{error}"
 
 
 class ProgressLog:
-    """The progress of a whole search in a file, a line at each change; called after each event."""
+    """An observer that writes a search's progress to a file, one line per change."""
 
-    def __init__(self, path: Path, state: Fold, max_epochs: int) -> None:
+    def __init__(self, path: Path, state: StateFromEvents, max_epochs: int) -> None:
         self._path = path
         self._state = state
         self._max_epochs = max_epochs
-        self._said = ""
+        self._last = ""
 
     def __call__(self) -> None:
         line = summary(self._state, self._max_epochs)
-        if line != self._said:
-            self._said = line
+        if line != self._last:
+            self._last = line
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(f"{clock_of(self._state.clock.now)}  {line}\n")

@@ -1,1 +1,1 @@
-"""The journal of a search: events, in codes and numbers, on a disk and at a URL."""
+"""The journal of a search: its events, in codes and numbers, on disk and at a URL."""

@@ -1,8 +1,8 @@
-"""The events of a search: what each line of its journal holds, and what must hold of it.
+"""The events of a search: the fields of each line of a journal, and their constraints.
 
-An event says what happened and what was decided, in codes and numbers. Whoever reads it back asks
-no rule again, so rules, words and defaults may change without a journal becoming unreadable.
-docs/events.md describes them for readers of the file.
+An event records what happened and what was decided, in codes and numbers. Reading a journal applies
+the decisions and evaluates no rule again, so rules, texts and defaults may change while old
+journals stay readable. docs/events.md documents the format.
 """
 
 from pathlib import Path
@@ -12,181 +12,184 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from kptrain.config import PositiveInt, Settings
 from kptrain.errors import CheckpointError
-from search.journal.reasons import Alike, Cause, Ended, Positive
+from search.journal.reasons import Cause, EndReason, Positive, SameFailure
 from search.space.budget import Budget
 
-HEADS = ("search", "data", "confirm")
-"""First lines: they say what is searched, on which data, or what is confirmed."""
+FIRST_LINES = ("search", "data", "confirm")
+"""Events that describe the whole journal: what is searched, on which data, or what is confirmed."""
 NotNegative = Annotated[float, Field(ge=0)]
 Number = Annotated[int, Field(ge=0)]
-"""Of a trial, from 0."""
-Decided = Literal["running", "paused", "completed", "stopped", "interrupted"]
-"""What becomes of a trial after an epoch."""
+"""The number of a trial, from 0."""
+NextState = Literal["running", "paused", "completed", "stopped", "interrupted"]
+"""The state of a trial after an epoch."""
 
 
 class Arrival(Settings):
-    """A trial reached a rung: what ASHA decided."""
+    """ASHA's decision when a trial reaches a rung."""
 
     rung: PositiveInt
-    """Its epoch."""
+    """The epoch of the rung."""
     is_compared: bool
-    """False at an early rung that is not trusted: there it is only remembered."""
+    """False at an early rung that is not trusted: it only records the value."""
     goes_on: bool
+    """Whether the trial is promoted at once."""
     out: list[Number]
-    """The trials that wait there no longer, as others are better; maybe itself."""
+    """Trials that stop at this rung, as others are better; may include this trial."""
     trusts: bool | None
-    """Whether the early rung that it passed before stops trials from now on; None if that was not
-    decided now."""
+    """Whether the early rung below stops trials from now on; None if this arrival did not decide
+    that."""
 
 
 class Event(Settings):
     """One line of a journal."""
 
     at: NotNegative
-    """Seconds for which the search had run, over all its commands."""
+    """Seconds for which the search had run, summed over all its commands."""
 
 
-class OfTrial(Event):
+class TrialEvent(Event):
     trial: Number
 
 
-class Begin(OfTrial):
-    """A new trial: its number is the next one."""
+class Begin(TrialEvent):
+    """A new trial, with the next free number."""
 
     event: Literal["begin"] = "begin"
     settings: dict[str, Any]
-    """Those that are varied, by dotted path."""
+    """The varied settings, by dotted path."""
     wandb_id: str
     promised: PositiveInt
-    """Epochs that the budget keeps for it from now on."""
+    """Epochs that the budget reserves for it."""
     sampler: dict[str, Any] | None
-    """What the sampler needs to propose the next one, as it would have."""
+    """The sampler's state after this proposal; None if it has none."""
 
 
-class Promote(OfTrial):
-    """A trial that waited at a rung goes on."""
+class Promote(TrialEvent):
+    """A trial that was paused at a rung is promoted."""
 
     event: Literal["promote"] = "promote"
     rung: PositiveInt
     promised: PositiveInt
 
 
-class Again(OfTrial):
-    """A trial whose process was lost, or that was interrupted, goes on."""
+class ResumeTrial(TrialEvent):
+    """A trial whose process was lost, or that was interrupted, resumes."""
 
     event: Literal["again"] = "again"
     promised: PositiveInt
 
 
-class Start(OfTrial):
-    """A trial's process is there."""
+class Start(TrialEvent):
+    """A trial's process has started."""
 
     event: Literal["start"] = "start"
     gpu: NotNegative
     """The share of a GPU that it holds."""
 
 
-class Epoch(OfTrial):
-    """A trial has trained its next epoch."""
+class Epoch(TrialEvent):
+    """A trial has finished its next epoch."""
 
     event: Literal["epoch"] = "epoch"
     report: dict[str, Any]
     host: str
     device: str
-    state: Decided
-    reason: Ended | None
+    state: NextState
+    reason: EndReason | None
     """Why it was interrupted."""
     promised: Number
-    """0 if it does not go on at once."""
+    """Epochs reserved for it; 0 unless it keeps running."""
     arrival: Arrival | None
+    """None if the epoch is not at a rung."""
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         arrival = self.arrival
         waits = arrival is not None and not arrival.goes_on and self.trial not in arrival.out
-        _must((self.state == "running") == (self.promised > 0), "promised be 0 unless it runs")
-        _must((self.state == "interrupted") == (self.reason is not None), "reason tell why it ends")
-        _must((self.state == "paused") == waits, "state be paused where it waits at a rung")
+        _must((self.state == "running") == (self.promised > 0), "promised 0 unless it runs")
+        _must((self.state == "interrupted") == (self.reason is not None), "a reason if interrupted")
+        _must((self.state == "paused") == waits, "state paused if it waits at a rung")
         return self
 
 
-class Onward(Settings):
-    """How a trial that failed goes on."""
+class Retry(Settings):
+    """How a failed trial is resumed."""
 
     share: Positive | None
-    """Of a GPU, that it holds from then on; None as before."""
+    """The share of a GPU from now on; None: unchanged."""
     room: PositiveInt | None
-    """How many times another one's part of a node it holds from then on; None as before."""
+    """Its resources as a multiple of an ordinary trial's, from now on; None: unchanged."""
     not_before: NotNegative
-    """Seconds of the search's clock."""
+    """The earliest time, in seconds of the search's clock."""
 
 
-class Fail(OfTrial):
+class Fail(TrialEvent):
     """A trial's process ended with an error, or was lost."""
 
     event: Literal["fail"] = "fail"
     error: str
-    """What it said itself."""
+    """The error's own text."""
     cause: Cause
     gpu: NotNegative
-    onward: Onward | None
-    """None: it has failed for good."""
-    ends: Alike | None
-    """Why the search ends with it."""
+    """The share of a GPU that it held."""
+    onward: Retry | None
+    """None: the trial has failed and is not resumed."""
+    ends: SameFailure | None
+    """The reason if this failure ends the search, else None."""
 
 
 class Interrupt(Event):
-    """Each trial ends after its current epoch."""
+    """The search is interrupted: each trial ends after its current epoch."""
 
     event: Literal["interrupt"] = "interrupt"
-    reason: Ended
+    reason: EndReason
 
 
 class Close(Event):
-    """The search has come to its end: what waits at a rung goes no further."""
+    """The search is finished: trials that are paused at a rung are stopped."""
 
     event: Literal["close"] = "close"
 
 
-class Resume(Event):
-    """Another command goes on with the search."""
+class ResumeSearch(Event):
+    """Another command resumes the search."""
 
     event: Literal["resume"] = "resume"
     budget: Budget
 
 
 AnyEvent = Annotated[
-    Begin | Promote | Again | Start | Epoch | Fail | Interrupt | Close | Resume,
+    Begin | Promote | ResumeTrial | Start | Epoch | Fail | Interrupt | Close | ResumeSearch,
     Field(discriminator="event"),
 ]
 _READ: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 
 
 def as_line(event: Event) -> dict[str, Any]:
-    """As the journal has it: when, what, of which trial, then the rest."""
+    """An event as a line of the journal: time, event code, trial number, then the other fields."""
     content = event.model_dump()
     return {"at": content.pop("at"), "event": content.pop("event")} | content
 
 
 def read_event(content: dict[str, Any], path: Path, line: int) -> Any:
-    """The event of a line. Raises: CheckpointError naming the line and what is wrong with it."""
+    """Parse the event of a line. Raises: CheckpointError naming the line and the wrong field."""
     try:
         return _READ.validate_python(content)
     except ValidationError as error:
-        raise misplaced(path, line, describe_first(error, skip=1)) from None
+        raise bad_line(path, line, describe_first(error, skip=1)) from None
 
 
-def misplaced(path: Path, line: int, rule: str) -> CheckpointError:
-    """What to say of a line that cannot be; rule: what must hold, and what was given."""
+def bad_line(path: Path, line: int, rule: str) -> CheckpointError:
+    """The error for an invalid line; rule: what must hold, and what was given."""
     return CheckpointError(
-        f"{path}:{line}: {rule}; go on with the version that began the search, or take a copy of "
-        f"the file from before"
+        f"{path}:{line}: {rule}; resume with the version that began the search, or restore an "
+        f"older copy of the file"
     )
 
 
 def describe_first(error: ValidationError, skip: int = 0) -> str:
-    """The first thing that is wrong: where, what must hold, what was given; skip: parts of its
-    place that are no names of fields."""
+    """The first error: which field, what must hold, what was given; skip: leading parts of the
+    error's location that are not field names."""
     first = error.errors()[0]
     name = ".".join(str(part) for part in first["loc"][skip:])
     if first["type"] == "missing":
@@ -201,4 +204,4 @@ def describe_first(error: ValidationError, skip: int = 0) -> str:
 
 def _must(holds: bool, rule: str) -> None:
     if not holds:
-        raise ValueError(f"an epoch must have {rule}, but has not")
+        raise ValueError(f"an epoch must have {rule}, but this one does not")

@@ -1,8 +1,8 @@
-"""The journal of a search: one JSON object a line, each on the disk before it is acted on.
+"""The journal of a search: one JSON object per line, on disk before the search acts on it.
 
-Each line ends with the checksum of all up to it, so that none can be missing, doubled or moved. The
-last line may be torn, as its writer was killed: it was not acted on, and is dropped. What a line
-may say is in `search.journal.events`.
+Each line ends with a checksum of all lines so far, so a missing, repeated or moved line is
+detected. The last line may be incomplete if its writer was killed: the search did not act on it, so
+it is dropped. `search.journal.events` defines what a line holds.
 """
 
 import json
@@ -20,37 +20,37 @@ Line = dict[str, Any]
 
 
 class Journal:
-    """Open for writing, behind what it holds already."""
+    """A journal open for appending."""
 
     def __init__(self, path: Path, send: Callable[[Path], None] | None = None) -> None:
-        """send: called with the path when a line has been added.
+        """send: called with the path after each new line.
 
-        Raises: CheckpointError if what it holds is damaged elsewhere than in its last line.
+        Raises: CheckpointError if a line other than the last one is damaged.
         """
         self.path = path
         self._send = send
         lines, self._sum = _whole_lines(path) if path.exists() else ([], 0)
         self.written = [_content(line) for line in lines]
-        """What it held when it was opened."""
+        """The lines that it held when it was opened."""
         self._size = sum(map(len, lines))
 
     def write(self, event: Mapping[str, Any]) -> None:
-        """Add a line, on the disk when this returns.
+        """Append a line; it is on disk when this returns.
 
-        Raises: CheckpointError if the disk takes no more; what was there stays.
+        Raises: CheckpointError if it cannot be written; the earlier lines stay.
         """
         line, total = _line(event, self._sum)
         try:
             with self.path.open("r+b" if self.path.exists() else "xb") as file:
-                file.truncate(self._size)  # of a line that was torn
+                file.truncate(self._size)  # drops an incomplete line
                 file.seek(self._size)
                 file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise CheckpointError(
-                f"{self.path}: must be writable, but {error.strerror}; make room, then go on with "
-                f"--resume (what was written before is whole)"
+                f"{self.path}: must be writable, but {error.strerror}; free disk space, then use "
+                f"--resume (the lines written before are intact)"
             ) from None
         self._size += len(line)
         self._sum = total
@@ -59,15 +59,12 @@ class Journal:
 
 
 def read_events(path: Path) -> list[Line]:
-    """All that a journal holds.
-
-    Raises: CheckpointError, also if there is none.
-    """
+    """All lines of a journal. Raises: CheckpointError if it is damaged or missing."""
     return [_content(line) for line in _whole_lines(path)[0]]
 
 
 def _whole_lines(path: Path) -> tuple[list[bytes], int]:
-    """All lines but a torn one, and the checksum of all of them."""
+    """The complete lines, and their checksum."""
     try:
         lines = re.findall(rb"[^\n]*\n|[^\n]+", path.read_bytes())
     except OSError as error:
@@ -75,31 +72,31 @@ def _whole_lines(path: Path) -> tuple[list[bytes], int]:
             f"{path}: must be the journal of a search, but cannot be read: {error.strerror}; name "
             f"the folder of a search"
         ) from None
-    so_far = 0
+    checksum = 0
     for number, line in enumerate(lines, 1):
-        known = _sum_behind(line, so_far)
-        if known is None and not line.endswith(b"\n"):
-            return lines[:-1], so_far  # torn
-        if known is None:
+        following = _checksum_after(line, checksum)
+        if following is None and not line.endswith(b"\n"):
+            return lines[:-1], checksum  # the last line is incomplete
+        if following is None:
             raise CheckpointError(
-                f"{path}:{number}: must end with the checksum of all up to there, but does not: a "
-                f"line is damaged, missing or doubled; take a copy of the file from before"
+                f"{path}:{number}: must end with the checksum of all lines so far, but does not: a "
+                f"line is damaged, missing or repeated; restore an older copy of the file"
             )
-        so_far = known
-    return lines, so_far
+        checksum = following
+    return lines, checksum
 
 
-def _line(event: Mapping[str, Any], so_far: int) -> tuple[bytes, int]:
-    """A line, and the checksum of all lines up to it, with which it ends."""
+def _line(event: Mapping[str, Any], checksum: int) -> tuple[bytes, int]:
+    """A line and the checksum up to and including it; checksum: of the lines before."""
     content = json.dumps(event)
-    total = zlib.crc32(content.encode(), so_far)
+    total = zlib.crc32(content.encode(), checksum)
     return f'{content[:-1]}, "crc": "{total:08x}"}}\n'.encode(), total
 
 
-def _sum_behind(line: bytes, so_far: int) -> int | None:
-    """The checksum of all lines up to a line; None if it is not whole, or does not belong there."""
+def _checksum_after(line: bytes, checksum: int) -> int | None:
+    """The checksum up to and including a line; None if it is damaged or does not belong there."""
     try:
-        written, total = _line(_content(line), so_far)
+        written, total = _line(_content(line), checksum)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return total if written == line else None

@@ -1,6 +1,6 @@
-"""Why a trial ended, or a search: codes with numbers, and the words for them.
+"""Why a trial or a search ended: codes with values, and their texts.
 
-A journal holds the codes. The words are made where they are shown, so they may be changed.
+A journal stores the codes and values. The texts are made when they are shown, so they may change.
 """
 
 from typing import Annotated, Literal
@@ -11,8 +11,8 @@ from kptrain.config import PositiveInt, Settings
 from search.space.budget import Part, count_of
 
 Cause = Literal["memory", "node_memory", "lost", "own"]
-"""Why a trial failed: it did not fit into its share of a GPU, its node's own memory was full, its
-process or node died, or by itself."""
+"""Why a trial failed. `memory`: it did not fit into its share of a GPU; `node_memory`: the memory
+of its node was full; `lost`: its process or node died; `own`: the training raised an error."""
 UNITS: dict[Part, str] = {"hours": "hour", "gpu_hours": "GPU hour", "epochs": "epoch"}
 Positive = Annotated[float, Field(gt=0)]
 
@@ -23,7 +23,7 @@ class Spent(Settings):
     code: Literal["budget"] = "budget"
     part: Part
     value: Positive
-    """What the budget had of it."""
+    """The size of that part of the budget."""
 
     def __str__(self) -> str:
         return f"the budget of {count_of(self.value, UNITS[self.part])} was spent"
@@ -34,22 +34,22 @@ class Signal(Settings):
 
     code: Literal["signal"] = "signal"
     name: str
-    """Such as `SIGINT`."""
+    """For example `SIGINT`."""
 
     def __str__(self) -> str:
         return self.name
 
 
-class Alike(Settings):
+class SameFailure(Settings):
     """The first trials all failed for the same reason."""
 
     code: Literal["alike"] = "alike"
     count: PositiveInt
     error: str
-    """What the last of them said."""
+    """The error of the last of them."""
 
     def __str__(self) -> str:
-        return f"the first {self.count} trials failed alike: {self.error}"
+        return f"the first {self.count} trials failed for the same reason: {self.error}"
 
 
 class Failed(Settings):
@@ -57,10 +57,10 @@ class Failed(Settings):
 
     code: Literal["failed"] = "failed"
     error: str
-    """What the trial itself said."""
+    """The error's own text."""
     cause: Cause
     shares: list[Positive] = Field(default_factory=list)
-    """Of a GPU, with which it ran out of the GPU's memory."""
+    """The shares of a GPU with which it ran out of memory."""
     num_lost: Annotated[int, Field(ge=0)] = 0
     """How often its process or node died."""
 
@@ -71,7 +71,7 @@ class Failed(Settings):
         return f"{self.error} ({self.num_lost} times)" if self.num_lost else self.error
 
     def is_like(self, other: "Failed") -> bool:
-        """Whether two trials failed for the same reason, whatever numbers it names."""
+        """Whether two trials failed for the same reason; numbers in the texts may differ."""
         return self._kind() == other._kind()
 
     def _kind(self) -> tuple[str, int, bool]:
@@ -79,7 +79,7 @@ class Failed(Settings):
         return letters, len(self.shares), bool(self.num_lost)
 
 
-Ended = Annotated[Spent | Signal | Alike, Field(discriminator="code")]
+EndReason = Annotated[Spent | Signal | SameFailure, Field(discriminator="code")]
 """Why a search ends before its last trial."""
-Reason = Spent | Signal | Alike | Failed
-"""Why a trial ended, where it did not come to its own end."""
+Reason = Spent | Signal | SameFailure | Failed
+"""Why a trial ended, unless it was completed or stopped by ASHA."""

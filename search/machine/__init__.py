@@ -1,1 +1,1 @@
-"""This machine: its GPUs, the signals of its users, and the programs of this environment."""
+"""This machine: its GPUs, signals to this process, and the programs of this environment."""

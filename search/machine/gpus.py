@@ -1,5 +1,5 @@
-"""The GPUs of this machine: one search on each, as two on the same would plan its memory twice, and
-what a trial may take of its share."""
+"""The GPUs of this machine: locks that allow one search per GPU, as two searches would plan the
+same memory twice, and the memory that a trial may use of its share."""
 
 import fcntl
 import os
@@ -12,31 +12,31 @@ import torch
 from kptrain.errors import OutOfMemoryError, SettingsError
 from kptrain.machine.locks import holder_in, tell_holder
 
-CLAIMS = Path("/tmp/kptrain-gpus")  # noqa: S108  (nothing is read from it but who holds a lock)
+CLAIMS = Path("/tmp/kptrain-gpus")  # noqa: S108  (only the name of a lock's holder is read from it)
 SHARED = 0o1777
-"""As /tmp itself: anyone makes files there, and removes none but his own."""
+"""As for /tmp: each user may create files, and remove only their own."""
 CONTEXT = 5 * 10**8
-"""Bytes of a share that are kept for CUDA's context of a process and the code of its kernels, some
-0.5 GB: they lie outside of what torch counts, so that no cap of torch's holds them."""
+"""Bytes of a share that are reserved for a process's CUDA context and kernel code, about 0.5 GB:
+torch does not count them, so torch's memory limit does not include them."""
 
 
 def visible_gpus() -> list[str]:
-    """The names, whatever CUDA_VISIBLE_DEVICES calls them, of the GPUs that it shows and torch can
-    use: the driver may be too old for it."""
+    """The UUIDs of the GPUs that CUDA_VISIBLE_DEVICES selects and torch can use: the driver may be
+    too old for torch."""
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [str(torch.cuda.get_device_properties(n).uuid) for n in range(count)]
 
 
 def usable_bytes(share: float, total: int) -> int:
-    """What the tensors of a trial may take of its share of a GPU that has so many bytes.
+    """The bytes that a trial's tensors may use of its share of a GPU with `total` bytes.
 
-    Raises: OutOfMemoryError if the share is no more than what CUDA takes.
+    Raises: OutOfMemoryError if CUDA itself needs the whole share.
     """
     usable = int(share * total) - CONTEXT
     if usable <= 0:
         raise OutOfMemoryError(
-            f"resources.gpu: a share must be more than the {CONTEXT / 1e9:g} GB that are kept for "
-            f"CUDA itself, but {share:g} of a GPU of {total / 1e9:.1f} GB is "
+            f"resources.gpu: a share must be more than the {CONTEXT / 1e9:g} GB that CUDA itself "
+            f"needs, but {share:g} of a GPU of {total / 1e9:.1f} GB is "
             f"{share * total / 1e9:.2f} GB; raise it"
         )
     return usable
@@ -44,10 +44,11 @@ def usable_bytes(share: float, total: int) -> int:
 
 @contextmanager
 def claim_gpus(names: Sequence[str], folder: Path = CLAIMS) -> Iterator[None]:
-    """Hold GPUs of this machine against other searches, whoever runs them.
+    """Lock GPUs of this machine, so that no other search of any user takes them.
 
-    folder: where the claims are kept, for all users alike, whatever TMPDIR each of them has.
-    Raises: SettingsError naming who holds one already, or if the folder is a link or a file.
+    folder: of the locks, the same for all users, whatever their TMPDIR.
+    Raises: SettingsError naming the holder of a GPU that is locked, or if the folder is a link or a
+    file.
     """
     _share(folder)
     with ExitStack() as stack:
@@ -57,15 +58,15 @@ def claim_gpus(names: Sequence[str], folder: Path = CLAIMS) -> Iterator[None]:
 
 
 def _share(folder: Path) -> None:
-    """Make the folder, for all users; one of ours that is there is set right, another's is used."""
+    """Create the folder for all users; if it exists and is ours, set its permissions."""
     with suppress(FileExistsError):
         folder.mkdir()
-    try:  # a link might lead to a folder of ours, which all would be let into
+    try:  # a link might lead to another folder of ours, which would be opened to all users
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
         raise SettingsError(
-            f"{folder}: must be a folder for the claims on GPUs of all users, and no link, but "
-            f"cannot be opened so ({error.strerror}); remove it"
+            f"{folder}: must be a folder for the GPU locks of all users, and not a link, but "
+            f"cannot be opened as one ({error.strerror}); remove it"
         ) from None
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():
@@ -78,36 +79,36 @@ def _share(folder: Path) -> None:
 def _claimed(name: str, path: Path) -> Iterator[None]:
     """Hold the lock of a GPU.
 
-    filelock would not: in such a folder it takes no lock whose file is another user's, who might
-    remove it. Here that would let two searches onto a GPU, and nothing worse.
+    Not by filelock: in a folder with the sticky bit it refuses a lock file of another user, who
+    could remove it. Here the worst result of that is two searches on one GPU.
     """
     descriptor = _open(path)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            told = max(path.parent.glob(f"{path.name}.*"), key=_changed, default=path)
+            note = max(path.parent.glob(f"{path.name}.*"), key=_changed, default=path)
             raise SettingsError(
-                f"GPU {name}: must be free for this search, but {holder_in(told)} searches on it; "
-                f"wait, or let CUDA_VISIBLE_DEVICES name others"
+                f"GPU {name}: must be free for this search, but {holder_in(note)} searches on it; "
+                f"wait, or select other GPUs with CUDA_VISIBLE_DEVICES"
             ) from None
         with tell_holder(path.with_name(f"{path.name}.{os.geteuid()}")):
             yield
     finally:
-        os.close(descriptor)  # and with it the lock
+        os.close(descriptor)  # releases the lock
 
 
 def _open(path: Path) -> int:
-    """To be locked, never written: whatever it is a link to stays as it is."""
+    """Open a lock file read-only, so that the target of a link is never changed."""
     with suppress(FileExistsError):
-        made = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
-        os.fchmod(made, 0o644)  # whatever the mask of this user
-        return made
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL)
+        os.fchmod(descriptor, 0o644)  # independent of the user's umask
+        return descriptor
     return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _changed(path: Path) -> float:
-    """When; a killed search leaves its note behind, so the last one counts."""
+    """The time of the last change: a killed search leaves its note, so the newest one is valid."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

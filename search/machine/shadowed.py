@@ -1,12 +1,12 @@
-"""What lies in the working folder and would be imported by trials instead of what is installed."""
+"""Checks for files in the working folder that trials would import instead of installed packages."""
 
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-"""The folder that this package was imported from, and `kptrain` with it."""
+"""The folder that holds this package and `kptrain`."""
 
-sys.path.insert(0, str(ROOT))  # not the `kptrain` of the working folder
+sys.path.insert(0, str(ROOT))  # so that no `kptrain` in the working folder is imported
 from kptrain.machine import shadowed as hidden
 
 sys.path.remove(str(ROOT))
@@ -15,17 +15,18 @@ NEEDED = (
     *("search", "kptrain", "ray", "optuna", "pyarrow", "fsspec", "grpc", "jinja2"),
     *hidden.NEEDED,
 )
-"""By trials; of Python's own modules Ray's processes have most before they look there."""
+"""Packages that trials import; most modules of Python itself are imported before the folder
+counts."""
 
 
 def check_not_hidden(folder: Path) -> None:
-    """Trials look into the working folder first, as Ray has it for trainings of one's own.
+    """Check the working folder, which trials search first, as Ray does for a user's own training.
 
-    Raises: SettingsError if they would find another package of a needed name there.
+    Raises: SettingsError if it holds a module with the name of a needed package.
     """
     hidden.check_names(folder, NEEDED, "trials")
 
 
 def end_if_hidden(module: str) -> None:
-    """End a module that is run by `python -m` in a folder that hides what it imports next."""
+    """End a module run by `python -m` if the working folder hides a package that it imports."""
     hidden.end_if_hidden(module, NEEDED)

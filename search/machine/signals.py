@@ -1,4 +1,5 @@
-"""Ctrl-C, and SIGTERM, which schedulers of clusters send: the first one asks, the next one ends."""
+"""Ctrl-C and SIGTERM, which cluster schedulers send: the first signal interrupts the search after
+the current epochs, the second one at once."""
 
 import os
 import signal
@@ -11,65 +12,65 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def end_at_once() -> None:
-    """From now on either signal raises KeyboardInterrupt; outside of the main thread, which alone
-    receives them, nothing changes."""
-    if _may_answer():
+    """From now on both signals raise KeyboardInterrupt. No effect outside of the main thread, the
+    only one that receives signals."""
+    if _is_main_thread():
         for number in SIGNALS:
             signal.signal(number, _end)
 
 
 @contextmanager
-def kept() -> Iterator[None]:
-    """Whatever answers to either signal does so again when the block has ended."""
-    before = {number: signal.getsignal(number) for number in SIGNALS} if _may_answer() else {}
+def handlers_restored() -> Iterator[None]:
+    """Restore the handlers of both signals at the end of the block."""
+    before = {number: signal.getsignal(number) for number in SIGNALS} if _is_main_thread() else {}
     try:
         yield
     finally:
         for number, handler in before.items():
-            if handler is not None:  # one that was not set from Python
+            if handler is not None:  # None: it was not set from Python
                 signal.signal(number, handler)
 
 
 @contextmanager
-def ask_first() -> Iterator[Callable[[], str]]:
-    """The first signal is kept, and the next one raises KeyboardInterrupt; yields what tells its
-    name, empty while there was none. In another thread than the main one there is never any."""
-    asked = ""
+def first_signal_recorded() -> Iterator[Callable[[], str]]:
+    """Record the first signal; the second one raises KeyboardInterrupt. Yields a function that
+    returns the first one's name: empty if there was none, and outside of the main thread."""
+    name = ""
 
-    def ask(number: int, _: FrameType | None) -> None:
-        nonlocal asked
-        asked = signal.Signals(number).name
-        # Not printed: Python may be in the midst of that.
-        os.write(2, b"Trials end after their current epoch; once more ends them at once.\n")
+    def record(number: int, _: FrameType | None) -> None:
+        nonlocal name
+        name = signal.Signals(number).name
+        # Not `print`: the signal may interrupt another `print`.
+        os.write(2, b"Trials end after their current epoch; a second signal ends them at once.\n")
         end_at_once()
 
-    with kept():
-        if _may_answer():
+    with handlers_restored():
+        if _is_main_thread():
             for number in SIGNALS:
-                signal.signal(number, ask)
-        yield lambda: asked
+                signal.signal(number, record)
+        yield lambda: name
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
-    """Either signal comes when the block has ended."""
-    if not _may_answer():
+def signals_delayed() -> Iterator[None]:
+    """Delay both signals until the end of the block."""
+    if not _is_main_thread():
         yield
         return
-    came: list[int] = []
+    delayed: list[int] = []
     ours = [number for number in SIGNALS if signal.getsignal(number) is not None]
-    before = {number: signal.signal(number, lambda n, _: came.append(n)) for number in ours}
+    before = {number: signal.signal(number, lambda n, _: delayed.append(n)) for number in ours}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for one in came:
+        for one in delayed:
             signal.raise_signal(one)
 
 
-def _may_answer() -> bool:
-    """Whether this is the main thread: it alone receives signals."""
+def _is_main_thread() -> bool:
+    """Whether this is the main thread, the only one that receives signals."""
     return threading.current_thread() is threading.main_thread()
 
 

@@ -1,6 +1,6 @@
-"""The command `python -m search.report`: what a search came to so far, as a page and a picture.
+"""The command `python -m search.report`: the report of a search, as a page and a picture.
 
-Reads the folder alone: the search may run, have been killed, or be at its end.
+Reads only the folder: the search may be running, killed or finished.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from search.trainings.loading import add_trainable, trainable_named
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.report",
-        description="Draw what a search came to so far: DIR/report.html, which opens offline, and "
+        description="Write the report of a search: DIR/report.html, which opens offline, and "
         "DIR/report.png. The search may be running, killed or finished.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")

@@ -1,4 +1,4 @@
-"""What a confirmation came to: in words, as a table, and for the winner's provenance."""
+"""The result of a confirmation: as text, as a table, and for the winner's provenance."""
 
 import csv
 from dataclasses import astuple
@@ -17,11 +17,11 @@ COLUMNS = (
     *("search_state", "search_epochs", "search_value", "optimism"),
     *("better_than_defaults", "low_95", "high_95"),
 )
-"""Of `confirm.csv`, between a setting's values and those of its seeds."""
+"""Columns of `confirm.csv` between the settings and the values by seed."""
 
 
-def describe_confirmation(confirmation: Confirmation, mattered: Importance, out: Path) -> str:
-    """Every setting's mean, what won, what mattered, and the command that reruns it."""
+def describe_confirmation(confirmation: Confirmation, importance: Importance, out: Path) -> str:
+    """The mean of each setting, the winner, the importance, and the command that reruns it."""
     summaries, defaults = confirmation.summaries(), confirmation.defaults()
     lines = [
         "",
@@ -29,25 +29,25 @@ def describe_confirmation(confirmation: Confirmation, mattered: Importance, out:
         f"{confirmation.metric.label} first:",
         *(f"          {describe_summary(summary, defaults)}" for summary in summaries),
         f"Best      {_winner(summaries[0])}",
-        describe_importance(mattered),
+        describe_importance(importance),
         where_saved(confirmation.trainable, out),
     ]
     return "\n".join(lines)
 
 
 def describe_summary(summary: SeedSummary, defaults: SeedSummary) -> str:
-    """One setting's mean, against the defaults' and against what the search saw."""
-    told = [f"{_name(summary.trial)}: {_mean(summary)}"]
+    """One setting's mean, compared with the defaults and with the search's value."""
+    parts = [f"{_name(summary.trial)}: {_mean(summary)}"]
     if summary.trial is not defaults.trial and summary.mean() is not None:
-        told.append(_against(summary, defaults))
+        parts.append(_against(summary, defaults))
     if (optimism := summary.optimism()) is not None:
         trial = summary.trial
-        told.append(
+        parts.append(
             f"the search's {trial.best():.6f} ({trial.state} after epoch "
             f"{len(trial.curve)}) was {_signed(optimism)}"
         )
-    told += [f"failed with seed {made.seed}: {made.error}" for made in summary.failed()]
-    return "; ".join(told)
+    parts += [f"failed with seed {failed.seed}: {failed.error}" for failed in summary.failed()]
+    return "; ".join(parts)
 
 
 def _mean(summary: SeedSummary) -> str:
@@ -61,22 +61,22 @@ def _mean(summary: SeedSummary) -> str:
 def _against(summary: SeedSummary, defaults: SeedSummary) -> str:
     gain = summary.gain(defaults)
     if gain is None:
-        return "without two seeds in common with the defaults"
+        return "fewer than two seeds in common with the defaults"
     ends = f"95 %: {_signed(gain.low)} to {_signed(gain.high)}"
     if gain.low <= 0 <= gain.high:
-        return f"not told apart from the defaults ({ends})"
+        return f"not distinguishable from the defaults ({ends})"
     return f"{_signed(gain.mean)} than the defaults ({ends})"
 
 
 def _winner(first: SeedSummary) -> str:
-    won = f"{_name(first.trial)}, by the mean"
+    title = f"{_name(first.trial)}, by the mean"
     if first.trial.number == 0:
-        won = "the defaults (trial 0): by the mean, nothing that was confirmed is better"
+        title = "the defaults (trial 0): by the mean, no confirmed setting is better"
     saved = first.best()
     assert saved is not None
     return (
-        f"{won}, {axis_values(first.trial.settings)}; saved is its training with seed "
-        f"{saved.seed}, {first.metric.label} {saved.best():.6f}"
+        f"{title}, {axis_values(first.trial.settings)}; its training with seed {saved.seed} is "
+        f"saved, {first.metric.label} {saved.best():.6f}"
     )
 
 
@@ -89,14 +89,14 @@ def _signed(gain: float) -> str:
 
 
 def provenance_of(confirmation: Confirmation) -> dict[str, Any]:
-    """What the winner's provenance says instead of what it would of a trial."""
+    """The fields of the winner's provenance that differ from those of a search's trial."""
     first = confirmation.summaries()[0]
     return {
         "trial": first.trial.number,
         "settings": first.trial.settings,
         "confirmed": {
             "values_by_seed": first.values(),
-            "failed_by_seed": {made.seed: made.error for made in first.failed()},
+            "failed_by_seed": {training.seed: training.error for training in first.failed()},
             "mean": first.mean(),
             "standard_deviation": first.spread(),
             "search_value": first.trial.best(),
@@ -105,7 +105,7 @@ def provenance_of(confirmation: Confirmation) -> dict[str, Any]:
 
 
 def save_confirmation(confirmation: Confirmation, run_dir: Path) -> None:
-    """Write `confirm.csv`: one row for each setting, best first."""
+    """Write `confirm.csv`: one row per setting, best first."""
     defaults = confirmation.defaults()
     seeds = [f"seed {seed}" for seed in confirmation.seeds]
     with (run_dir / "confirm.csv").open("w", newline="") as file:
@@ -118,13 +118,15 @@ def save_confirmation(confirmation: Confirmation, run_dir: Path) -> None:
                     *(summary.trial.number, *summary.trial.settings.values()),
                     *_figures(summary, other),
                     *(summary.values().get(seed) for seed in confirmation.seeds),
-                    "; ".join(f"{made.seed}: {made.error}" for made in summary.failed()),
+                    "; ".join(
+                        f"{training.seed}: {training.error}" for training in summary.failed()
+                    ),
                 ]
             )
 
 
 def _figures(summary: SeedSummary, defaults: SeedSummary | None) -> list[Any]:
-    """In the order of COLUMNS; a cell without a figure is None."""
+    """The cells of COLUMNS; None without a figure."""
     trial = summary.trial
     gain = None if defaults is None else summary.gain(defaults)
     return [

@@ -1,4 +1,4 @@
-"""The figures of how a search went: the best so far, the curves, who ran where and when."""
+"""Figures of the course of a search: best value so far, learning curves, timeline."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ from search.trials.history import History, Span
 from search.trials.record import TrialRecord
 
 LEAST_WIDTH = 0.03
-"""Of a bar that has its trial's number, as a share of the whole time."""
+"""The least width of a bar with its trial's number, as a share of the whole time."""
 
 
-def told(trial: TrialRecord, history: History) -> str:
+def describe_trial(trial: TrialRecord, history: History) -> str:
     """A trial in one line."""
     best = trial.best()
     value = "" if best is None else f"; best {trial.metric.label} {best:.6f}"
-    fate = outcomes(history)[trial.number]
+    outcome = outcomes(history)[trial.number]
     settings = axis_values(trial.settings)
-    return f"trial {trial.label}: {settings}; after epoch {len(trial.curve)} {fate}{value}"
+    return f"trial {trial.label}: {settings}; after epoch {len(trial.curve)} {outcome}{value}"
 
 
 def best_so_far(history: History) -> list[Callable[[], Figure | None]]:
-    """The best value against epochs spent, and against time."""
+    """Figures of the best value over epochs trained, and over time."""
     steps = _steps(history)
     end = (len(steps.values), history.state.clock.now)
     unit, name = (60, "minutes") if end[1] > 120 else (1, "seconds")
@@ -43,10 +43,10 @@ def best_so_far(history: History) -> list[Callable[[], Figure | None]]:
 
 @dataclass
 class _Steps:
-    """Where the best value so far changes."""
+    """The points where the best value so far changes."""
 
     values: list[float]
-    """After every epoch of any trial."""
+    """All values, one per epoch of any trial."""
     epochs: list[float]
     seconds: list[float]
     best: list[float]
@@ -54,15 +54,15 @@ class _Steps:
 
 def _steps(history: History) -> _Steps:
     metric = history.record.metric
-    found = _Steps([], [], [], [])
+    steps = _Steps([], [], [], [])
     for event in (e for e in history.events if e["event"] == "epoch"):
         value = event["report"][metric.name]
-        found.values.append(value)
-        if not found.best or metric.is_better(value, found.best[-1]):
-            found.epochs.append(len(found.values))
-            found.seconds.append(event["at"])
-            found.best.append(value)
-    return found
+        steps.values.append(value)
+        if not steps.best or metric.is_better(value, steps.best[-1]):
+            steps.epochs.append(len(steps.values))
+            steps.seconds.append(event["at"])
+            steps.best.append(value)
+    return steps
 
 
 def _stairs(
@@ -78,7 +78,8 @@ def _stairs(
 def draw_stairs(
     axes: Axes, history: History, places: Sequence[float], best: Sequence[float], label: str
 ) -> None:
-    """The best so far as steps, and the defaults' best as a line; the last place is the end."""
+    """Draw the best so far as steps, and the defaults' best as a line; the last place is the
+    end."""
     axes.step(places, [*best, best[-1]], where="post", color=BEST, linewidth=2, label="best so far")
     defaults = history.record.trials[0].best()
     if defaults is not None:
@@ -90,7 +91,7 @@ def draw_stairs(
 
 
 def curves(history: History) -> Figure | None:
-    """Every trial's curve, the rungs, and where and why each ended."""
+    """The curves of all trials, with the rungs and the end of each trial."""
     if not any(trial.curve for trial in history.record.trials):
         return None
     figure = Figure(figsize=(7.2, 3.6))
@@ -99,7 +100,7 @@ def curves(history: History) -> Figure | None:
 
 
 def draw_curves(axes: Axes, history: History) -> None:
-    """The curves, the best one and the defaults with their numbers; there is one at least."""
+    """Draw the curves of at least one trial; the best one and the defaults are labelled."""
     record = history.record
     trials = [trial for trial in record.trials if trial.curve]
     first = record.front_runner() if history.state.has_work() else record.leader()
@@ -112,10 +113,10 @@ def draw_curves(axes: Axes, history: History) -> None:
         epochs = [report["epoch"] for report in trial.curve]
         values = trial.values()
         (line,) = axes.plot(epochs, values, color=colour, linewidth=2.4 if is_best else 1.0)
-        named(line, told(trial, history))
+        named(line, describe_trial(trial, history))
         if marker := MARKERS.get(trial.state):
             (end,) = axes.plot(epochs[-1:], values[-1:], marker, color=colour, markersize=5)
-            named(end, told(trial, history))
+            named(end, describe_trial(trial, history))
         if is_best or trial.number == 0:
             name = f" {trial.number}" if trial.number else " 0, the defaults"
             axes.annotate(name, (epochs[-1], values[-1]), va="center", clip_on=True, fontsize=8)
@@ -129,28 +130,24 @@ def draw_curves(axes: Axes, history: History) -> None:
 
 def _add_legend(axes: Axes, trials: Sequence[TrialRecord], first: TrialRecord | None) -> None:
     states = [state for state in COLOURS if any(trial.state == state for trial in trials)]
-    keys = [_key(state) for state in states]
+    keys = [Line2D([], [], color=COLOURS[s], marker=MARKERS.get(s, "")) for s in states]
     if first is not None:
         keys, states = [Line2D([], [], color=BEST, linewidth=2.4), *keys], ["best", *states]
     axes.legend(keys, states, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-def _key(state: str) -> Line2D:
-    return Line2D([], [], color=COLOURS[state], marker=MARKERS.get(state, ""))
-
-
 def _frame(axes: Axes, values: Sequence[float], metric: Metric) -> None:
-    """Limits that hold all but what is far worse than most, which would flatten the others."""
-    near = [value for value in values if not is_far(value, values, metric)]
+    """Set the limits such that outliers, which would flatten the other curves, are cut off."""
+    near = [value for value in values if not is_outlier(value, values, metric)]
     low, high = min(near), max(near)
     axes.set_yscale("log" if low > 0 and high > 3 * low else "linear")
     margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
     axes.set_ylim(low - min(margin, low / 2) if low > 0 else low - margin, high + margin)
 
 
-def is_far(value: float, values: Sequence[float], metric: Metric) -> bool:
-    """Whether a value is worse than the middle half of all by three times its width, as Tukey has
-    it, or is not finite."""
+def is_outlier(value: float, values: Sequence[float], metric: Metric) -> bool:
+    """Whether a value is not finite, or worse than the third quartile by more than three times the
+    interquartile range (Tukey's rule)."""
     finite = [other for other in values if np.isfinite(other)]
     if not finite or not np.isfinite(value):
         return bool(finite)
@@ -159,7 +156,7 @@ def is_far(value: float, values: Sequence[float], metric: Metric) -> bool:
 
 
 def timeline(history: History) -> Figure | None:
-    """Which trial ran where and when; wide bars have their trial's number."""
+    """Which trial ran where and when; wide bars show the trial's number."""
     lanes = lanes_of(history.spans())
     if not lanes:
         return None
@@ -178,7 +175,7 @@ def timeline(history: History) -> Figure | None:
             (bar,) = axes.barh(
                 [row], [width], left=span.begin / unit, height=0.8, color=colour, edgecolor=FAINT
             )
-            named(bar, told(trial, history))
+            named(bar, describe_trial(trial, history))
             if span.end - span.begin > LEAST_WIDTH * whole:
                 middle = (span.begin + span.end) / 2 / unit
                 label = axes.text(middle, row, trial.label, ha="center", va="center")
@@ -192,14 +189,14 @@ def timeline(history: History) -> Figure | None:
 
 
 def _name(number: int, lanes: Sequence[tuple[str, list[Span]]]) -> str:
-    """Of a lane: the host, and which of its lanes it is."""
+    """The name of a lane: its host, and its number if the host has several."""
     hosts = [place.partition(" ")[0] or "?" for place, _ in lanes]
     host = hosts[number]
     return f"{host} #{hosts[: number + 1].count(host)}" if hosts.count(host) > 1 else host
 
 
 def lanes_of(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
-    """Spans that follow each other in one place, so that none overlaps another of its lane."""
+    """Group spans by place into lanes in which no two spans overlap."""
     lanes: list[tuple[str, list[Span]]] = []
     for span in sorted(spans, key=lambda s: (s.place, s.begin)):
         free = (lane for place, lane in lanes if place == span.place and lane[-1].end <= span.begin)
@@ -211,8 +208,8 @@ def lanes_of(spans: Sequence[Span]) -> list[tuple[str, list[Span]]]:
     return lanes
 
 
-def for_a_chat(history: History, title: str) -> Figure:
-    """One picture with the essentials, on white."""
+def summary_picture(history: History, title: str) -> Figure:
+    """One picture with curves and best value so far, on white."""
     with mpl.rc_context(ON_WHITE):
         figure = Figure(figsize=(9, 4.6), facecolor="white")
         figure.suptitle(title, fontsize=11)

@@ -1,9 +1,9 @@
-"""Which settings mattered in a search, and how sure that is.
+"""The importance of each setting in a search, with its uncertainty.
 
-All trials are compared after the same epoch, the last one that each trial reached which came to its
-end: a later one only those have whom ASHA let go on, and the final values of trials of different
-lengths say how long they were. What is measured is PED-ANOVA: how much the values of a setting in
-the best quarter of the trials differ from those in all, as a share of all settings' differences.
+All trials are compared after the same epoch, the last one that every completed or stopped trial
+reached: only promoted trials reach a later one, and final values of trials of different lengths
+mostly reflect the length. The measure is PED-ANOVA: how much the distribution of a setting in the
+best quarter of the trials differs from that in all trials, as a share of the sum over settings.
 
 Source: Watanabe et al., PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary
 Subspaces, 2023.
@@ -28,47 +28,48 @@ from search.space.training import Metric
 from search.trials.record import Record, TrialRecord
 
 LEAST_TRIALS = 10
-"""Fewer say nothing: their best quarter would be two."""
+"""The least number of trials: of fewer, the best quarter would be two."""
 BEST = 0.25
-"""The share of trials that counts as the best. Of a tenth, PED-ANOVA's own default, 40 trials have
-four, and the shares vary twice as much from search to search."""
+"""The share of trials that counts as the best. With a tenth, PED-ANOVA's default, 40 trials have
+four best ones, and the shares vary twice as much from search to search."""
 NUM_DRAWS = 100
 SURE = 0.05
-"""What chance does more often than this is not told apart from chance."""
+"""The significance level: an importance with a larger chance may be due to chance."""
 
 Values = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Share:
-    """How much one setting mattered."""
+    """The importance of one setting."""
 
     path: str
     share: float
-    """Of what all settings mattered together, 0 to 1."""
+    """The share of the importance of all settings, 0 to 1."""
     low: float
-    """The 90 % interval: a twentieth of the draws lies below, a twentieth above `high`."""
+    """The lower end of the 90 % interval; `high` is the upper end."""
     high: float
     chance: float
-    """How often the setting matters as much when the values are dealt to the trials at random."""
+    """The p-value: how often a random permutation of the trials' values gives at least this
+    importance."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What mattered in a search."""
+    """The importance of all settings of a search."""
 
     metric: Metric
     epoch: int
-    """After which the trials are compared."""
+    """The epoch after which trials are compared."""
     num_trials: int
     shares: tuple[Share, ...]
     """The largest first."""
     why_not: str = ""
-    """Why there are no shares."""
+    """The reason if there are no shares."""
 
 
 def importance(record: Record, axes: Mapping[str, Choice | Range], seed: int = 0) -> Importance:
-    """Measure it on the trials of a record that lie on the axes; seed: of the draws."""
+    """Measure the importance with the trials that lie on the axes; seed: of the random draws."""
     epoch = common_epoch(record)
     trials = [t for t in record.trials if len(t.curve) >= epoch > 0 and _lies_on(axes, t)]
     cost = record.metric.cost
@@ -77,13 +78,13 @@ def importance(record: Record, axes: Mapping[str, Choice | Range], seed: int = 0
     why_not = _why_not(axes, values)
     if not why_not:
         shares = _shares(axes, trials, values, np.random.default_rng(seed))
-        why_not = "" if shares else "too many trials have the same value to tell the best ones"
+        why_not = "" if shares else "too many trials have the same value"
     return Importance(record.metric, epoch, len(trials), shares, why_not)
 
 
 def common_epoch(record: Record) -> int:
-    """The last epoch that all trials reached which completed or were stopped; while there are none,
-    which wait at a rung; 0 if there are none of these either."""
+    """The last epoch that all completed and stopped trials reached; if there are none, that all
+    paused trials reached; else 0."""
     for states in (("completed", "stopped"), ("paused",)):
         if lengths := [len(trial.curve) for trial in record.trials if trial.state in states]:
             return min(lengths)
@@ -91,7 +92,7 @@ def common_epoch(record: Record) -> int:
 
 
 def _lies_on(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> bool:
-    """Whether each value is one of its axis: the defaults' may be none."""
+    """Whether each value lies on its axis; those of the defaults may not."""
     return all(axis.contains(trial.settings[path]) for path, axis in axes.items())
 
 
@@ -109,17 +110,17 @@ def _shares(
     values: Values,
     rng: np.random.Generator,
 ) -> tuple[Share, ...]:
-    """The shares, the largest first; none where ties leave no best quarter."""
+    """The shares, the largest first; none if ties leave no best quarter."""
     study = _study(axes, trials)
     whole = _divergences(study, axes, values)
     halves = [_divergences(study, axes, _half(values, rng)) for _ in range(NUM_DRAWS)]
     halves = [half / half.sum() for half in halves if half.sum() > 0]
     if not whole.sum() or not halves:
         return ()
-    dealt = [_divergences(study, axes, rng.permutation(values)) for _ in range(NUM_DRAWS)]
+    permuted = [_divergences(study, axes, rng.permutation(values)) for _ in range(NUM_DRAWS)]
     ends = np.quantile(halves, [0.05, 0.95], axis=0)
-    # The deal that was found counts as one of those that chance may deal.
-    chance = (1 + np.sum(np.array(dealt) >= whole, axis=0)) / (1 + NUM_DRAWS)
+    # The observed order counts as one of the permutations.
+    chance = (1 + np.sum(np.array(permuted) >= whole, axis=0)) / (1 + NUM_DRAWS)
     figures = zip(axes, whole / whole.sum(), *ends, chance, strict=True)
     shares = [Share(path, *map(float, numbers)) for path, *numbers in figures]
     return tuple(sorted(shares, key=lambda share: -share.share))
@@ -128,8 +129,8 @@ def _shares(
 def _half(values: Values, rng: np.random.Generator) -> Values:
     """The values of a random half of the trials, NaN for the others.
 
-    Shares of halves, drawn without replacement, spread as those of the bootstrap do; but a trial
-    that a bootstrap draws twice is a peak in the density which no setting has made.
+    Shares from halves, drawn without replacement, vary like those from a bootstrap. But a trial
+    that a bootstrap draws twice would be an artificial peak in the density.
     Source: Shao and Wu, A General Theory for Jackknife Variance Estimation, 1989.
     """
     half = np.full_like(values, math.nan)
@@ -139,27 +140,26 @@ def _half(values: Values, rng: np.random.Generator) -> Values:
 
 
 def _study(axes: Mapping[str, Choice | Range], trials: list[TrialRecord]) -> optuna.Study:
-    """The trials as Optuna holds them; their values are given when they are compared."""
+    """The trials as an Optuna study; their values are given in `_divergences`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {path: _distribution(axis) for path, axis in axes.items()}
     study = optuna.create_study()
     for trial in trials:
         params = {path: _place(axis, trial.settings[path]) for path, axis in axes.items()}
-        made = optuna.create_trial(params=params, distributions=distributions, value=0.0)
-        study.add_trial(made)
+        study.add_trial(optuna.create_trial(params=params, distributions=distributions, value=0.0))
     return study
 
 
 def _divergences(study: optuna.Study, axes: Mapping[str, Choice | Range], values: Values) -> Values:
-    """PED-ANOVA's measure of each axis; lower values are better, trials of NaN are left out."""
+    """PED-ANOVA's measure of each axis; lower values are better, trials with NaN are left out."""
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
     with warnings.catch_warnings():
-        # It says that a target is minimised, as it is here, and that few trials are few.
+        # It warns that the target is minimised, as intended, and that there are few trials.
         warnings.simplefilter("ignore")
-        found = get_param_importances(
+        measures = get_param_importances(
             study, evaluator=evaluator, target=lambda t: float(values[t.number]), normalize=False
         )
-    return np.array([found[path] for path in axes])
+    return np.array([measures[path] for path in axes])
 
 
 def _distribution(axis: Choice | Range) -> BaseDistribution:
@@ -169,35 +169,35 @@ def _distribution(axis: Choice | Range) -> BaseDistribution:
 
 
 def _place(axis: Choice | Range, value: Any) -> float:
-    """The number of a choice, or where in its range a value lies, 0 to 1."""
+    """The index of a choice, or the position of a value in its range, 0 to 1."""
     if isinstance(axis, Choice):
         return axis.values.index(value)
     low, high, at = (math.log(x) if axis.log else x for x in (axis.low, axis.high, value))
-    return min(max((at - low) / (high - low), 0.0), 1.0)  # undoes a rounding beyond an end
+    return min(max((at - low) / (high - low), 0.0), 1.0)  # a rounding error may exceed an end
 
 
-def describe_importance(found: Importance) -> str:
+def describe_importance(measured: Importance) -> str:
     """One line: each setting's share with its interval, the largest first."""
-    if found.why_not:
-        return f"Mattered  cannot be told: {found.why_not}"
-    told = ", ".join(
+    if measured.why_not:
+        return f"Mattered  cannot be measured: {measured.why_not}"
+    shares = ", ".join(
         f"{share.path.rpartition('.')[2]} {share.share:.2f} ({share.low:.2f} to {share.high:.2f}"
         f"{'' if share.chance <= SURE else '; may be chance'})"
-        for share in found.shares
+        for share in measured.shares
     )
     return (
-        f"Mattered  {told} ({found.metric.label} after epoch {found.epoch} of "
-        f"{found.num_trials} trials)"
+        f"Mattered  {shares} ({measured.metric.label} after epoch {measured.epoch} of "
+        f"{measured.num_trials} trials)"
     )
 
 
-def save_importance(found: Importance, run_dir: Path) -> None:
-    """Write `importance.csv`: one row a setting, the largest share first; none if none is told."""
+def save_importance(measured: Importance, run_dir: Path) -> None:
+    """Write `importance.csv`: one row per setting, the largest share first; may have no rows."""
     with (run_dir / "importance.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(
             ["setting", "share", "low_90", "high_90", "chance", "metric", "epoch", "trials"]
         )
-        for share in found.shares:
+        for share in measured.shares:
             figures = [share.path, share.share, share.low, share.high, share.chance]
-            writer.writerow([*figures, found.metric, found.epoch, found.num_trials])
+            writer.writerow([*figures, measured.metric, measured.epoch, measured.num_trials])

@@ -1,8 +1,8 @@
 """The search as an Optuna study in its folder, for `optuna-dashboard` and `optuna.load_study`.
 
-A mirror of the record, written anew by each command and added to while it runs. Nothing of ours
-reads it back. Trials that wait at a rung, or were interrupted, are to Optuna
-still running, as they may go on.
+A copy of the table of trials, rewritten by each command and extended while it runs. The search
+never reads it. Paused and interrupted trials are `RUNNING` in Optuna's terms, as they may be
+resumed.
 """
 
 import datetime
@@ -17,19 +17,15 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.algorithms.optuna_axes import distribution_with, has_place, label
+from search.algorithms.searcher import STATES
 from search.space.axes import Choice, Range
 from search.trials.record import Record, TrialRecord
 
 STUDY = "study.log"
-STATES = {
-    "completed": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 
 
 class StudyMirror:
-    """Keeps the study in step with a record. Whoever holds it holds the folder's lock."""
+    """Keeps the study equal to a record. Its owner must hold the folder's lock."""
 
     def __init__(self, record: Record, axes: Mapping[str, Choice | Range]) -> None:
         self._record = record
@@ -41,17 +37,17 @@ class StudyMirror:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def sync(self) -> None:
-        """Add what the study lacks."""
+        """Write what has changed since the last call."""
         if not self._ids and self._record.trials:
             self._open()
         for trial in self._record.trials:
             if trial.number == len(self._ids):
                 self._add(trial)
             elif trial.number not in self._ended:
-                self._go_on(trial)
+                self._update(trial)
 
     def _open(self) -> None:
-        """Begin anew: of the file that is there the end may be torn, and its lock left behind."""
+        """Replace the file: a killed command may have left an incomplete line and a lock."""
         for path in (self._path, Path(f"{self._path}.lock")):
             path.unlink(missing_ok=True)
         backend = JournalFileBackend(str(self._path), JournalFileOpenLock(str(self._path)))
@@ -65,7 +61,7 @@ class StudyMirror:
         }
 
     def _add(self, trial: TrialRecord) -> None:
-        """A trial as it is by now, in one write."""
+        """Add a trial in its present state, in one write."""
         state = STATES.get(trial.state, TrialState.RUNNING)
         values = trial.values()
         now = datetime.datetime.now()
@@ -73,7 +69,7 @@ class StudyMirror:
             number=trial.number,
             trial_id=-1,
             state=state,
-            value=trial.best() if state != TrialState.FAIL else None,
+            value=trial.best() if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
             values=None,
             datetime_start=now,
             datetime_complete=now if state.is_finished() else None,
@@ -83,14 +79,12 @@ class StudyMirror:
             system_attrs={},
             intermediate_values=dict(enumerate(values, 1)),
         )
-        if not state.is_finished():
-            frozen.value = None
         self._ids.append(self._storage.create_new_trial(self._study, frozen))
         self._num_epochs.append(len(values))
         if state.is_finished():
             self._ended.add(trial.number)
 
-    def _go_on(self, trial: TrialRecord) -> None:
+    def _update(self, trial: TrialRecord) -> None:
         trial_id = self._ids[trial.number]
         values = trial.values()
         for epoch in range(self._num_epochs[trial.number], len(values)):
@@ -102,18 +96,18 @@ class StudyMirror:
         for name, value in _attributes(trial).items():
             self._storage.set_trial_user_attr(trial_id, name, value)
         best = trial.best()
-        told = None if best is None or state == TrialState.FAIL else [best]
-        self._storage.set_trial_state_values(trial_id, state, told)
+        final = None if best is None or state == TrialState.FAIL else [best]
+        self._storage.set_trial_state_values(trial_id, state, final)
         self._ended.add(trial.number)
 
 
-def without_place(record: Record, axes: Mapping[str, Choice | Range]) -> list[TrialRecord]:
-    """The trials that plots of settings leave out: the defaults, maybe."""
+def trials_off_axes(record: Record, axes: Mapping[str, Choice | Range]) -> list[TrialRecord]:
+    """The trials that plots of settings leave out, as a value cannot be shown on its axis."""
     return [trial for trial in record.trials if len(_params(axes, trial)) < len(axes)]
 
 
 def _params(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> dict[str, Any]:
-    """The settings of a trial as Optuna has them."""
+    """The settings of a trial as Optuna's parameters."""
     return {
         path: label(trial.settings[path])
         for path, axis in axes.items()
@@ -122,17 +116,17 @@ def _params(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> dict[str,
 
 
 def _attributes(trial: TrialRecord) -> dict[str, Any]:
-    told = {"state": trial.state, "error": trial.error, "host": trial.host, "device": trial.device}
-    return {name: value for name, value in told.items() if value}
+    names = ("state", "error", "host", "device")
+    return {name: value for name in names if (value := getattr(trial, name))}
 
 
 def study_of(
     record: Record, axes: Mapping[str, Choice | Range], epoch: int, without: Collection[str]
 ) -> optuna.Study:
-    """The trials that reached an epoch, by their best value until then, to be plotted; without
-    those of some labels.
+    """A study for plots: the trials that reached an epoch, with their best value until then.
 
-    Settings go by the last part of their path where that is unique.
+    without: labels of trials to leave out. Settings are named by the last part of their path if
+    that is unique.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     ends = [path.rpartition(".")[2] for path in axes]
@@ -145,7 +139,7 @@ def study_of(
         if value is None or len(trial.curve) < epoch or trial.label in without:
             continue
         params = _params(axes, trial)
-        if len(params) < len(axes):  # its axis would be taken for one of names
+        if len(params) < len(axes):  # Optuna would treat the axis as categorical
             continue
         study.add_trial(
             optuna.create_trial(

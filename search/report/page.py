@@ -1,6 +1,6 @@
 """The page of a report: one file of HTML that loads nothing, in light, in dark and on paper.
 
-`page.html` has its words and `page.css` its looks.
+`page.html` is its template and `page.css` its style.
 """
 
 import base64
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from search.report import figures, setting_figures
 from search.report.confirmation import describe_summary
 from search.report.importance import common_epoch, describe_importance, importance
-from search.report.optuna_study import without_place
+from search.report.optuna_study import trials_off_axes
 from search.report.svg import as_svg
 from search.report.wording import (
     against_defaults,
@@ -24,7 +24,7 @@ from search.report.wording import (
     headline,
     how_it_ended,
     outcomes,
-    why_none,
+    why_no_best,
 )
 from search.space.budget import Budget, clock_of
 from search.space.space import axis_values
@@ -33,7 +33,7 @@ from search.trials.record import TrialRecord
 from search.trials.seed_summary import SeedSummary
 
 HERE = Path(__file__).parent
-LAST = "Of the best when the search was last ended."
+LAST = "Of the best trial when the search last ended."
 
 
 def page_of(history: History) -> str:
@@ -55,21 +55,19 @@ def page_of(history: History) -> str:
 
 def _state(history: History) -> str:
     record, now = history.record, clock_of(history.state.clock.now)
-    stands = "under way" if history.is_run else "cut off: nobody runs it now"
+    progress = "under way" if history.is_run else "cut off: no command runs it now"
     budget = history.state.spending.budget.trials
     ended = record.num_ended()
     trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
-    where = (
-        "at its end" if not history.state.has_work() else str(history.state.interrupted or stands)
-    )
+    state = str(history.state.interrupted or progress) if history.state.has_work() else "finished"
     return (
         f"Begun {history.search.started}; {trials} ended, {record.num_epochs()} epochs in {now} of "
-        f"work; {where}. Judged by {record.metric.label}."
+        f"running time; {state}. Judged by {record.metric.label}."
     )
 
 
-def won(history: History) -> str:
-    """The best trial and its value: by the confirmation where there is one, as in `best/`."""
+def best_title(history: History) -> str:
+    """The best trial and its value: by the confirmation if there is one, as in `best/`."""
     first = _confirmed_best(history)
     if first is None and history.state.has_work() and (now := history.record.front_runner()):
         return f"trial {now.number} so far, {history.record.metric.label} {now.best():.6f}"
@@ -78,12 +76,10 @@ def won(history: History) -> str:
     return f"trial {first.trial.number}, mean {history.record.metric.label} {first.mean():.6f}"
 
 
-def won_with(history: History) -> str:
-    """Its settings."""
-    first, record = _confirmed_best(history), history.record
-    if first is not None:
-        return axis_values(first.trial.settings)
-    leader = record.front_runner() if history.state.has_work() else record.leader()
+def best_settings(history: History) -> str:
+    """The settings of the best trial."""
+    first = _confirmed_best(history)
+    leader = _leader(history) if first is None else first.trial
     return "" if leader is None else axis_values(leader.settings)
 
 
@@ -96,54 +92,56 @@ def _confirmed_best(history: History) -> SeedSummary | None:
 
 def _best(history: History) -> dict[str, Any]:
     return {
-        "won": won(history),
-        "won_with": won_with(history),
+        "best_title": best_title(history),
+        "best_settings": best_settings(history),
         "best": _against_others(history),
         "best_is_known": _leader(history) is not None or _confirmed_best(history) is not None,
     }
 
 
 def _leader(history: History) -> TrialRecord | None:
-    """The best trial: while the search runs also one that has not ended."""
+    """The best trial; if the search has work left, it may be one that has not ended."""
     record = history.record
     return record.front_runner() if history.state.has_work() else record.leader()
 
 
 def _against_others(history: History) -> str:
-    """How good the best is against the defaults and the others; or why there is none."""
+    """The best trial compared with the defaults and the others; or why there is none."""
     record = history.record
     leader = _leader(history)
     if (first := _confirmed_best(history)) is not None:
         assert history.confirmation is not None
         return f"Confirmed: {describe_summary(first, history.confirmation.defaults())}"
     if leader is None:
-        none = f"{why_none(record)}{first_reason(record)}."
+        none = f"{why_no_best(record)}{first_reason(record)}."
         return none[0].upper() + none[1:]
-    told = [f"The defaults: {against_defaults(leader, record)}."]
+    sentences = [f"The defaults: {against_defaults(leader, record)}."]
     if history.state.has_work():
-        told.append(f"It is {outcomes(history)[leader.number]}; more is to come.")
-    elif leader.number and (first_of_all := record.front_runner()) not in (leader, None):
-        assert first_of_all is not None
-        told.append(
-            f"Trial {first_of_all.number} had {first_of_all.best():.6f}, but only one that "
-            f"completed can be repeated whole."
+        sentences.append(f"Its state: {outcomes(history)[leader.number]}.")
+    elif leader.number and (better := record.front_runner()) not in (leader, None):
+        assert better is not None
+        sentences.append(
+            f"Trial {better.number} had {better.best():.6f}, but only a completed trial can be "
+            f"repeated in full."
         )
     elif leader.state == "failed":
-        told.append(f"No trial has come to its end; this one {how_it_ended(leader)}.")
+        sentences.append(f"No trial has completed; this one {how_it_ended(leader)}.")
     if history.search.space.confirm is None:
-        told.append("Of one training each: how much of it is luck, a search with confirm tells.")
-    return " ".join(told)
+        sentences.append(
+            "Each value is of one training; a search with confirm measures how much of it is luck."
+        )
+    return " ".join(sentences)
 
 
 def _figures(history: History) -> dict[str, Any]:
     record, axes = history.record, history.search.space.axes
-    epoch, mattered = common_epoch(record), importance(record, axes)
+    epoch, measured = common_epoch(record), importance(record, axes)
     lanes = figures.lanes_of(history.spans())
     return {
         "best_so_far": _drawn(figures.best_so_far(history)),
         "curves": _svg(lambda: figures.curves(history)),
-        "importances": _svg(lambda: setting_figures.importances(mattered)),
-        "mattered": describe_importance(mattered).partition("  ")[2].strip(),
+        "importances": _svg(lambda: setting_figures.importances(measured)),
+        "mattered": describe_importance(measured).partition("  ")[2].strip(),
         "slices": _drawn(setting_figures.slices(history, epoch)),
         "at_epoch": _compared_at(history, epoch),
         "parallel": _svg(lambda: setting_figures.parallel(history, epoch)),
@@ -153,18 +151,18 @@ def _figures(history: History) -> dict[str, Any]:
 
 
 def _compared_at(history: History, epoch: int) -> str:
-    """At which epoch the settings are compared, and which trials are left out."""
+    """The epoch at which settings are compared, and the trials that are left out."""
     record = history.record
-    told = (
+    text = (
         f"By their best {record.metric.label} until epoch {epoch}, the last that all reached."
         if epoch
         else ""
     )
-    if far := setting_figures.far_trials(history, epoch):
-        told += f" Left out, as far worse than the others: {', '.join(far)}."
-    if off := [trial.label for trial in without_place(record, history.search.space.axes)]:
-        told += f" Left out, as a value has no place on its axis: {', '.join(off)}."
-    return told
+    if outliers := setting_figures.outlier_trials(history, epoch):
+        text += f" Left out as outliers: {', '.join(outliers)}."
+    if off := [trial.label for trial in trials_off_axes(record, history.search.space.axes)]:
+        text += f" Left out, as a value cannot be shown on its axis: {', '.join(off)}."
+    return text
 
 
 def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
@@ -205,7 +203,7 @@ def _confirmed(history: History) -> dict[str, Any] | None:
 
 
 def _failures(trials: list[TrialRecord]) -> list[list[str]]:
-    """Number, trials and text of each cause."""
+    """The number of trials, their labels and the error, for each error."""
     causes: dict[str, list[str]] = {}
     for trial in trials:
         if trial.state == "failed":

@@ -1,5 +1,4 @@
-"""The report drawn again while a search runs, in a process of its own that the search waits for
-never."""
+"""Draws the report again while a search runs, in a separate process without delaying the search."""
 
 import subprocess
 import sys
@@ -9,11 +8,11 @@ from pathlib import Path
 LEAST = 30.0
 """Seconds between two drawings."""
 SHARE = 0.01
-"""Of the search's time that drawing may take."""
+"""The share of the search's time that drawing may take."""
 
 
 class Refresh:
-    """Called after each event."""
+    """An observer of a search: called after each event, it starts a drawing when one is due."""
 
     def __init__(self, folder: Path, trainable: str | None) -> None:
         named = [] if trainable is None else ["--trainable", trainable]
@@ -27,8 +26,8 @@ class Refresh:
         if self._process is not None:
             if self._process.poll() is None:
                 return
-            took = now - self._began  # no less than it took
-            self._process, self._next = None, now + max(LEAST, took / SHARE)
+            seconds = now - self._began  # an upper bound
+            self._process, self._next = None, now + max(LEAST, seconds / SHARE)
         if now >= self._next:
             self._began = now
             quiet = subprocess.DEVNULL
@@ -37,7 +36,7 @@ class Refresh:
             )
 
     def end(self) -> None:
-        """What is drawn now would be out of date."""
+        """Stop a drawing that is under way, as it would be out of date."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

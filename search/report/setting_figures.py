@@ -1,4 +1,4 @@
-"""The figures of what the settings did: each against the value, all at once, what mattered."""
+"""Figures of the settings: value over each setting, parallel coordinates, importance."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,29 +11,29 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from optuna.distributions import CategoricalDistribution
 from optuna.visualization import matplotlib as optuna_plots
 
-from search.report.figures import is_far
+from search.report.figures import is_outlier
 from search.report.importance import SURE, Importance
 from search.report.optuna_study import study_of
 from search.report.svg import BEST, COLOURS, GRID, INK, named
 from search.trials.history import History
 
 SHADES = LinearSegmentedColormap.from_list("shades", ["#9ec5e8", "#0072b2", "#cc5a9e"])
-"""From low to high, each to be seen on white and on black."""
+"""From low to high, all visible on white and on black."""
 
 
-def far_trials(history: History, epoch: int) -> list[str]:
-    """The labels of those that the plots of settings leave out."""
+def outlier_trials(history: History, epoch: int) -> list[str]:
+    """The labels of outliers, which the plots of settings leave out."""
     metric = history.record.metric
     reached = [trial for trial in history.record.trials if len(trial.curve) >= epoch > 0]
     values = [value for t in reached if (value := t.best(epoch)) is not None]
     pairs = zip(reached, values, strict=True)
-    return [trial.label for trial, value in pairs if is_far(value, values, metric)]
+    return [trial.label for trial, value in pairs if is_outlier(value, values, metric)]
 
 
 def slices(history: History, epoch: int) -> list[Callable[[], Figure | None]]:
-    """Each setting against the best value until an epoch, by Optuna."""
+    """Optuna's slice plots: the best value until an epoch over each setting."""
     record, axes = history.record, history.search.space.axes
-    study = study_of(record, axes, epoch, far_trials(history, epoch))
+    study = study_of(record, axes, epoch, outlier_trials(history, epoch))
     if len(study.trials) < 2:
         return []
     return [partial(_slice, study, name, record.metric.label) for name in study.trials[-1].params]
@@ -47,15 +47,17 @@ def _slice(study: optuna.Study, name: str, metric: str) -> Figure:
     axes.scatter([place], [best.value], color=BEST, marker="*", s=110, zorder=9)
     axes.xaxis.set_minor_formatter(NullFormatter())
     figure = _adapted(axes.get_figure(), (3.7, 2.6))
-    for other in figure.axes[1:]:  # which trial came when
+    for other in figure.axes[1:]:  # the colour bar of trial numbers
         other.yaxis.set_major_locator(MaxNLocator(4, integer=True))
         other.set_ylabel("order")
     return figure
 
 
 def parallel(history: History, epoch: int) -> Figure | None:
-    """All settings of each trial as a line, likewise."""
-    study = study_of(history.record, history.search.space.axes, epoch, far_trials(history, epoch))
+    """Optuna's parallel-coordinate plot of the best values until an epoch."""
+    study = study_of(
+        history.record, history.search.space.axes, epoch, outlier_trials(history, epoch)
+    )
     if len(study.trials) < 2 or len(history.search.space.axes) < 2:
         return None
     axes = optuna_plots.plot_parallel_coordinate(study, target_name=history.record.metric.label)
@@ -63,7 +65,7 @@ def parallel(history: History, epoch: int) -> Figure | None:
 
 
 def _adapted(figure: Any, size: tuple[float, float]) -> Figure:
-    """Optuna's figure in the colours of ours, its shades readable on any ground."""
+    """Give a figure of Optuna's our colours, readable on light and dark backgrounds."""
     adapted: Figure = figure
     adapted.set_size_inches(size)
     adapted.suptitle("")
@@ -85,13 +87,13 @@ def _adapted(figure: Any, size: tuple[float, float]) -> Figure:
     return adapted
 
 
-def importances(found: Importance) -> Figure | None:
-    """How much each setting mattered, with its interval."""
-    if not found.shares:
+def importances(measured: Importance) -> Figure | None:
+    """The importance of each setting, with its interval."""
+    if not measured.shares:
         return None
-    figure = Figure(figsize=(7.2, 0.6 + 0.32 * len(found.shares)))
+    figure = Figure(figsize=(7.2, 0.6 + 0.32 * len(measured.shares)))
     axes = figure.subplots()
-    shares = found.shares[::-1]
+    shares = measured.shares[::-1]
     for row, share in enumerate(shares):
         is_sure = share.chance <= SURE
         (bar,) = axes.barh(
@@ -102,6 +104,6 @@ def importances(found: Importance) -> Figure | None:
         for artist in (bar, line):
             named(artist, title + ("" if is_sure else "; may be chance"))
     axes.set_yticks(range(len(shares)), [share.path for share in shares])
-    axes.set_xlabel("share of what mattered; lines: 90 % intervals; grey: may be chance")
+    axes.set_xlabel("share of importance; lines: 90 % intervals; grey: may be chance")
     axes.grid(axis="y", visible=False)
     return figure

@@ -1,7 +1,8 @@
 """Figures as SVG that takes its colours from the page around it.
 
-Each is drawn in marker colours which the SVG text replaces by CSS variables, so that one drawing
-reads in light, in dark and on paper. A `<title>` names whatever the pointer is over.
+Figures are drawn in placeholder colours, which are replaced by CSS variables in the SVG text, so
+one drawing is readable in light mode, in dark mode and on paper. A `<title>` is the tooltip of an
+element.
 """
 
 import io
@@ -17,7 +18,7 @@ from matplotlib.figure import Figure
 
 INK, GRID, FAINT = "#010203", "#040506", "#070809"
 VARIABLES = {INK: "var(--ink)", GRID: "var(--grid)", FAINT: "var(--faint)"}
-# Okabe and Ito's colours, which the colour-blind tell apart.
+# Okabe and Ito's colours, distinguishable with colour blindness.
 COLOURS = {
     "completed": "#0072b2",
     "stopped": "#8c8c8c",
@@ -31,7 +32,7 @@ BEST = "#e69f00"
 MARKERS = {"completed": "o", "stopped": "x", "failed": "v", "interrupted": "s", "paused": "d"}
 STYLE: Any = {
     "font.size": 9,
-    "svg.fonttype": "none",  # text stays text: it is searched, and takes the page's font
+    "svg.fonttype": "none",  # text stays text: searchable, in the page's font
     "svg.hashsalt": "report",
     "axes.edgecolor": GRID,
     "axes.labelcolor": INK,
@@ -53,19 +54,19 @@ ON_WHITE: Any = {
     "grid.color": "#e3e5ea",
     **dict.fromkeys(("axes.labelcolor", "text.color", "xtick.color", "ytick.color"), "#1d2129"),
 }
-"""What a picture has instead of the page's colours."""
+"""Colours of a picture outside of a page."""
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """The style, and none of anybody else's."""
+    """Draw in our style, whatever the user's matplotlib settings are."""
     with mpl.rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls its own plots experimental
+        warnings.simplefilter("ignore")  # Optuna warns that its plots are experimental
         yield
 
 
 def as_svg(draw: Callable[[], Figure | None]) -> str | None:
-    """What a function draws, to be put into a page; None if there is nothing to draw."""
+    """The drawing of a function as SVG for a page; None if it draws nothing."""
     with drawing():
         figure = draw()
         if figure is None:
@@ -82,5 +83,5 @@ def as_svg(draw: Callable[[], Figure | None]) -> str | None:
 
 
 def named(artist: Any, title: str) -> None:
-    """What the pointer is told over it."""
+    """Set the tooltip of an element."""
     artist.set_gid("title: " + escape(title, quote=True))

@@ -1,4 +1,4 @@
-"""What became of a search and of its trials, in words."""
+"""The texts about the outcome of a search and of its trials."""
 
 import shlex
 from collections.abc import Collection
@@ -13,8 +13,8 @@ from search.trials.history import History
 from search.trials.record import Record, TrialRecord
 
 
-def describe_result(winner: TrialRecord, record: Record, mattered: Importance, out: Path) -> str:
-    """What won, by how much over the defaults, what mattered, and the command that reruns it."""
+def describe_result(winner: TrialRecord, record: Record, importance: Importance, out: Path) -> str:
+    """The winner, its gain over the defaults, the importance, and the command that reruns it."""
     value = winner.best()
     lines = [
         "",
@@ -22,7 +22,7 @@ def describe_result(winner: TrialRecord, record: Record, mattered: Importance, o
         f"{value:.6f}, "
         f"{axis_values(winner.settings)}",
         f"Defaults  {against_defaults(winner, record)}",
-        describe_importance(mattered),
+        describe_importance(importance),
         where_saved(record.trainable, out),
     ]
     return "\n".join(lines)
@@ -32,29 +32,29 @@ def headline(record: Record) -> str:
     """The trial that a search promotes, and its value."""
     leader = record.leader()
     if leader is None:
-        return why_none(record)
+        return why_no_best(record)
     failed = f", failed after epoch {len(leader.curve)}" if leader.state == "failed" else ""
     return f"trial {leader.number}, {record.metric.label} {leader.best():.6f}{failed}"
 
 
 def how_it_ended(trial: TrialRecord) -> str:
-    """In what state a trial is; of one that failed, after which epoch and why."""
+    """The state of a trial; if it failed, also the epoch and the error."""
     if trial.state != "failed":
         return trial.state
     return f"failed after epoch {len(trial.curve)}: {trial.error}"
 
 
-def why_none(record: Record) -> str:
+def why_no_best(record: Record) -> str:
     """Why there is no best trial."""
     if not record.trials:
-        return "no trial was begun"
+        return "no trial has begun"
     if not any(trial.curve for trial in record.trials):
         return "no trial has finished an epoch"
-    return "no trial has come to its end or left a checkpoint"
+    return "no trial has ended or left a checkpoint"
 
 
 def first_reason(record: Record) -> str:
-    """Of the trials that failed, after a semicolon; nothing if none did."""
+    """The error of the first failed trial, after a semicolon; empty if none failed."""
     first = next((trial for trial in record.trials if trial.state == "failed"), None)
     return "" if first is None else f"; the first: trial {first.number} {how_it_ended(first)}"
 
@@ -67,16 +67,16 @@ def where_saved(trainable: Trainable[Any], out: Path) -> str:
 
 
 def against_defaults(winner: TrialRecord, record: Record) -> str:
-    """How much better a trial is than trial 0, at the last epoch that both reached."""
+    """How much better a trial is than trial 0, at the last epoch of trial 0."""
     defaults = record.trials[0]
     epochs = len(defaults.curve)
-    # Stopped early, the defaults are compared at the same number of epochs.
+    # If the defaults were stopped early, both are compared after the same number of epochs.
     value, best = defaults.best(), winner.best(epochs)
     if winner.number == defaults.number:
         return _only_defaults(record)
     if value is None or best is None:
-        told = f"failed: {defaults.error}" if defaults.error else f"{defaults.state}"
-        return f"{told}, before the first epoch" if defaults.state != "failed" else told
+        outcome = f"failed: {defaults.error}" if defaults.error else f"{defaults.state}"
+        return outcome if defaults.state == "failed" else f"{outcome}, before the first epoch"
     is_better = record.metric.is_better(best, value)
     by = f"{abs(best - value) / abs(value):.1%}" if value else f"{abs(best - value):.6f}"
     then = "" if epochs >= len(winner.curve) else " by then"
@@ -87,10 +87,10 @@ def against_defaults(winner: TrialRecord, record: Record) -> str:
 
 
 def _only_defaults(record: Record) -> str:
-    """What to say where the defaults won: whether nothing was better, or was not trained whole."""
+    """The text if the defaults won: no trial was better, or the better ones did not complete."""
     first = record.front_runner()
     if first is None or first.number == 0:
-        return "nothing that was tried is better"
+        return "no trial is better"
     return (
         f"the best of those that completed; trial {first.number} had {record.metric.label} "
         f"{first.best():.6f} ({first.state} after epoch {len(first.curve)})"
@@ -98,14 +98,14 @@ def _only_defaults(record: Record) -> str:
 
 
 def outcomes(history: History) -> dict[int, str]:
-    """How each trial of a search ended or where it stands, by its number."""
+    """The outcome or present state of each trial, by its number."""
     return outcomes_of(history.record, history.state.asha.epochs(), is_run=history.is_run)
 
 
 def outcomes_of(record: Record, rungs: Collection[int], *, is_run: bool) -> dict[int, str]:
-    """By the number of the trial: `stopped: 7th of 9 at the rung of epoch 4, 3 went on`.
+    """By the number of the trial: `stopped: 7th of 9 at the rung of epoch 4, 3 promoted`.
 
-    is_run: whether anybody runs the search; a trial that seems to run else was cut off.
+    is_run: whether a command runs the search; if not, trials in state `running` were cut off.
     """
     orders = {epoch: _order(record, epoch) for epoch in rungs}
     return {trial.number: _outcome(trial, record, orders, is_run) for trial in record.trials}
@@ -123,7 +123,7 @@ def _outcome(trial: TrialRecord, record: Record, orders: dict[int, list[int]], i
 
 
 def _order(record: Record, epoch: int) -> list[int]:
-    """The trials that have reached a rung by now, the best first."""
+    """The trials that have reached a rung so far, the best first."""
     reached = [trial for trial in record.trials if len(trial.curve) >= epoch]
     ranked = sorted(reached, key=lambda trial: record.rank(trial, epoch))
     return [trial.number for trial in ranked]
@@ -131,8 +131,8 @@ def _order(record: Record, epoch: int) -> list[int]:
 
 def _place(trial: TrialRecord, record: Record, epoch: int, order: list[int]) -> str:
     place = order.index(trial.number) + 1
-    went_on = sum(len(record.trials[number].curve) > epoch for number in order)
-    return f"{_ordinal(place)} of {len(order)} at the rung of epoch {epoch}, {went_on} went on"
+    promoted = sum(len(record.trials[number].curve) > epoch for number in order)
+    return f"{_ordinal(place)} of {len(order)} at the rung of epoch {epoch}, {promoted} promoted"
 
 
 def _ordinal(number: int) -> str:

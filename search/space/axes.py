@@ -4,7 +4,7 @@ import difflib
 import math
 import random
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -68,13 +68,13 @@ class Range:
         return int(drawn) if self.kind == "int" else float(drawn)
 
     def _draw_log(self, rng: random.Random) -> float:
-        # Half a unit more at both ends gives the end numbers as much room as their neighbours.
+        # Half a unit more at both ends makes the end numbers as likely as their neighbours.
         margin = 0.5 if self.kind == "int" else 0.0
         drawn = math.exp(rng.uniform(math.log(self.low - margin), math.log(self.high + margin)))
         return self._within(round(drawn) if self.kind == "int" else drawn)
 
     def _within(self, value: float) -> float:
-        """Undo a rounding beyond an end."""
+        """Correct a rounding error beyond an end."""
         return min(max(value, self.low), self.high)
 
     def _at_a_step(self, value: float) -> bool:
@@ -122,7 +122,7 @@ def _number(value: Any, kind: Literal["int", "float"], where: str) -> float:
     if kind == "int":
         if isinstance(value, bool) or not isinstance(value, int):
             raise SettingsError(
-                f"{where} must be an integer, as the setting is one, but got {value!r}"
+                f"{where} must be an integer, like the setting itself, but got {value!r}"
             )
         return value
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -155,21 +155,22 @@ def _check_range(domain: Range, where: str) -> None:
 
 
 def _exact(number: float) -> Fraction:
-    """The decimal number that was written: 0.1 is one tenth, not its binary neighbour."""
+    """The decimal number as written: 0.1 is exactly one tenth, not the nearest binary fraction."""
     return Fraction(repr(number))
 
 
 def check_keys(given: Any, known: Collection[str], where: str) -> None:
-    """Raises: SettingsError if it is no mapping, or for the first key that is not known."""
+    """Raises: SettingsError if `given` is not a mapping, or naming the first unknown key."""
     if not isinstance(given, dict):
-        raise SettingsError(f"{where}: must be a mapping with {_either(known)}, but got {given!r}")
+        raise SettingsError(f"{where}: must be a mapping with {either(known)}, but got {given!r}")
     for key in given:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{where}: must have {_either(known)} only, but got {key!r}{hint}")
+            raise SettingsError(f"{where}: must have {either(known)} only, but got {key!r}{hint}")
 
 
-def _either(names: Collection[str]) -> str:
+def either(names: Iterable[str]) -> str:
+    """Names as text: `a, b or c`."""
     *others, last = names
-    return f"{', '.join(others)} or {last}"
+    return f"{', '.join(others)} or {last}" if others else last

@@ -1,9 +1,9 @@
-"""What a search may spend, and what it has spent: trials, hours, GPU hours and epochs.
+"""The budget of a search and how much of it is spent: trials, hours, GPU hours and epochs.
 
-An epoch is promised before it is trained, and its grace epochs are promised to a trial when it
-begins. So no more epochs are trained than the budget has, however many trials run at once, and no
-trial begins that could not be judged. Hours run from when the first trial's process is there, and
-not while no command runs; a trial under way when they are over ends with its current epoch.
+Epochs are reserved before they are trained; a trial reserves its grace epochs when it begins. So
+the budget of epochs is never exceeded, however many trials run at once, and every trial that begins
+can reach the first rung. Hours count from the start of the first trial's process, and only while a
+command runs; when they are spent, each running trial ends after its current epoch.
 """
 
 import math
@@ -16,24 +16,24 @@ from kptrain.config import PositiveInt, Settings
 
 Hours = Annotated[float, Field(gt=0)]
 Part = Literal["hours", "gpu_hours", "epochs"]
-"""Of a budget, that may end a trial."""
+"""A part of the budget that can end a running trial."""
 
 
 class Budget(Settings):
-    """The search ends with whichever is spent first; None: as much as it takes."""
+    """The search ends when the first part is spent; None: no limit."""
 
     trials: PositiveInt | None = None
-    """The first one is the defaults."""
+    """The number of trials; the first one has the defaults."""
     hours: Hours | None = None
-    """Of wall clock, from the start of the first trial."""
+    """Wall-clock time from the start of the first trial."""
     gpu_hours: Hours | None = None
     """Summed over trials: the share of a GPU times the hours for which it is held."""
     epochs: PositiveInt | None = None
-    """Of all trials together."""
+    """Epochs of all trials together."""
 
 
 def describe_budget(budget: Budget) -> list[str]:
-    """Each part that is given, in words: `40 trials`, `0.5 hours`."""
+    """Each part that is given as text: `40 trials`, `0.5 hours`."""
     parts = {
         "trial": budget.trials,
         "hour": budget.hours,
@@ -44,96 +44,97 @@ def describe_budget(budget: Budget) -> list[str]:
 
 
 class Clock:
-    """Seconds for which a search has run, over all its commands; stands still within an event."""
+    """Seconds for which a search has run, summed over its commands; changes only by `tick` and
+    `set`, so it is constant within an event."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self._began = time.monotonic()  # which no correction of the time of day moves
+        self._began = time.monotonic()  # unlike the time of day, it is never corrected
 
     def tick(self) -> None:
         self.now = round(time.monotonic() - self._began, 3)
 
     def set(self, seconds: float) -> None:
-        """Go on from there."""
+        """Continue from a time."""
         self.now, self._began = seconds, time.monotonic() - seconds
 
 
 class Spending:
-    """What is left of a budget while trials run; told of every begin, start, epoch and end.
+    """What is spent and reserved of a budget while trials run.
 
-    `may_begin`, `may_take_up` and `decide_epoch` say what the budget is for, and change nothing.
+    `may_begin`, `may_resume` and `decide_epoch` are the rules, and change nothing.
     """
 
     def __init__(self, budget: Budget, grace_epochs: int, clock: Clock) -> None:
         self.budget = budget
         self.clock = clock
         self.grace_epochs = grace_epochs
-        """That a trial is promised when it begins."""
+        """Epochs that are reserved for a trial when it begins."""
         self._started: float | None = None
         self._num_begun = 0
         self._trained = 0
         self.promised: dict[int, int] = {}
-        """Epochs that are kept for a trial, by its number; none while it waits at a rung."""
+        """Epochs reserved for each trial, by its number; none while it is paused at a rung."""
         self._held: dict[int, tuple[float, float]] = {}
         self._gpu_seconds = 0.0  # of trials that have ended
 
-    # What the budget is for.
+    # Decisions.
 
     def may_begin(self) -> bool:
-        """Whether there is room for one trial more."""
+        """Whether the budget allows another trial."""
         trials = self.budget.trials
         has_room = trials is None or self._num_begun < trials
         is_over = self._time_is_up() is not None
         return has_room and not is_over and self._epochs_free() >= self.grace_epochs
 
-    def may_take_up(self) -> bool:
-        """Whether there is room for an epoch of a trial that waited."""
+    def may_resume(self) -> bool:
+        """Whether the budget allows an epoch of a trial that has none reserved."""
         return self._time_is_up() is None and self._epochs_free() >= 1
 
     def decide_epoch(self, number: int) -> tuple[Part | None, int]:
-        """A trial has trained an epoch: the part of the budget that ends it, if one does, and how
-        many epochs it is promised if none does."""
+        """After an epoch of a trial: the part of the budget that ends the trial, if one is spent,
+        and the number of epochs reserved for it if none is."""
         left = self.promised[number] - 1
         if (part := self._time_is_up()) is not None or left:
             return part, left
         return ("epochs", 0) if self._epochs_free() < 1 else (None, 1)
 
-    # What was decided.
+    # Changes.
 
     def begin(self, number: int, promised: int) -> None:
-        """A trial is to run: it is promised its first epochs."""
+        """A trial begins: its first epochs are reserved."""
         self._num_begun += 1
         self.promised[number] = promised
 
-    def take_up(self, number: int, promised: int) -> None:
-        """A trial that waited goes on: so many epochs are its own."""
+    def resume_trial(self, number: int, promised: int) -> None:
+        """A trial resumes: `promised` epochs are reserved for it."""
         self.promised[number] = promised
 
     def start(self, number: int, gpu: float) -> None:
-        """A trial's process is there, and holds a share of a GPU from now on."""
+        """A trial's process has started, and holds a share of a GPU from now on."""
         now = self.clock.now
         self._started = now if self._started is None else self._started
         self._held[number] = (gpu, now)
 
     def spend_epoch(self, number: int, promised: int) -> None:
-        """A trial has trained an epoch: so many are its own from now on."""
+        """A trial has finished an epoch: `promised` epochs are reserved for it from now on."""
         self._trained += 1
         self.promised[number] = promised
 
     def release(self, number: int) -> None:
-        """A trial's process is gone; the epochs that the trial was promised are still its own."""
+        """A trial's process has ended; the trial's reserved epochs stay reserved."""
         gpu, since = self._held.pop(number, (0.0, 0.0))
         self._gpu_seconds += gpu * (self.clock.now - since)
 
     def end(self, number: int) -> None:
-        """A trial lets go of what it holds and of the epochs that it was promised."""
+        """Release a trial's share of a GPU and its reserved epochs."""
         self.promised.pop(number, None)
         self.release(number)
 
-    # What else may be asked.
+    # Queries.
 
     def left(self) -> list[str]:
-        """What remains of each part but the trials: `0:31:10 of 2 hours left`."""
+        """What is left of each part except trials: `0:31:10 of 2 hours left`."""
         budget, parts = self.budget, []
         if budget.hours is not None:
             parts.append(
@@ -147,7 +148,7 @@ class Spending:
         return parts
 
     def share(self) -> float:
-        """Of hours, GPU hours and epochs: the greatest share that is spent, 0 to 1."""
+        """The largest spent share of hours, GPU hours and epochs, 0 to 1."""
         hours, gpu_hours, epochs = self.budget.hours, self.budget.gpu_hours, self.budget.epochs
         shares = [
             0.0 if hours is None else 1 - self.seconds_left() / (3600 * hours),
@@ -157,22 +158,22 @@ class Spending:
         return min(max(shares), 1.0)
 
     def seconds_left(self) -> float:
-        """Of wall clock; infinite if `hours` are not given, 0 from when they are over."""
+        """Wall-clock seconds left; infinite if `hours` is not given, 0 when they are spent."""
         if self.budget.hours is None:
             return math.inf
-        gone = 0.0 if self._started is None else self.clock.now - self._started
-        return max(3600 * self.budget.hours - gone, 0.0)
+        spent = 0.0 if self._started is None else self.clock.now - self._started
+        return max(3600 * self.budget.hours - spent, 0.0)
 
     def epochs_left(self) -> float:
-        """Epochs not yet trained; infinite if `epochs` are not given."""
+        """Epochs not yet trained; infinite if `epochs` is not given."""
         return math.inf if self.budget.epochs is None else self.budget.epochs - self._trained
 
     def _epochs_free(self) -> float:
-        """Epochs neither trained nor promised."""
+        """Epochs neither trained nor reserved."""
         return self.epochs_left() - sum(self.promised.values())
 
     def gpu_seconds(self) -> float:
-        """Shares times seconds for which they were held so far."""
+        """Shares of GPUs times the seconds for which they were held so far."""
         now = self.clock.now
         return self._gpu_seconds + sum(gpu * (now - since) for gpu, since in self._held.values())
 
@@ -182,7 +183,7 @@ class Spending:
         return gpu
 
     def _time_is_up(self) -> Part | None:
-        """Why no epoch more may begin, whosever it is; None if one may."""
+        """The part whose end forbids any further epoch; None if there is none."""
         if self.seconds_left() <= 0:
             return "hours"
         gpu_hours = self.budget.gpu_hours

@@ -1,4 +1,4 @@
-"""How fast trials are on this device, as it is measured before a search; all in seconds."""
+"""How fast trials run on this device, measured before a search; all in seconds."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ from kptrain.machine.progress import in_words
 
 
 class MeasuringError(Exception):
-    """It cannot be measured; the message says why."""
+    """The pace cannot be measured; the message says why."""
 
 
 @dataclass(frozen=True)
 class Seconds:
-    """Of something: the least, what is likely, and the most."""
+    """An estimated time: least, likely and most."""
 
     least: float
     likely: float
@@ -19,14 +19,14 @@ class Seconds:
 
     @classmethod
     def of(cls, seconds: float) -> "Seconds":
-        """What is known to be so long."""
+        """A time that is known exactly."""
         return cls(seconds, seconds, seconds)
 
     def __add__(self, other: "Seconds") -> "Seconds":
         return Seconds(self.least + other.least, self.likely + other.likely, self.most + other.most)
 
     def less(self, seconds: float) -> "Seconds":
-        """What remains of it after so many."""
+        """What is left after `seconds` have passed."""
         return Seconds(
             *(max(value - seconds, 0.0) for value in (self.least, self.likely, self.most))
         )
@@ -36,7 +36,8 @@ class Seconds:
         return in_words(self.likely) + (f" ({least} to {most})" if least != most else "")
 
     def at_most(self, seconds: float, epoch: "Seconds") -> "Seconds":
-        """Cut by a budget of so many, in which an epoch that has begun is still trained."""
+        """Limited by a budget of `seconds`, after which an epoch that has begun is still
+        trained."""
         return Seconds(
             min(self.least, seconds + epoch.least),
             min(self.likely, seconds + epoch.likely),
@@ -46,15 +47,16 @@ class Seconds:
 
 @dataclass(frozen=True)
 class Pace:
-    """What the parts of a search take, with as many trials beside each other as it runs."""
+    """How long the parts of a search take, with as many trials in parallel as it will run."""
 
     epoch: Seconds
-    """Of one trial, validation included; from the fastest settings of the space to the slowest."""
+    """One epoch of one trial, validation included; from the fastest settings of the space to the
+    slowest."""
     process: float
-    """Until a new process is there, with all that it imports."""
+    """The start of a new process, with its imports."""
     start: float
-    """From one trial to the next in a process: network, data and kernels are made ready."""
+    """From one trial to the next in a process: network, data and kernels are prepared."""
     prepare: float
-    """Before the first trial: the data are drawn and packed, as far as they are not."""
+    """Before the first trial: the data are generated and packed, unless that is already done."""
     pack_bytes: int
-    """Of the disk, that packing takes; 0 where nothing is to be packed."""
+    """Disk space in bytes that packing needs; 0 if nothing must be packed."""

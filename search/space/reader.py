@@ -1,10 +1,10 @@
-"""A space file, read: all that can be checked with nothing but the file and the tree of settings.
+"""Reads a space file, and checks all that needs only the file and the tree of settings.
 
-Neither Ray nor torch nor Optuna is imported here, so a slip in a space file is answered at once.
+Neither Ray nor torch nor Optuna is imported here, so a mistake in a space file is reported at once.
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names, flatten
 from kptrain.strict_yaml import read_yaml
-from search.space.axes import Choice, Range, check_keys, read_choice, read_range
+from search.space.axes import Choice, Range, check_keys, either, read_choice, read_range
 from search.space.budget import Budget
 from search.space.space import Asha, Confirm, Resources, Space
 from search.space.training import Metric, Trainable
@@ -25,24 +25,24 @@ FILE_KEYS = [
 ]
 NESTED = ("base", "start", "asha", "resources", "confirm")
 INCOMPARABLE = {
-    "place": "says where and how a training runs, not how well; set it in base or with --set",
-    "data": "decides on what every metric is measured, so that trials could not be compared; "
+    "place": "changes where and how a training runs, not its result; set it in base or with --set",
+    "data": "changes the data that every metric is measured on, so trials could not be compared; "
     "set it in base or with --set",
-    "loss": "changes what a loss value means, so that metric {metric} would find the smallest "
-    "loss, not the best model; use {others}",
+    "loss": "changes what a loss value means, so metric {metric} would find the smallest loss, not "
+    "the best model; use {others}",
 }
-"""Why a setting cannot be varied, by what it changes; `loss` holds for a metric that is a loss."""
+"""Why a setting cannot be varied, by what it changes; `loss` applies if the metric is a loss."""
 
 
 def read_space(
     path: Path, trainable: Trainable[Any], recorded: Mapping[str, Any] | None = None
 ) -> Space:
-    """Read a space file and check all that needs nothing but the file and the tree of settings.
+    """Read a space file and check all that needs only the file and the tree of settings.
 
-    recorded: keys as they held when a search began with the file, with the defaults of then.
+    recorded: values of keys when a search began with the file, defaults included.
     Raises: SettingsError.
     """
-    # A mapping or a list without a line counts as not given: all may be commented out.
+    # An empty mapping or list counts as not given: all of its lines may be commented out.
     content = {
         key: value
         for key, value in _with_recorded(read_yaml(path), recorded or {}).items()
@@ -63,39 +63,40 @@ def read_space(
             f"{path}: must have a budget, one or more of {', '.join(Budget.model_fields)}, but has "
             f"none; add one, such as trials: 20"
         )
-    _check_room(space, {})
+    _check_budget(space, {})
     return space
 
 
 def _with_recorded(content: dict[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
-    """What a file says, and what held where it says nothing."""
-    found = dict(content)
+    """The content of a file, with the recorded values of keys."""
+    merged = dict(content)
     for key, value in recorded.items():
-        said = content.get(key)
-        found[key] = said | value if isinstance(said, dict) and isinstance(value, dict) else value
-    return found
+        given = content.get(key)
+        are_mappings = isinstance(given, dict) and isinstance(value, dict)
+        merged[key] = given | value if are_mappings else value
+    return merged
 
 
-def with_budget(space: Space, said: Mapping[str, float]) -> Space:
-    """Replace parts of the budget by what the command line said.
+def with_budget(space: Space, given: Mapping[str, float]) -> Space:
+    """Replace parts of the budget by those given on the command line.
 
     Raises: SettingsError.
     """
-    options = {part: f"--{part.replace('_', '-')}:" for part in said}
+    options = {part: f"--{part.replace('_', '-')}:" for part in given}
     try:
-        Budget.model_validate(dict(said))
+        Budget.model_validate(dict(given))
     except ValidationError as error:
         (part,), rule = error.errors()[0]["loc"], _first(error).partition(" ")[2]
         raise SettingsError(f"{options[str(part)]} {rule}") from None
-    changed = space.model_copy(update=dict(said))
-    _check_room(changed, options)
+    changed = space.model_copy(update=dict(given))
+    _check_budget(changed, options)
     return changed
 
 
-def _check_room(space: Space, options: Mapping[str, str]) -> None:
+def _check_budget(space: Space, options: Mapping[str, str]) -> None:
     """Raises: SettingsError if the budget ends before the base and the start points are tried.
 
-    `options` spells the parts that are not the file's.
+    options: the command's option for each part that does not come from the file.
     """
     trials, epochs = (options.get(part, f"{space.path}: {part}") for part in ("trials", "epochs"))
     if space.trials is not None and space.trials <= len(space.start):
@@ -126,13 +127,10 @@ def _settings(given: Any, tree: type[Settings], where: str) -> dict[str, Any]:
 def _read_metric(given: Any, trainable: Trainable[Any], path: str) -> Metric:
     metrics = trainable.metrics
     if not isinstance(given, str) or given not in metrics:
-        raise SettingsError(f"{path}: metric must be {_one_of(metrics)}, but got {given!r}")
+        raise SettingsError(
+            f"{path}: metric must be {either(map(repr, metrics))}, but got {given!r}"
+        )
     return metrics[given]
-
-
-def _one_of(names: Iterable[str]) -> str:
-    *others, last = map(repr, names)
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, Choice | Range]:
@@ -163,7 +161,7 @@ def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> 
         )
     if info.type not in (int, float):
         raise SettingsError(
-            f"{where}: must be a list of values, as it is no number, but got the range {given}"
+            f"{where}: must be a list of values, as it is not a number, but got the range {given}"
         )
     return read_range(given, "int" if info.type is int else "float", where)
 
@@ -209,7 +207,7 @@ def _check_on_axis(name: str, value: Any, axes: Mapping[str, Choice | Range], wh
 
 
 def _build(path: Path, content: dict[str, Any]) -> Space:
-    """Complete a space with the file's scalar keys."""
+    """Validate the content of a file as a space."""
     for key, model in (("asha", Asha), ("resources", Resources), ("confirm", Confirm)):
         if key in content:
             check_keys(content[key], model.model_fields, f"{path}: {key}")
@@ -245,7 +243,7 @@ def _check_comparable(space: Space) -> None:
     """Raises: SettingsError if an axis changes what the metric means."""
     infos = space.trainable.infos()
     others = [metric.name for metric in space.trainable.metrics.values() if not metric.is_loss]
-    use = f"metric: {others[0]}" if others else "a metric that is no loss"
+    use = f"metric: {others[0]}" if others else "a metric that is not a loss"
     for name in space.axes:
         if infos[name].changes == "loss" and space.metric.is_loss:
             why = INCOMPARABLE["loss"].format(metric=space.metric, others=use)
@@ -253,16 +251,15 @@ def _check_comparable(space: Space) -> None:
 
 
 def _check_confirm(space: Space) -> None:
-    """Raises: SettingsError if a setting cannot be told from a seed."""
+    """Raises: SettingsError if trials cannot be repeated with other seeds."""
     seed = space.trainable.seed
     if space.confirm is not None and seed is None:
         raise SettingsError(
-            f"{space.path}: confirm: needs a training whose seed is a setting, but that of "
-            f"{space.trainable.name} is none; name it there by seed=, or remove confirm"
+            f"{space.path}: confirm: must come with a training that has a setting for its seed, "
+            f"but {space.trainable.name} has none; name it there with seed=, or remove confirm"
         )
     if space.confirm is not None and seed in space.axes:
         raise SettingsError(
-            f"{space.path}: confirm: cannot be given while space varies {seed}: each setting "
-            f"is trained again with other seeds, so that no seed can be the one that won; remove "
-            f"one of the two"
+            f"{space.path}: confirm: must not come with a space that varies {seed}, as each "
+            f"candidate is trained again with other seeds; remove one of the two"
         )

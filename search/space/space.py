@@ -1,8 +1,8 @@
-"""A search space: which settings are varied over which values, and how trials are judged.
+"""A search space: which settings are varied over which values, and how trials are compared.
 
-Neither Ray nor torch nor Optuna is imported here, so a slip in a space file is answered at once.
-`search.space.reader` reads it, `resolve_space` checks what needs the complete base.
-Trial 0 is always the base itself, also where its value of an axis lies outside of that axis.
+Neither Ray nor torch nor Optuna is imported here, so a mistake in a space file is reported at once.
+`search.space.reader` reads the file, `resolve_space` checks what needs the complete base.
+Trial 0 is always the base itself, even if one of its values lies outside of the axis.
 """
 
 import random
@@ -25,99 +25,103 @@ SamplerName = Literal["gp", "random"]
 EARLY = 3
 """The early rung is at a third of the grace epochs."""
 NUM_RANDOM_POINTS = 1000
-"""Points drawn to find combinations that no training can have; they take some 0.1 s."""
+"""Random points that are checked to find invalid combinations; they take about 0.1 s."""
 MOST_SEEDS = 31
-"""Of a confirmation; the table of Student's t ends at 30 degrees of freedom."""
+"""The most seeds of a confirmation: the table of Student's t ends at 30 degrees of freedom."""
 
 
 class Asha(Settings):
-    """When ASHA compares trials, and how many it lets go on."""
+    """When ASHA compares trials, and how many it promotes."""
 
     grace_epochs: PositiveInt = 4
-    """Epochs that a trial gets, unless an early rung is shown to tell as much (`Rungs.early`)."""
+    """The epoch of the first rung: no trial is stopped before it, except at an early rung once that
+    is trusted (`Rungs.early`)."""
     reduction: Annotated[int, Field(ge=2)] = 3
-    """One in so many trials goes on beyond a rung; rungs grow by the same factor."""
+    """One of so many trials is promoted beyond a rung; the epochs of the rungs grow by the same
+    factor."""
 
 
 class Resources(Settings):
-    """What one trial holds while it runs."""
+    """The resources of one trial while it runs."""
 
     cpu: PositiveInt = 1
     """CPU cores."""
     gpu: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of one GPU; a trial uses at most one. `auto`: so that as many trials share one as its
-    memory holds, and no more than keep it busy, by what some steps of the greediest settings take
-    of both alone."""
+    """Share of one GPU; a trial uses at most one. `auto`: as many trials share a GPU as its memory
+    holds, but no more than are needed to keep it busy. Both are measured in some steps: the
+    memory with the settings of the space that need the most, the load with the defaults if theirs is
+    less."""
 
 
 class Confirm(Settings):
     """Which of a search's trials are trained again, in full, before one is promoted."""
 
     top: PositiveInt = 3
-    """The best so many trials; the defaults come beside them."""
+    """The number of best trials; the defaults are added to them."""
     seeds: Annotated[int, Field(ge=2, le=MOST_SEEDS)] = 3
-    """Trainings of each, with seeds that the search has not seen; one would tell no spread."""
+    """Trainings of each, with fresh seeds; at least two, so that their spread can be measured."""
 
 
 class Space(Budget):
-    """A space file, read and checked: a budget, and what to spend it on."""
+    """The content of a space file, checked."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     trainable: Trainable[Any]
-    """What is searched."""
+    """The training that is searched."""
     path: Path
     axes: dict[str, Choice | Range]
-    """What is varied, by the dotted path of its setting."""
+    """The values of each varied setting, by dotted path."""
     base: dict[str, Any]
-    """What the file says of all other settings, by dotted path."""
+    """Values of other settings, by dotted path."""
     metric: Metric
-    """By which trials are compared: `val_loss`, one of COCO's ten numbers (`val_ap`, `val_ap50`,
-    `val_ap75`, `val_ap_m`, `val_ap_l`, `val_ar` and so on) or `val_oks`; of a training of your own,
-    one of its metrics. None given: the first."""
+    """The metric by which trials are compared: `val_loss`, one of COCO's ten numbers (`val_ap`,
+    `val_ap50`, `val_ap75`, `val_ap_m`, `val_ap_l`, `val_ar` and so on) or `val_oks`; for a training
+    of your own, one of its metrics. The default is the first metric."""
     keep: PositiveInt = 1
-    """Trials whose checkpoints stay on disk, the best ones; of the others, only the curve does."""
+    """The number of best trials whose checkpoints stay on disk; of the others, only the curve
+    stays."""
     asha: Asha = Asha()
     resources: Resources = Resources()
     start: tuple[dict[str, Any], ...]
     """Points to try after the base: values of some axes, the others as in the base."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Of what the sampler draws, and of the confirmation's fresh seeds."""
+    """The seed of the sampler, and of the confirmation's fresh seeds."""
     sampler: SamplerName = "gp"
-    """Who proposes the settings."""
+    """The sampler that proposes settings: `gp` (Gaussian process) or `random`."""
     confirm: Confirm | None = None
-    """Train the best again with fresh seeds, and promote the one with the best mean. None: the best
-    trial is promoted by its one value."""
+    """Train the best again with fresh seeds, and promote the one with the best mean. Without it,
+    the best trial is promoted by its single value."""
     text: str
     sha256: str
-    """Of the file's bytes, in hexadecimal."""
+    """Hash of the file's bytes, in hexadecimal."""
 
 
 def with_share(space: Space, gpu: float) -> Space:
-    """Replace `gpu: auto` by the share that was found."""
+    """Replace `gpu: auto` by a measured share."""
     resources = space.resources.model_copy(update={"gpu": gpu})
     return space.model_copy(update={"resources": resources})
 
 
-def resolve_space(space: Space, said: Mapping[str, Any]) -> Settings:
-    """Return the settings of trial 0: the file's base overlaid with what the command line said.
+def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
+    """Return the settings of trial 0: the file's base, overridden by the command's settings.
 
-    Raises: SettingsError, also where a point of the space is no possible training; DataError.
+    Raises: SettingsError, also if a point of the space is not a valid training; DataError.
     """
-    _check_said(space, said)
-    where = f"{space.path} with --set" if said else str(space.path)
-    by = space.trainable.metric_setting
-    judged = {} if by is None else {by: space.metric.name}
-    base: Settings = space.trainable.resolve(space.base | dict(said) | judged, where)
+    _check_given(space, given)
+    where = f"{space.path} with --set" if given else str(space.path)
+    path = space.trainable.metric_setting
+    metric = {} if path is None else {path: space.metric.name}
+    base: Settings = space.trainable.resolve(space.base | dict(given) | metric, where)
     space.trainable.check_axes(space.axes, base, where)
     for point in _points_to_check(space):
-        spelled = ", ".join(f"{name}={value}" for name, value in point.items())
-        change(base, point, f"{where}: at {spelled}")
+        values = ", ".join(f"{name}={value}" for name, value in point.items())
+        change(base, point, f"{where}: at {values}")
     epochs = max_epochs(space, base)
     if space.asha.grace_epochs > epochs:
         raise SettingsError(
             f"{where}: asha.grace_epochs must be at most {space.trainable.epochs} ({epochs}), "
-            f"but got {space.asha.grace_epochs}; lower it, or train for longer"
+            f"but got {space.asha.grace_epochs}; lower it, or raise {space.trainable.epochs}"
         )
     return base
 
@@ -135,20 +139,21 @@ class Rungs:
     """The epochs at which trials are compared, before their last."""
 
     stops: tuple[int, ...]
-    """At which ASHA may stop a trial."""
+    """The rungs at which ASHA may stop a trial."""
     early: int | None
-    """Before these, where it may once the order there is shown to be that of the first."""
+    """An earlier rung, at which ASHA may stop a trial once the ranking there has been shown to
+    agree with that at the first rung."""
 
     def all(self) -> list[int]:
-        """From the lowest."""
+        """All rungs, ascending."""
         return [*([] if self.early is None else [self.early]), *self.stops]
 
 
 def rungs_of(asha: Asha, max_epochs: int) -> Rungs:
-    """Return grace * reduction^k before the last epoch, and the early rung, if there are any.
+    """Return the rungs at grace * reduction^k before the last epoch, and the early rung.
 
-    Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2; without
-    its top rung, at which a trial ends anyway. The early rung is ours (docs/early_stopping.md).
+    Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2, without
+    the top rung, at which a trial ends anyway. The early rung is our own (docs/early_stopping.md).
     """
     stops = []
     epoch = asha.grace_epochs
@@ -159,20 +164,21 @@ def rungs_of(asha: Asha, max_epochs: int) -> Rungs:
     return Rungs(tuple(stops), early or None)
 
 
-def _check_said(space: Space, said: Mapping[str, Any]) -> None:
-    check_names(said, "--set", space.trainable.settings)
-    for name in said:
+def _check_given(space: Space, given: Mapping[str, Any]) -> None:
+    check_names(given, "--set", space.trainable.settings)
+    for name in given:
         if name in space.axes:
             raise SettingsError(
-                f"--set {name}: is varied by the space; remove it from one of the two"
+                f"--set {name}: must not be varied by the space; remove one of the two"
             )
         if name == space.trainable.metric_setting:
-            raise SettingsError(f"--set {name}: is the space's metric; change it in {space.path}")
-    change(change(space.trainable.settings(), space.base, str(space.path)), said, "--set")
+            raise SettingsError(f"--set {name}: must not be given; change metric in {space.path}")
+    change(change(space.trainable.settings(), space.base, str(space.path)), given, "--set")
 
 
 def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
-    """Yield each choice and end with the other axes at their first, all ends, start, random."""
+    """Yield each choice and end with the other axes at their first value, the last values, the
+    start points, and random points."""
     lows, highs = ({name: axis.ends()[i] for name, axis in space.axes.items()} for i in (0, 1))
     for name, axis in space.axes.items():
         for value in axis.values if isinstance(axis, Choice) else axis.ends():

@@ -1,7 +1,7 @@
-"""What is searched: a training that tells of each epoch, and what a search must know of it.
+"""The interface of a training that can be searched.
 
-There are two: `search.trainings.keypoints`, which comes with this package, and
-`search.trainings.custom`, which is a user's own. Neither Ray nor torch is imported here.
+There are two implementations: `search.trainings.keypoints`, the training of this package, and
+`search.trainings.custom`, a user's own. Neither Ray nor torch is imported here.
 """
 
 from abc import ABC, abstractmethod
@@ -17,25 +17,25 @@ from search.space.axes import Choice, Range
 from search.space.pace import Pace
 
 SEEDS_BELOW = 10**6
-"""Fresh seeds are short, as they name folders."""
+"""Fresh seeds are below this: they are part of folder names, so they are short."""
 Axes = Mapping[str, Choice | Range]
-"""What a space varies, by the dotted path of its setting."""
+"""The varied settings, by dotted path."""
 Report = dict[str, Any]
-"""What an epoch came to: `epoch`, from 1, and figures by their name."""
+"""The results of an epoch: `epoch`, from 1, and figures by name."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure that trials can be judged by."""
+    """A figure by which trials can be compared."""
 
     name: str
-    """As reports have it."""
+    """The name of the figure in reports."""
     is_max: bool = False
     """Whether larger is better."""
     is_loss: bool = False
-    """Whether it compares only trials that share the settings which change what a loss means."""
+    """Whether it is a loss: it compares only trials with equal settings that change its meaning."""
     note: str | None = None
-    """What its name leaves open, to stand beside it where results are read."""
+    """A qualification that is shown with the name in results."""
 
     def __str__(self) -> str:
         return self.name
@@ -45,7 +45,7 @@ class Metric:
         return -value if self.is_max else value
 
     def best(self, values: Iterable[float]) -> float | None:
-        """The best of some values; None of none."""
+        """The best of some values; None if there are none."""
         return min(values, key=self.cost, default=None)
 
     def is_better(self, value: float, other: float) -> bool:
@@ -53,7 +53,7 @@ class Metric:
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:
-        """As Optuna has it."""
+        """The direction in Optuna's terms."""
         return "maximize" if self.is_max else "minimize"
 
     @property
@@ -63,16 +63,16 @@ class Metric:
 
 
 class Trainable(ABC, Generic[Tree]):
-    """Its settings, its files, and its epochs as a stream."""
+    """A training that can be searched: its settings, its files, and its epochs as a stream."""
 
     name: str | None = None
-    """By which a command names it; None for the one that comes with this package."""
+    """The value of --trainable that names it; None for the training of this package."""
     metric_setting: str | None = None
-    """The path of a setting that a search sets to the metric that it judges by."""
+    """The path of a setting that a search sets to its metric's name."""
     memory: str | None = None
-    """The figure of a report that has the most bytes of a GPU's memory that it used."""
+    """The name of the figure in reports with the peak GPU memory in bytes."""
     not_figures: tuple[str, ...] = ()
-    """What its reports hold beside figures."""
+    """Names in its reports that are not figures."""
 
     def __init__(
         self,
@@ -85,16 +85,16 @@ class Trainable(ABC, Generic[Tree]):
         best: Sequence[str],
         resume: Sequence[str],
     ) -> None:
-        """settings: the tree, each with a default; its paths are the axes of a space.
+        """settings: the tree of settings, all with defaults; a space varies them by path.
 
-        metrics: by which trials can be judged, the first unless a space says otherwise; each is in
-        every report.
+        metrics: metrics by which trials can be compared, the default one first; every report must
+        have all of them.
 
-        epochs, seed, data: paths of the settings that say for how long it trains, of which seed,
-        and on which data; without a seed nothing can be confirmed.
+        epochs, seed, data: paths of the settings with the number of epochs, the seed, and the data;
+        a search can confirm its result only if there is a seed.
 
-        best: names of files in the folder of a trial that the best `keep` trials keep, and that
-        are promoted; resume: names of those that nobody needs of a trial at its end.
+        best: names of files in a trial's folder that the best `keep` trials keep, and that are
+        promoted; resume: names of files that are needed only to resume a trial.
         """
         self.settings = settings
         self.metrics = {metric.name: metric for metric in metrics}
@@ -106,7 +106,7 @@ class Trainable(ABC, Generic[Tree]):
 
     @property
     def option(self) -> str:
-        """What a command says to name it, after a space."""
+        """The option of a command that names it, after a blank; may be empty."""
         return "" if self.name is None else f" --trainable {self.name}"
 
     # Its settings.
@@ -131,57 +131,57 @@ class Trainable(ABC, Generic[Tree]):
         return self.data
 
     def data_given(self, data: str) -> str:
-        """What `--data` says, as trials are to read it. Raises: SettingsError."""
+        """The value of `--data` in the form that trials use. Raises: SettingsError."""
         return data
 
     def data_of(self, config: Tree) -> str | None:
-        """Where its data lie; None where no setting says so."""
+        """The place of its data; None if it has no setting for it."""
         return None if self.data is None else attrgetter(self.data)(config)
 
     @abstractmethod
-    def resolve(self, said: Mapping[str, Any], where: str) -> Tree:
-        """Complete what was said to all settings of a trial. Raises: KptrainError."""
+    def resolve(self, given: Mapping[str, Any], where: str) -> Tree:
+        """Complete given settings to all settings of a trial. Raises: KptrainError."""
 
     def with_cpus(self, config: Tree, cpu: int, where: str) -> Tree:
-        """The settings of a trial that holds so many cores."""
+        """The settings of a trial that runs on `cpu` cores."""
         return config
 
     @abstractmethod
     def describe(self, config: Tree, axes: Axes) -> str:
-        """What is trained, on what, and which settings, or values of axes, may be a slip."""
+        """What is trained and on which data, with notes on settings that may be mistakes."""
 
-    # What is checked and found before a search begins.
+    # Checks and measurements before a search begins.
 
     def check_axes(self, axes: Axes, base: Tree, where: str) -> None:
-        """What may be searched with this base, on whatever machine. Raises: SettingsError."""
+        """Check which axes are allowed with this base. Raises: SettingsError."""
 
     def check_files(self, axes: Axes, base: Tree, where: str) -> None:
-        """All that any trial needs. Raises: KptrainError."""
+        """Check all files that trials need. Raises: KptrainError."""
 
     def check_device(self, config: Tree) -> None:
-        """On this machine. Raises: SettingsError."""
+        """Check that the device exists on this machine. Raises: SettingsError."""
 
     @abstractmethod
     def uses_gpu(self, config: Tree) -> bool:
-        """Where there is one."""
+        """Whether it uses a GPU if there is one."""
 
     def fit_gpu(self, axes: Axes, base: Tree, where: str) -> tuple[float, str]:
-        """The share of a GPU that each trial needs, and why. Raises: KptrainError."""
+        """The share of a GPU that each trial needs, and the reason. Raises: KptrainError."""
         raise SettingsError(
             f"{where}: resources.gpu can be auto only for the training of this package, whose "
             f"memory can be measured; give a share, such as 0.25"
         )
 
     def most_bytes(self, axes: Axes, base: Tree, where: str) -> tuple[int, int] | None:
-        """The most that the best checkpoint of a trial takes, and its state to resume from; None
-        where that is not known."""
+        """The largest sizes in bytes of a trial's best checkpoint and of its state to resume from;
+        None if unknown."""
         return None
 
     def pace(
         self, axes: Axes, base: Tree, where: str, processes: int, *, thorough: bool
     ) -> Pace | None:
-        """Check files, then measure on this machine, with so many processes beside each other; not
-        `thorough`, in a few seconds. None where it is known from the first trial on.
+        """Check files, then measure the pace on this machine with `processes` in parallel; without
+        `thorough`, in a few seconds. None if it cannot be known before the first trial.
 
         Raises: KptrainError, MeasuringError.
         """
@@ -191,21 +191,21 @@ class Trainable(ABC, Generic[Tree]):
     # Its data.
 
     def prepare(self, config: Tree, *, verify: bool = False) -> Mapping[str, str]:
-        """Make once what all trials read; returns what `fingerprints` does.
+        """Prepare the data that all trials read, once; returns their fingerprints.
 
-        verify: whether to read whole what was made before, as it may be damaged.
+        verify: whether to check data that were prepared before by reading them in full.
         Raises: KptrainError.
         """
         return self.fingerprints(config)
 
     def fingerprints(self, config: Tree) -> Mapping[str, str]:
-        """Of the data, by split; none where nothing is known of them. Raises: DataError."""
+        """The fingerprints of the data, by split; empty if there are none. Raises: DataError."""
         return {}
 
     # A trial.
 
     def device(self, config: Tree) -> str:
-        """On which a trial runs here, in words."""
+        """The description of the device on which a trial runs here."""
         return ""
 
     @abstractmethod
@@ -221,22 +221,22 @@ class Trainable(ABC, Generic[Tree]):
         group: str,
         run_id: str,
     ) -> Generator[Report, None, None]:
-        """The reports of a training after `known` epochs until another, from what `run_dir` holds.
+        """Train, resuming from `run_dir`, and yield the reports after epoch `known` up to `until`.
 
-        wait: seconds for another process that holds the folder; saved: called when what an epoch
-        left is on disk; group, run_id: name the search and the trial for loggers.
+        wait: seconds to wait for another process that holds the folder; saved: called when the
+        files of an epoch are on disk; group, run_id: names of the search and the trial for loggers.
 
-        Raises: KptrainError, and whatever a training of one's own does.
+        Raises: KptrainError, and whatever a user's own training raises.
         """
 
     def is_log(self, name: PurePosixPath) -> bool:
-        """Whether a file of a trial is a logger's, to be sent to a URL when that has finished."""
+        """Whether a file of a trial is a logger's, sent to a URL only when the logger has ended."""
         return False
 
     # The winner.
 
     def saved_report(self, run_dir: Path) -> Report | None:
-        """Of the epoch that the best checkpoint of a trial is from, where that can be known.
+        """The report of the epoch of a trial's best checkpoint; None if unknown.
 
         Raises: CheckpointError.
         """
@@ -244,18 +244,18 @@ class Trainable(ABC, Generic[Tree]):
 
     @abstractmethod
     def save_curve(self, curve: Sequence[Report], folder: Path) -> None:
-        """As a table, or more than one."""
+        """Write the curve as one or more tables."""
 
     def draw(self, config: Tree, folder: Path) -> None:
-        """What the best checkpoint sees, beside it."""
+        """Draw pictures of the best checkpoint's predictions into its folder."""
 
     def pictures(self) -> Mapping[str, str]:
-        """What is drawn so: the captions, by the names of the files."""
+        """The captions of these pictures, by file name."""
         return {}
 
     def rerun(self, config: str) -> str | None:
-        """The arguments of Python that train a settings file alone, if there are any."""
+        """The arguments of Python that run one training from a settings file; None if none do."""
         return None
 
     def log_artifact(self, config: Tree, folder: Path, *, group: str, run_id: str) -> None:
-        """The winner's folder, to where the settings say."""
+        """Log the winner's folder with the loggers of the settings."""

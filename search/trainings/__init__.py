@@ -1,1 +1,1 @@
-"""What can be searched: the keypoint training of this package, or a user's own."""
+"""The trainings that can be searched: the keypoint training of this package, or a user's own."""

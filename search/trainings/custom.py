@@ -1,4 +1,4 @@
-"""A training of one's own: a function that yields a report an epoch, and its tree of settings."""
+"""A user's own training: a function that yields one report per epoch, and its tree of settings."""
 
 import csv
 import math
@@ -16,14 +16,14 @@ from search.space.axes import Choice
 from search.space.training import SEEDS_BELOW, Axes, Metric, Report, Trainable
 
 LOCK = ".lock"
-TAKEN = ("trial", "state", "error")
-"""Columns of `trials.csv` beside settings and figures."""
+RESERVED = ("trial", "state", "error")
+"""Columns of `trials.csv` besides settings and figures."""
 
 Fit = Callable[[Any, Path], Iterable[Mapping[str, Any]]]
 
 
 class OwnTraining(Trainable[Settings]):
-    """To be named on the command line: `--trainable MODULE:NAME`."""
+    """A training of your own; the command line names it with `--trainable MODULE:NAME`."""
 
     def __init__(
         self,
@@ -38,15 +38,15 @@ class OwnTraining(Trainable[Settings]):
         best: Sequence[str] = (),
         resume: Sequence[str] = (),
     ) -> None:
-        """fit: called with a tree and the folder of the trial, yields a report an epoch, in order:
-        a mapping with `epoch`, from 1, every metric, and other figures as it likes. It may be ended
-        after any epoch, and called again with the same: it begins anew, or goes on from what it has
-        saved there; then it tells again the report of the epoch that was saved last, at least, as
-        nobody may have heard of it. What is known is passed over.
+        """fit: called with the settings and the trial's folder, yields one report per epoch, in
+        order: a mapping with `epoch`, from 1, every metric, and any other figures. It may be closed
+        after any epoch and called again with the same arguments: then it begins again, or resumes
+        from what it has saved in the folder. If it resumes, it must yield the report of the last
+        saved epoch again, as that report may have been lost. Known reports are skipped.
 
-        uses_gpu: whether a trial holds the space's share of a GPU, where there is one.
+        uses_gpu: whether a trial holds the space's share of a GPU, if there is one.
 
-        The others as `Trainable` has them. Raises: SettingsError for what cannot be searched.
+        The other arguments are those of `Trainable`. Raises: SettingsError for invalid arguments.
         """
         self._where = getattr(settings, "__name__", "OwnTraining")
         if not (isinstance(settings, type) and issubclass(settings, Settings)):
@@ -76,20 +76,22 @@ class OwnTraining(Trainable[Settings]):
             defaults = self.settings()
         except ValueError as error:
             reason = " ".join(str(error).split())[:200]
-            raise SettingsError(f"{self._where}: must have a default for each: {reason}") from None
+            raise SettingsError(
+                f"{self._where}: must have a valid default for each setting, but {reason}; add it"
+            ) from None
         try:
             change(defaults, settings_of(defaults), self._where)
         except SettingsError as error:
             raise SettingsError(
-                f"{error}; a setting must be read from what yaml can hold, such as a list for a "
-                f"tuple by Field(strict=False)"
+                f"{error}; a setting must accept a value that yaml can hold, such as a list for a "
+                f"tuple, by Field(strict=False)"
             ) from None
-        for name in (*TAKEN, "epoch"):
+        for name in (*RESERVED, "epoch"):
             if name in self.infos():
-                raise self._wrong(f"no setting must be called {', '.join(TAKEN)} or epoch", name)
+                raise self._wrong(f"no setting must be called {', '.join(RESERVED)} or epoch", name)
         for name in self.metrics:
-            if name in TAKEN or name in self.infos():
-                raise self._wrong("a metric must have a name of its own, and no setting's", name)
+            if name in RESERVED or name in self.infos():
+                raise self._wrong("a metric must not have the name of a setting or column", name)
 
     def _check_paths(self) -> None:
         """Raises: SettingsError."""
@@ -112,8 +114,8 @@ class OwnTraining(Trainable[Settings]):
             return False
         return True
 
-    def resolve(self, said: Mapping[str, Any], where: str) -> Settings:
-        config = change(self.settings(), said, where)
+    def resolve(self, given: Mapping[str, Any], where: str) -> Settings:
+        config = change(self.settings(), given, where)
         self._check_epochs(self.epochs_of(config), where)
         return config
 
@@ -152,9 +154,9 @@ class OwnTraining(Trainable[Settings]):
         saved: Callable[[], None],
         **_: str,
     ) -> Generator[Report, None, None]:
-        """The last report comes when `fit` has ended.
+        """The last report is yielded when `fit` has ended.
 
-        Raises: TrainingError for what no search can use; CheckpointError if another holds the
+        Raises: TrainingError for an invalid report; CheckpointError if another process holds the
         folder.
         """
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -176,12 +178,12 @@ class OwnTraining(Trainable[Settings]):
         except HeldError as error:
             raise CheckpointError(f"{run_dir}: must not be in use, but {error} uses it") from None
         raise self._wrong_reports(
-            f"{whole} epochs, as {self.epochs} says", f"none after {last or 'it went on'}"
+            f"{whole} epochs, as {self.epochs} says", f"none after {last or 'it resumed'}"
         )
 
     @contextmanager
     def _called(self, config: Settings, run_dir: Path) -> Iterator[Iterator[Any]]:
-        """What `fit` reports, and closed at the end if it can be."""
+        """The reports of `fit`; its generator is closed at the end."""
         reports = self._fit(config, run_dir)
         if not isinstance(reports, Iterable):
             raise self._wrong_reports("by yield, or return something to iterate", repr(reports))
@@ -192,14 +194,14 @@ class OwnTraining(Trainable[Settings]):
                 close()
 
     def _next(self, epoch: int, last: int, known: int) -> int:
-        """The epoch of a report. Raises: TrainingError if it does not come now."""
+        """Check the order of an epoch, and return it. Raises: TrainingError."""
         if epoch == last + 1 or (last == 0 and 1 <= epoch <= known + 1):
             return epoch
-        first = "" if last else ", and that of the state that it goes on from again"
+        first = "" if last else ", and again that of the state from which it resumes"
         raise self._wrong_reports(f"every epoch in order{first}", f"{epoch} after {last or known}")
 
     def _checked(self, given: Any) -> Report:
-        """Raises: TrainingError for a report that no search can use."""
+        """A valid report. Raises: TrainingError."""
         if not isinstance(given, Mapping):
             raise self._wrong_reports("mappings", repr(given))
         report = {str(name): self._number(name, value) for name, value in given.items()}
@@ -209,13 +211,13 @@ class OwnTraining(Trainable[Settings]):
         if not isinstance(report["epoch"], int):
             raise self._wrong_reports("a whole number as epoch", repr(report["epoch"]))
         for name in report:
-            if name in TAKEN or name in self.infos():
-                taken = "column of each table" if name in TAKEN else "setting"
-                raise self._wrong_reports("names of its own", f"{name}, which is a {taken}")
+            if name in RESERVED or name in self.infos():
+                kind = "column of each table" if name in RESERVED else "setting"
+                raise self._wrong_reports("unused names", f"{name}, which is a {kind}")
         return report
 
     def _number(self, name: str, value: Any) -> int | float:
-        """As the journal has it, be it numpy's."""
+        """A number as plain Python, for the journal."""
         if isinstance(value, Integral):
             return int(value)
         if isinstance(value, Real) and math.isfinite(value):
@@ -225,19 +227,15 @@ class OwnTraining(Trainable[Settings]):
         )
 
     def _wrong_reports(self, rule: str, given: str) -> TrainingError:
-        return TrainingError(f"{self._told}: must report {rule}, but reports {given}")
-
-    @property
-    def _told(self) -> str:
-        return self.name or self._where
+        return TrainingError(f"{self.name or self._where}: must report {rule}, but reports {given}")
 
     def _check_best(self, run_dir: Path) -> None:
-        """Raises: TrainingError, as nothing could be promoted at the end."""
+        """Raises: TrainingError if a file to promote is missing."""
         for name in self.best:
             if not (run_dir / name).is_file():
                 raise TrainingError(
-                    f"{self._told}: must write {name} before its first report, as best says, but "
-                    f"{run_dir} has none"
+                    f"{self.name or self._where}: must write {name} before its first report, as "
+                    f"best says, but {run_dir} has none"
                 )
 
     def save_curve(self, curve: Sequence[Report], folder: Path) -> None:

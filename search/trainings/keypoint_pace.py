@@ -1,8 +1,7 @@
-"""How fast trials of the training that comes with this package are: measured before a search.
+"""Measures how fast trials of the keypoint training run, before a search.
 
-As many processes as trials that run at once train at the same time on a few images of the data,
-with the trials' own settings: the defaults, and the ends of each axis that decides how long an
-epoch is.
+As many processes as trials will run at once train at the same time on a few images of the data,
+with the defaults and with the ends of each axis that changes the duration of an epoch.
 """
 
 import json
@@ -27,11 +26,11 @@ from search.trainings.keypoint_sample import Packs, read_data
 
 DATA_AXES = ("data.view", "data.image_size")
 MOST_PROCESSES = 16
-"""That measure at once: more would take long to start, and tell little more."""
+"""The most processes that measure at once: more start slowly and add little information."""
 LONG = 60.0
-"""Seconds of an epoch from which on nobody minds some more of measuring."""
+"""Seconds of an epoch above which the longer measurement is acceptable."""
 NICENESS = 15
-"""Of a trial's process under Ray. Source: worker_niceness in Ray's ray_config_def.h."""
+"""Niceness of a trial's process under Ray. Source: worker_niceness in Ray's ray_config_def.h."""
 CODE = f"from kptrain.needs.pace import answer; answer({NICENESS})"
 
 Process = subprocess.Popen[str]
@@ -40,8 +39,8 @@ Process = subprocess.Popen[str]
 def measure_pace(
     axes: Axes, base: TrainConfig, where: str, processes: int, *, thorough: bool
 ) -> Pace:
-    """Check weights and data, and measure with so many processes at once; not `thorough`, what the
-    axes change only where an epoch is LONG.
+    """Check weights and data, and measure with `processes` processes at once. Without `thorough`,
+    the ends of the axes are measured only if an epoch is LONG.
 
     Raises: WeightsError; DataError if the data cannot be read; MeasuringError.
     """
@@ -62,7 +61,7 @@ def measure_pace(
         began = time.time()
         needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
         missing = [one for settings in needed for one in data.to_pack(settings)]
-        looked = (time.time() - began) / len(needed)  # as each trial looks for its packs
+        looked = (time.time() - began) / len(needed)  # each trial looks up its packs, too
         image_seconds = packs.image_seconds(base.data) if missing else 0.0
     return Pace(
         epoch=span_of(defaults, ends),
@@ -74,8 +73,8 @@ def measure_pace(
 
 
 def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Seconds:
-    """Of an epoch: by what each process measured of the defaults, and by how much the ends of each
-    axis differ from that, as if each axis did so by itself."""
+    """The duration of an epoch: what each process measured for the defaults, times the factors of
+    the axes' ends, which are taken as independent."""
     usual = median(defaults)
     least, likely, most = min(defaults), usual, max(defaults)
     for seconds in ends.values():
@@ -86,8 +85,8 @@ def span_of(defaults: Sequence[float], ends: dict[str, list[float]]) -> Seconds:
 
 
 def varied(axes: Axes, base: TrainConfig, where: str) -> dict[str, list[TrainConfig]]:
-    """The base with either end of each axis that decides how long an epoch takes, by its path."""
-    found: dict[str, list[TrainConfig]] = {}
+    """For each axis that changes the duration of an epoch, the base with each end of the axis."""
+    configs: dict[str, list[TrainConfig]] = {}
     for path in (*GREEDY, "data.view"):
         axis = axes.get(path)
         if axis is None:
@@ -96,14 +95,14 @@ def varied(axes: Axes, base: TrainConfig, where: str) -> dict[str, list[TrainCon
         if path in GREEDY:
             values = [min(values, key=GREEDY[path]), max(values, key=GREEDY[path])]
         others = [value for value in values if value != settings_of(base)[path]]
-        found[path] = [change(base, {path: value}, where) for value in others]
-    return found
+        configs[path] = [change(base, {path: value}, where) for value in others]
+    return configs
 
 
 def _epochs(
     workers: Sequence[Process], config: TrainConfig, packs: Packs
 ) -> tuple[list[float], list[float]]:
-    """Seconds of an epoch, and of the start of a trial, as each process measures them."""
+    """Seconds of an epoch and of the start of a trial, measured by each process."""
     num_train = packs.data.num_samples(config.data, "train")
     num_val = packs.data.num_samples(config.data, "val")
     job = {
@@ -113,15 +112,15 @@ def _epochs(
     }
     for worker in workers:
         _write(worker, job)
-    found = [_read(worker) for worker in workers]
+    answers = [_read(worker) for worker in workers]
     steps = math.ceil(num_train / config.train.batch_size)
-    epochs = [steps * one["step"] + num_val * one["sample"] for one in found]
-    return epochs, [one["start"] for one in found]
+    epochs = [steps * answer["step"] + num_val * answer["sample"] for answer in answers]
+    return epochs, [answer["start"] for answer in answers]
 
 
 @contextmanager
 def _process() -> Iterator[Process]:
-    """One that measures; it finds the modules where this one does, and is ended at the end."""
+    """A process that measures; it is killed at the end of the block."""
     process = subprocess.Popen(  # noqa: S603  (our own code)
         programs.command(CODE),
         stdin=subprocess.PIPE,
@@ -143,15 +142,15 @@ def _write(process: Process, job: dict[str, Any]) -> None:
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
     except BrokenPipeError:
-        raise MeasuringError("a process that measured has ended") from None
+        raise MeasuringError("a measuring process has ended") from None
 
 
 def _read(process: Process) -> dict[str, float]:
     assert process.stdout is not None
     line = process.stdout.readline()
     if not line:
-        raise MeasuringError(f"a process that measured has ended with {process.wait()}")
-    told: dict[str, Any] = json.loads(line)
-    if "error" in told:
-        raise MeasuringError(told["error"])
-    return told
+        raise MeasuringError(f"a measuring process has ended with exit code {process.wait()}")
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise MeasuringError(answer["error"])
+    return answer

@@ -1,4 +1,4 @@
-"""What trials of the training that comes with this package need: files, memory and disk."""
+"""The resources that trials of the keypoint training need: files, memory and disk."""
 
 import itertools
 import json
@@ -29,18 +29,18 @@ GREEDY: dict[str, Callable[[Any], float]] = {
     "model.trunk": lambda trunk: -TRUNKS.index(trunk),
     "model.deconv_channels": lambda channels: sum(c * 4**n for n, c in enumerate(channels)),
 }
-"""What decides how much memory a training needs, and by what its values compare."""
+"""Settings that change the memory of a training, with the size by which their values compare."""
 MODEL_AXES = ("model.trunk", "model.deconv_channels")
 NAMES = 400_000
-"""Bytes that the names of weights, the settings and a curve may take in a checkpoint."""
+"""Bytes of a checkpoint for the names of weights, the settings and the curve, at most."""
 MOST_TRIALS = 48
-"""That one GPU serves. Source: NVIDIA's Multi-Process Service serves 48 processes."""
+"""The most trials on one GPU. Source: NVIDIA's Multi-Process Service serves 48 processes."""
 MOST_CONTEXT = 2 * 10**9
-"""Bytes; CUDA holds less than this for a process, so that more belongs to others."""
+"""Bytes. CUDA's context of one process is smaller, so a larger value means other users."""
 USABLE = 0.9
-"""Of a GPU's memory, what trials are planned to fill."""
+"""The share of a GPU's memory that trials are planned to use."""
 LEAST_WORK = 0.1
-"""Of what one trial does alone, that the last of those on a GPU must find to do."""
+"""The least load that the last trial on a GPU must find, as a share of a trial's load alone."""
 CODE = "from kptrain.needs.memory import answer; answer()"
 
 
@@ -57,32 +57,32 @@ def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
 
 
 def fit_gpu(axes: Axes, base: TrainConfig, where: str) -> tuple[float, str]:
-    """The share of each of the most trials that a GPU holds and that do not wait for each other,
-    instead of `gpu: auto`, and why. What they hold is that of the greediest, and how busy they keep
-    it that of a usual one, of the base, if that is less: most trials are not the greediest.
+    """The share for `gpu: auto`, and its explanation: as many trials share a GPU as fit into its
+    memory and find enough computing time. The memory is that of the greediest settings; the time is
+    that of the base if it is less, as most trials are not the greediest.
 
-    Raises: SettingsError if not even one fits, or the GPU is in use; OutOfMemoryError.
+    Raises: SettingsError if none fits, or the GPU is in use; OutOfMemoryError.
     """
     greedy = greediest(axes, base, where)
     need = measured(greedy, where)
-    held = trials_that_fit(need, where)
-    if trials_that_work(need) < held and greedy != base:
+    num_fitting = trials_that_fit(need, where)
+    if trials_that_work(need) < num_fitting and greedy != base:
         need = replace(need, busy=min(need.busy, measured(base, where).busy))
-    share = share_of_each(need, held)
-    spelled = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
-    told = (
-        f"GPU       {share:g} for each trial: {_why(need, held)} ({spelled} alone took "
+    share = share_of_each(need, num_fitting)
+    values = axis_values({path: settings_of(greedy)[path] for path in GREEDY})
+    message = (
+        f"GPU       {share:g} for each trial: {_why(need, num_fitting)} ({values} alone took "
         f"{need.peak / 1e9:.2f} GB and {need.context / 1e9:.2f} GB of context; of "
         f"{need.total / 1e9:.1f} GB, {1 - USABLE:.0%} stay free)"
     )
-    return share, told
+    return share, message
 
 
 def measured(config: TrainConfig, where: str) -> MemoryNeed:
-    """What a training needs on this machine's GPU, measured in a process of its own, so that all
-    that it held is free again.
+    """The memory and load of a training on this machine's GPU, measured in a separate process, so
+    that its memory is freed.
 
-    Raises: SettingsError, also for whatever keeps it from being measured; OutOfMemoryError.
+    Raises: SettingsError, also if it cannot be measured; OutOfMemoryError.
     """
     done = subprocess.run(  # noqa: S603  (our own code)
         programs.command(CODE),
@@ -92,72 +92,71 @@ def measured(config: TrainConfig, where: str) -> MemoryNeed:
         text=True,
         check=False,
     )
-    told = json.loads(["{}", *done.stdout.splitlines()][-1])
-    if "busy" in told:
-        return MemoryNeed(**told)
-    kind = getattr(errors, told.get("kind", ""), None)
+    answer = json.loads(["{}", *done.stdout.splitlines()][-1])
+    if "busy" in answer:
+        return MemoryNeed(**answer)
+    kind = getattr(errors, answer.get("kind", ""), None)
     if kind is not None:
-        raise kind(told["error"])
-    reason = told.get("error", f"the process that measured has ended with {done.returncode}")
+        raise kind(answer["error"])
+    reason = answer.get("error", f"the measuring process ended with exit code {done.returncode}")
     raise SettingsError(
         f"{where}: resources.gpu: auto must be able to train on this machine's GPU, but "
         f"cannot ({' '.join(reason.split())[:200]}); give a share, such as 0.25"
     )
 
 
-def share_of_each(need: MemoryNeed, held: int) -> float:
-    """The share of each trial of a GPU whose memory holds so many; no more than keep it busy."""
-    trials = min(held, trials_that_work(need))
-    return math.floor(1e4 / trials) / 1e4  # a rounded share must not add up to more than one
+def share_of_each(need: MemoryNeed, num_fitting: int) -> float:
+    """The share of each trial of a GPU whose memory holds `num_fitting`."""
+    trials = min(num_fitting, trials_that_work(need))
+    return math.floor(1e4 / trials) / 1e4  # rounded down: the sum must not exceed one
 
 
 def trials_that_work(need: MemoryNeed) -> int:
-    """How many at once keep a GPU busy: a further one that finds hardly any work would wait."""
+    """The number of trials that keep a GPU busy; one more would mostly wait."""
     return max(math.ceil(1 / need.busy - LEAST_WORK), 1)
 
 
-def _why(need: MemoryNeed, held: int) -> str:
-    """What decides how many trials share a GPU, in words."""
-    busy, working = (
-        f"one keeps the GPU busy for {need.busy:.0%} of the time",
-        trials_that_work(need),
-    )
-    if working < held:
+def _why(need: MemoryNeed, num_fitting: int) -> str:
+    """What limits the number of trials on a GPU."""
+    busy = f"one keeps the GPU busy for {need.busy:.0%} of the time"
+    working = trials_that_work(need)
+    if working < num_fitting:
         shared = "none shares it" if working == 1 else f"{working} share it"
-        return f"{busy}, so {shared}; memory would admit {held}"
-    return f"memory admits {held}{', the most that it serves' * (held == MOST_TRIALS)}; {busy}"
+        return f"{busy}, so {shared}; memory would admit {num_fitting}"
+    limit = ", the most that it serves" if num_fitting == MOST_TRIALS else ""
+    return f"memory admits {num_fitting}{limit}; {busy}"
 
 
 def trials_that_fit(need: MemoryNeed, where: str) -> int:
-    """How many trials a GPU's memory holds, at most MOST_TRIALS.
+    """The number of trials that fit into a GPU's memory, at most MOST_TRIALS.
 
-    Raises: SettingsError if not even one, or others use the GPU.
+    Raises: SettingsError if none fits, or others use the GPU.
     """
     if need.context > MOST_CONTEXT:
         raise SettingsError(
-            f"{where}: resources.gpu: auto needs a GPU that nobody else uses, but of its "
-            f"{need.total / 1e9:.1f} GB {need.context / 1e9:.1f} GB are taken; wait, or give "
-            f"a share"
+            f"{where}: resources.gpu: auto must have a GPU that no other process uses, but of its "
+            f"{need.total / 1e9:.1f} GB {need.context / 1e9:.1f} GB are in use; wait, or give a "
+            f"share"
         )
     each = need.peak + max(need.context, CONTEXT)  # as trials are capped by CONTEXT
     trials = min(int(USABLE * need.total // each), MOST_TRIALS)
     if trials == 0:
         raise SettingsError(
             f"{where}: a trial must fit into {USABLE:.0%} of a GPU's {need.total / 1e9:.1f} GB, "
-            f"but the greediest takes {each / 1e9:.1f} GB; lower train.batch_size or another of "
+            f"but the largest takes {each / 1e9:.1f} GB; lower train.batch_size or another of "
             f"{', '.join(GREEDY)}"
         )
     return trials
 
 
 def most_bytes(axes: Axes, base: TrainConfig, where: str) -> tuple[int, int]:
-    """Of the best checkpoint and of the state to resume from, of the largest model."""
+    """The bytes of the best checkpoint and of the state to resume from, for the largest model."""
     sizes = [checkpoint_bytes(config) for config in with_each(axes, base, where, MODEL_AXES)]
     return max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
 
 
 def check_files(axes: Axes, base: TrainConfig, where: str) -> None:
-    """Look at the weights, and at the data unless they are drawn when they are needed.
+    """Check the weights, and the data unless they are the synthetic set.
 
     Raises: DataError or WeightsError.
     """
@@ -168,7 +167,8 @@ def check_files(axes: Axes, base: TrainConfig, where: str) -> None:
 
 
 def check_weights(axes: Axes, base: TrainConfig, where: str) -> None:
-    """Look at those of every trunk; torchvision's are fetched, once. Raises: WeightsError."""
+    """Check the weights of every backbone; torchvision's are downloaded once. Raises:
+    WeightsError."""
     for config in with_each(axes, base, where, ("model.trunk", "model.weights")):
         weights_file(config.model)
 
@@ -176,7 +176,7 @@ def check_weights(axes: Axes, base: TrainConfig, where: str) -> None:
 def with_each(
     axes: Axes, base: TrainConfig, where: str, paths: Iterable[str]
 ) -> Iterator[TrainConfig]:
-    """The base, and the base with every combination of some of the space's choices."""
+    """The base, then the base with each combination of the values of some choices."""
     yield base
     varied = {path: axes.get(path) for path in paths}
     choices = {path: axis.values for path, axis in varied.items() if isinstance(axis, Choice)}

@@ -1,4 +1,4 @@
-"""Some of the data of a search, packed: on it is measured how fast packing and training are."""
+"""A sample of a search's data, packed, to measure the speed of packing and training."""
 
 import math
 import time
@@ -22,30 +22,30 @@ from kptrain.synthetic.data_set import NUM_TRAIN, NUM_VAL, is_drawn, write_embed
 from search.space.pace import MeasuringError
 
 FEW: dict[SplitName, int] = {"train": 32, "val": 8}
-"""Images of each split on which is measured."""
+"""Images of each split in the sample."""
 ENOUGH = 0.5
-"""Seconds of packing, from which on it tells how long an image takes."""
+"""Seconds of packing that give a reliable time per image."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a search, and how long it takes until they can be trained on."""
+    """The data of a search, and the time until they exist."""
 
     splits: dict[SplitName, Split]
-    """Whole, or of a set that is not drawn yet, a part."""
+    """The complete splits; only a part of a synthetic set that is not generated yet."""
     parts: dict[SplitName, float]
-    """How many times as many there are as in `splits`."""
+    """For each split, the ratio of its full size to the size in `splits`."""
     drawing: float
-    """Seconds until they are drawn; 0 where they are there."""
+    """Seconds until the synthetic set is generated; 0 if the data exist."""
 
     def num_samples(self, settings: DataSettings, name: SplitName) -> float:
-        """Of an epoch."""
+        """The number of samples of an epoch."""
         split = self.splits[name]
         number = len(split.images) if settings.view == "image" else split.num_persons
         return min(number * self.parts[name], limit_of(settings, name) or math.inf)
 
     def to_pack(self, settings: DataSettings) -> Iterator[tuple[float, int]]:
-        """Of each split not known to be packed: how many images, and the bytes of their pack."""
+        """For each split without a known pack: the number of images, and the bytes of the pack."""
         for name, split in self.splits.items():
             if not self.drawing and is_packed(settings, name):
                 continue
@@ -56,7 +56,7 @@ class Data:
 
 
 def read_data(base: TrainConfig, folder: Path) -> Data:
-    """Read both splits; of a set that is still to be drawn, draw a part into a folder.
+    """Read both splits; of a synthetic set that does not exist yet, generate a part in a folder.
 
     Raises: DataError.
     """
@@ -74,45 +74,45 @@ def read_data(base: TrainConfig, folder: Path) -> Data:
 
 
 class Packs:
-    """Some images of both splits, packed as settings want it; each pack is made once."""
+    """Packs of some images of both splits, built once for each view and image size."""
 
     def __init__(self, data: Data, folder: Path) -> None:
         self.data = data
         self._folder = folder
-        self._made: dict[tuple[Any, ...], list[Path]] = {}
+        self._built: dict[tuple[Any, ...], list[Path]] = {}
 
     def folders(self, settings: DataSettings) -> list[Path]:
-        """Of the train and the val split. Raises: MeasuringError if no image can be decoded."""
+        """The packs of both splits. Raises: MeasuringError if no image can be decoded."""
         key = (settings.view, settings.image_size)
-        if key not in self._made:
-            folders = {name: self._folder / f"{name}-{len(self._made)}" for name in FEW}
+        if key not in self._built:
+            folders = {name: self._folder / f"{name}-{len(self._built)}" for name in FEW}
             for name, folder in folders.items():
                 self._pack(name, settings, folder, FEW[name])
-            self._made[key] = list(folders.values())
-        return self._made[key]
+            self._built[key] = list(folders.values())
+        return self._built[key]
 
     def image_seconds(self, settings: DataSettings) -> float:
-        """To decode and pack an image, on all cores. Raises: MeasuringError as above.
+        """Seconds to decode and pack one image, on all cores. Raises: MeasuringError as `folders`.
 
-        A few and many are packed by turns, each time more of them, until that took ENOUGH.
+        Packs a few and many images in turn, more each time, until that took ENOUGH. The difference
+        excludes the fixed cost of a pack.
         """
-        told = packed = 0
+        num_more = num_packed = 0
         more = spent = 0.0
         number = FEW["train"]
         while spent < ENOUGH:
             with TemporaryDirectory(dir=self._folder) as name:
                 few, short = self._pack("train", settings, Path(name) / "few", FEW["val"])
                 many, long = self._pack("train", settings, Path(name) / "many", number)
-            told, more = told + many - few, more + long - short
-            packed, spent = packed + many + few, spent + long + short
+            num_more, more = num_more + many - few, more + long - short
+            num_packed, spent = num_packed + many + few, spent + long + short
             number *= 4
-        # Less what a pack takes however small it is, if that can be told.
-        return more / told if told and more > 0 else spent / packed
+        return more / num_more if num_more and more > 0 else spent / num_packed
 
     def _pack(
         self, name: SplitName, settings: DataSettings, folder: Path, number: int
     ) -> tuple[int, float]:
-        """So many images, if there are; how many, and how many seconds it took."""
+        """Pack at most `number` images; returns how many, and the seconds."""
         split = self.data.splits[name]
         images = split.images[:: max(len(split.images) // number, 1)][:number]
         with suppress(UnreadableImageError, DataError):  # the first loads Pillow's decoder

@@ -1,4 +1,4 @@
-"""The training that comes with this package, as a search knows it."""
+"""The keypoint training of this package as a `Trainable`."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -14,19 +14,20 @@ from search.space.axes import Choice
 from search.space.pace import Pace
 from search.space.training import Axes, Metric, Report, Trainable
 
-# Torch takes seconds to import: a slip in the space file is answered before.
+# Torch takes seconds to import: it is imported late, so that mistakes in a space file are reported
+# at once.
 
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
 
 
 def _values(axes: Axes, path: str, base: Any) -> list[Any]:
-    """What a setting may be in a search, if it is one of a few values."""
+    """The values of a choice; else the base's value alone."""
     axis = axes.get(path)
     return list(axis.values) if isinstance(axis, Choice) else [base]
 
 
 class Keypoints(Trainable[TrainConfig]):
-    """`kptrain.fit` with its data, its memory and its pictures."""
+    """The training `kptrain.training.fit` with its data, memory and pictures."""
 
     metric_setting = "checkpoint.metric"
     memory = "peak_memory_bytes"
@@ -47,11 +48,11 @@ class Keypoints(Trainable[TrainConfig]):
             resume=(RESUME,),
         )
 
-    def resolve(self, said: Mapping[str, Any], where: str) -> TrainConfig:
-        return resolve(said, where)
+    def resolve(self, given: Mapping[str, Any], where: str) -> TrainConfig:
+        return resolve(given, where)
 
     def with_cpus(self, config: TrainConfig, cpu: int, where: str) -> TrainConfig:
-        """As many threads as Ray gives the trial; the rerun needs it, too."""
+        """Set as many threads as the trial has cores; they are part of the settings to rerun it."""
         if config.train.threads is not None:
             return config
         return change(config, {"train.threads": cpu}, where)
@@ -59,21 +60,21 @@ class Keypoints(Trainable[TrainConfig]):
     def describe(self, config: TrainConfig, axes: Axes) -> str:
         views = _values(axes, "data.view", config.data.view)
         sizes = _values(axes, "data.image_size", config.data.image_size)
-        known = banner(config)
-        notes = [note for note in size_notes(views, sizes) if note not in known]
-        return "\n".join([known, *notes])
+        text = banner(config)
+        notes = [note for note in size_notes(views, sizes) if note not in text]
+        return "\n".join([text, *notes])
 
     def check_axes(self, axes: Axes, base: TrainConfig, where: str) -> None:
         if "data.view" in axes and base.data.limit_val is not None:
             raise SettingsError(
-                f"{where}: data.view cannot be varied while data.limit_val is set, but that is "
+                f"{where}: data.view must not be varied while data.limit_val is set, but that is "
                 f"{base.data.limit_val}: it counts images in one view and persons in the other; "
                 f"remove one of the two"
             )
         if base.train.device.startswith("cuda:"):
             raise SettingsError(
                 f"{where}: train.device must be auto, cpu or cuda in a search, as Ray gives each "
-                f"trial its GPU, but got {base.train.device}; let CUDA_VISIBLE_DEVICES name it"
+                f"trial its GPU, but got {base.train.device}; select it with CUDA_VISIBLE_DEVICES"
             )
 
     def check_files(self, axes: Axes, base: TrainConfig, where: str) -> None:
@@ -107,13 +108,13 @@ class Keypoints(Trainable[TrainConfig]):
         return measure_pace(axes, base, where, processes, thorough=thorough)
 
     def prepare(self, config: TrainConfig, *, verify: bool = False) -> dict[str, str]:
-        """Build the packs of both splits, or check them."""
+        """Build the packs of both splits, or check existing ones."""
         from kptrain.data.pack import open_pack
         from kptrain.run.wandb_runs import find_mode, outside_of_a_sweep
         from kptrain.training.metrics import check_metric
 
         with outside_of_a_sweep():
-            find_mode(config)  # said here, where a trial would say it into its log
+            find_mode(config)  # prints its warning here; a trial's output goes to a log file
         packs = {
             name: open_pack(config.data, name, progress=True, verify=verify) for name in SPLITS
         }
@@ -186,7 +187,7 @@ class Keypoints(Trainable[TrainConfig]):
     def pictures(self) -> dict[str, str]:
         return {
             PICTURE: "Samples of the validation split: truth, prediction, heatmaps.",
-            WORST: "Those that it finds worst, the worst first.",
+            WORST: "The samples with the worst predictions, worst first.",
         }
 
     def rerun(self, config: str) -> str:

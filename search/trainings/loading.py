@@ -1,4 +1,4 @@
-"""What a command searches: the training that comes with this package, or one that it names."""
+"""Loads the training that a command searches: the keypoint training, or one that it names."""
 
 import argparse
 import importlib
@@ -13,7 +13,7 @@ from search.trainings.keypoints import KEYPOINTS
 
 
 def add_trainable(parser: argparse.ArgumentParser) -> None:
-    """The option that names one."""
+    """Add the option --trainable."""
     parser.add_argument(
         "--trainable",
         metavar="MODULE:NAME",
@@ -23,9 +23,9 @@ def add_trainable(parser: argparse.ArgumentParser) -> None:
 
 
 def trainable_named(name: str | None) -> Trainable[Any]:
-    """What `MODULE:NAME` names, also in the working folder; without a name, our own.
+    """Import the training `MODULE:NAME`, also from the working folder; None: the keypoint training.
 
-    Raises: SettingsError, also for whatever the module does instead of being imported.
+    Raises: SettingsError, also if importing the module fails.
     """
     if name is None:
         return KEYPOINTS
@@ -37,18 +37,19 @@ def trainable_named(name: str | None) -> Trainable[Any]:
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        trainable = getattr(importlib.import_module(module), attribute, None)
     except KptrainError:
         raise
-    except (Exception, SystemExit) as error:  # it may do whatever it likes
+    except (Exception, SystemExit) as error:  # a user's module may raise anything
         raise SettingsError(
             f"{where}: {module} must be importable from {here}, but is not "
             f"({type(error).__name__}: {error}); correct the name, or install the module"
         ) from None
-    if not isinstance(found, OwnTraining):
+    if not isinstance(trainable, OwnTraining):
+        kind = "missing" if trainable is None else type(trainable).__name__
         raise SettingsError(
             f"{where}: must be an OwnTraining of the search package, but {attribute} in {module} "
-            f"is {'not there' if found is None else type(found).__name__}"
+            f"is {kind}; correct the name"
         )
-    found.name = name
-    return found
+    trainable.name = name
+    return trainable

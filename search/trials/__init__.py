@@ -1,1 +1,2 @@
-"""The trials of a search: its run folder, its events applied, its decisions, its confirmation."""
+"""The trials of a search: run folder, decisions, state, table of trials, confirmation, warm
+start."""

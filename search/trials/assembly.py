@@ -1,7 +1,8 @@
-"""The state of a search, and of its confirmation, to be told what their journals hold."""
+"""Builds the initial state of a search and of its confirmation; a journal is then replayed on
+it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from kptrain.config import Settings
 from kptrain.resolve import change
@@ -11,14 +12,14 @@ from search.journal.journal import Journal
 from search.space.budget import Budget, Clock, Spending
 from search.trials.confirmation import Confirmation
 from search.trials.controller import SearchState
-from search.trials.fold import Fold
+from search.trials.fold import StateFromEvents
 from search.trials.proposals import Source
 from search.trials.record import Record
 from search.trials.run_folder import Search
 
 
-class AsTold:
-    """The settings that a journal holds: nobody is asked, nothing is learnt."""
+class JournalSource:
+    """The source of a state that is only replayed: all settings come from the journal."""
 
     def propose(self, number: int, /) -> dict[str, Any]:
         raise AssertionError(f"trial {number} must come from the journal")
@@ -36,8 +37,8 @@ class AsTold:
         pass
 
 
-class Listed(AsTold):
-    """Settings that are known beforehand, so that no result changes them."""
+class ListedSettings(JournalSource):
+    """A fixed list of settings, whatever the results."""
 
     def __init__(self, points: list[dict[str, Any]]) -> None:
         self._points = points
@@ -47,63 +48,57 @@ class Listed(AsTold):
 
 
 def searcher_of(search: Search) -> Searcher:
-    """Who proposes the settings of a search, with what it knows of earlier ones."""
+    """The searcher of a search, warm-started with the trials of earlier searches."""
     searcher = Searcher.of(search.space, search.base, search.rungs)
     for trial in search.past:
         searcher.learn(trial.settings, trial.curve, trial.ending)
     return searcher
 
 
-class _Parts(NamedTuple):
-    """What every state is made of, in the order of its arguments."""
-
-    record: Record
-    source: Source
-    asha: Asha
-    spending: Spending
-    configure: Callable[[int, Mapping[str, Any]], Settings]
+_Parts = tuple[Record, Source, Asha, Spending, Callable[[int, Mapping[str, Any]], Settings]]
+"""The arguments that both state classes take."""
 
 
 def search_state(search: Search, record: Record, source: Source, journal: Journal) -> SearchState:
-    """A search that knows nothing yet: `read_back` tells it what the journal holds."""
+    """The initial state of a search; `read_back` applies what the journal holds."""
     return SearchState(*_of_search(search, record, source), journal)
 
 
-def search_as_told(search: Search, record: Record) -> Fold:
-    """Likewise, only to be told."""
-    return Fold(*_of_search(search, record, AsTold()))
+def replayed_search(search: Search, record: Record) -> StateFromEvents:
+    """The initial state of a search that is only replayed, by `replay`."""
+    return StateFromEvents(*_of_search(search, record, JournalSource()))
 
 
 def confirmation_state(
     search: Search, confirmation: Confirmation, source: Source, journal: Journal
 ) -> SearchState:
-    """All trainings of a confirmation, likewise; none is stopped before its end."""
+    """The initial state of a confirmation, which stops no training early."""
     parts = _of_confirmation(search, confirmation, source)
-    # Of its trainings the first have the same settings, and may fail alike.
-    return SearchState(*parts, journal, ends_if_alike=False)
+    # Its first trainings have the same settings, so they may all fail for the same reason.
+    return SearchState(*parts, journal, ends_on_same_failure=False)
 
 
-def confirmation_as_told(search: Search, confirmation: Confirmation) -> Fold:
-    return Fold(*_of_confirmation(search, confirmation, AsTold()))
+def replayed_confirmation(search: Search, confirmation: Confirmation) -> StateFromEvents:
+    return StateFromEvents(*_of_confirmation(search, confirmation, JournalSource()))
 
 
 def _of_search(search: Search, record: Record, source: Source) -> _Parts:
     asha = Asha(search.rungs.stops, search.space.asha.reduction, search.rungs.early)
-    # The budget that it began with: later ones are events.
+    # The initial budget; later ones are events.
     budget = Budget(**search.first["budget"])
     return _parts(search, record, source, asha, budget, set(search.space.axes))
 
 
 def _of_confirmation(search: Search, confirmation: Confirmation, source: Source) -> _Parts:
     points = confirmation.points()
-    never, budget = Asha((), 2), Budget(trials=len(points))
-    return _parts(search, confirmation, source, never, budget, set(points[0]))
+    no_rungs, budget = Asha((), 2), Budget(trials=len(points))
+    return _parts(search, confirmation, source, no_rungs, budget, set(points[0]))
 
 
 def _parts(
     search: Search, record: Record, source: Source, asha: Asha, budget: Budget, names: set[str]
 ) -> _Parts:
-    """names: of the settings that are varied."""
+    """names: of the varied settings."""
 
     def configure(number: int, settings: Mapping[str, Any]) -> Settings:
         if settings.keys() != names:
@@ -111,4 +106,4 @@ def _parts(
         return change(search.base, settings, f"{search.space.path}: trial {number}")
 
     spending = Spending(budget, search.space.asha.grace_epochs, Clock())
-    return _Parts(record, source, asha, spending, configure)
+    return record, source, asha, spending, configure

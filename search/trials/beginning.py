@@ -1,6 +1,6 @@
-"""The first line of a search's journal: all that the search began with, defaults resolved.
+"""The first line of a search's journal: the inputs of the search, with all defaults resolved.
 
-A search goes on with what is recorded here, so that no later default or rule alters it.
+A resumed search uses what is recorded here, so a later version's defaults do not change it.
 """
 
 import json
@@ -25,11 +25,11 @@ from search.space.space import Space, max_epochs, rungs_of
 from search.space.training import Trainable
 
 FORMAT = 2
-"""Of all lines; raised when a journal is written that versions before cannot read."""
+"""The format of the journal; raised when earlier versions cannot read it."""
 READ_BY = {1: "0.1.0"}
-"""The versions of kptrain that read the formats before."""
+"""For each earlier format, a version of kptrain that reads it."""
 RESOLVED = ("keep", "asha", "seed", "sampler", "confirm")
-"""What is recorded of a space beside its text, its metric and its budget."""
+"""Keys of a space that are recorded besides its text, metric, resources and budget."""
 
 
 class FirstLine(Settings):
@@ -37,33 +37,34 @@ class FirstLine(Settings):
     event: Literal["search"]
     format: int
     version: str
-    """Of the package that began it."""
+    """The version of the package that began the search."""
     trainable: str | None
     id: str
     started: str
-    """When, in UTC."""
+    """The time in UTC."""
     space: str
     """The text of the space file."""
     resolved: dict[str, Any]
-    """The keys of a space file that have a default, as they held."""
+    """The keys of a space file that have a default, with their values."""
     rungs: list[PositiveInt]
     """The epochs at which ASHA may stop a trial."""
     early: PositiveInt | None
-    """Of the early rung."""
+    """The epoch of the early rung."""
     budget: Budget
     base: dict[str, Any]
     """All settings of trial 0, by dotted path."""
     storage: str | None
-    """The URL at which the folder is, too."""
+    """The URL of the folder's copy."""
     warm_from: list[str]
+    """The folders of the earlier searches that it learns from."""
     past: list[dict[str, Any]]
-    """The trials that were taken from there."""
+    """The trials of these searches."""
 
 
 def first_line(
     space: Space, base: Settings, past: Sequence[PastSearch], url: str | None
 ) -> dict[str, Any]:
-    """As the journal has it."""
+    """The first line of a new journal; url: of the folder's copy."""
     rungs = rungs_of(space.asha, max_epochs(space, base))
     trials = [trial for search in past for trial in search.trials]
     return {
@@ -87,20 +88,20 @@ def first_line(
 
 
 def _resolved(space: Space) -> dict[str, Any]:
-    """The keys that have a default; a share of a GPU only where the file leaves it to that, as one
-    that is `auto` is each machine's own."""
+    """The keys that have a default. `resources.gpu` only if the file does not set it: `auto` is
+    resolved anew on each machine."""
     given = (yaml.safe_load(space.text) or {}).get("resources") or {}
     resources = space.resources.model_dump(exclude={"gpu"} if "gpu" in given else None)
-    told = {"metric": space.metric.name, "resources": resources}
-    return told | space.model_dump(include=set(RESOLVED))
+    recorded = {"metric": space.metric.name, "resources": resources}
+    return recorded | space.model_dump(include=set(RESOLVED))
 
 
 def check_format(path: Path, events: Sequence[Mapping[str, Any]]) -> None:
-    """Raises: CheckpointError if a journal has no first line of a search that this version reads;
-    it names the version that does."""
+    """Raises: CheckpointError if this version cannot read the journal; it names the version that
+    can."""
     if not events:
         raise CheckpointError(
-            f"{path}: must have a whole first line, but has not; begin the search anew, with "
+            f"{path}: must have a complete first line, but has none; begin the search again, with "
             f"another --out"
         )
     first = events[0]
@@ -110,18 +111,16 @@ def check_format(path: Path, events: Sequence[Mapping[str, Any]]) -> None:
         reader = f"kptrain {writer}" if writer else "the version that began it"
         raise CheckpointError(
             f"{path}:1: must be the journal of a search, of format {FORMAT}, but is "
-            f"{first.get('event')!r} of {given!r}; read it, or go on, with {reader}"
+            f"{first.get('event')!r} of {given!r}; read or resume it with {reader}"
         )
     try:
         FirstLine.model_validate(dict(first))
     except ValidationError as error:
-        raise CheckpointError(
-            f"{path}:1: {describe_first(error)}; take a copy from before"
-        ) from None
+        raise CheckpointError(f"{path}:1: {describe_first(error)}; restore an older copy") from None
 
 
 def check_same_trainable(folder: Path, trainable: Trainable[Any], began_with: str | None) -> None:
-    """Raises: SettingsError."""
+    """Raises: SettingsError if the search trains something else."""
     if trainable.name == began_with:
         return
     do = "leave out --trainable" if began_with is None else f"give --trainable {began_with}"
@@ -132,7 +131,7 @@ def check_same_trainable(folder: Path, trainable: Trainable[Any], began_with: st
 
 
 def check_same_space(path: Path, began_with: str) -> None:
-    """Raises: SettingsError naming all that differs."""
+    """Raises: SettingsError naming every difference."""
     try:
         text = path.read_text(encoding="utf-8")
         if text == began_with:
@@ -140,17 +139,17 @@ def check_same_space(path: Path, began_with: str) -> None:
         now = flatten(yaml.safe_load(text) or {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
         raise SettingsError(
-            f"{path}: must be the space file that the search began with, but cannot be read so "
-            f"({' '.join(str(error).split())[:200]}); put it back, or leave it out"
+            f"{path}: must be the space file that the search began with, but cannot be read "
+            f"({' '.join(str(error).split())[:200]}); restore it, or leave it out"
         ) from None
     then = flatten(yaml.safe_load(began_with))
     differing = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-    told = "; ".join(
+    changes = "; ".join(
         f"{name} was {then.get(name, 'not given')}, now {now.get(name, 'not given')}"
         for name in differing
     )
     if differing:
         raise SettingsError(
-            f"{path}: must say what it said when the search began, but {told}; put it back, or "
-            f"begin another search (a budget is changed by --trials and its like)"
+            f"{path}: must not change after the search began, but {changes}; restore it, or begin "
+            f"another search (--trials, --hours, --gpu-hours and --epochs change the budget)"
         )

@@ -1,7 +1,7 @@
 """The confirmation of a search: its best few settings and the defaults, trained again in full.
 
-The best of many values is partly luck. So each setting is trained with seeds that the search has
-not seen, the same for all settings, and the one with the best mean is promoted.
+The best of many values is partly luck. So each of these settings is trained with fresh seeds, the
+same for all, and the one with the best mean is promoted.
 """
 
 import random
@@ -21,8 +21,8 @@ ENDED = ("completed", "failed")
 
 
 def fresh_seeds(space: Space, base: Settings, count: int) -> list[int]:
-    """So many training seeds, told by the search's seed alone, none of them the search's own."""
-    draw = random.Random(space.seed)  # noqa: S311 (to be drawn again, not to be secret)
+    """`count` training seeds that depend on the search's seed only and exclude the base's seed."""
+    draw = random.Random(space.seed)  # noqa: S311 (must be repeatable, not secret)
     seeds: list[int] = []
     while len(seeds) < count:
         seed = draw.randrange(SEEDS_BELOW)
@@ -34,7 +34,7 @@ def fresh_seeds(space: Space, base: Settings, count: int) -> list[int]:
 def candidates(search: Record, top: int) -> list[TrialRecord]:
     """The best trials, best first, and the defaults; no settings twice.
 
-    Whatever trial has the defaults' settings, trial 0 stands for it.
+    Trial 0 replaces any trial that has the defaults' settings.
     """
     defaults = search.trials[0]
     chosen: list[TrialRecord] = []
@@ -47,7 +47,7 @@ def candidates(search: Record, top: int) -> list[TrialRecord]:
 
 
 class Confirmation(Record):
-    """A record of its own, in `<run>/confirm`: one training for each setting and seed."""
+    """The table of the confirmation's trainings, in `<run>/confirm`: one per setting and seed."""
 
     def __init__(self, search: Record, how: Confirm, seeds: list[int]) -> None:
         storage = None if search.storage is None else search.storage.below("confirm")
@@ -58,11 +58,11 @@ class Confirmation(Record):
         self.title = f"{search.run_dir.name}-confirm"
         self.seeds = seeds
         self.settings = candidates(search, how.top)
-        # Setting by setting: one that is done can fall behind before the next begins.
+        # Setting by setting: checkpoints of a setting that cannot win are removed early.
         self._plan = [(trial, seed) for trial in self.settings for seed in seeds]
 
     def describe(self) -> str:
-        """Who is trained again, with which seeds."""
+        """Which trials are trained again, and with which seeds."""
         numbers = ", ".join(map(str, self._numbers()))
         return (
             f"Confirm   trials {numbers}, in full with each of the seeds "
@@ -70,13 +70,13 @@ class Confirmation(Record):
         )
 
     def journal(self) -> Journal:
-        """Its journal, behind the first line; one of other trials or seeds is begun anew."""
+        """Its journal with its first line; a journal of other trials or seeds is replaced."""
         first = self.first_line()
         path = self.run_dir / JOURNAL
         if path.exists() and read_events(path)[:1] != [first]:
             if self.storage is not None:
                 self.storage.clear()
-            shutil.rmtree(self.run_dir)  # last, as it is asked above
+            shutil.rmtree(self.run_dir)  # last, as its journal is checked above
         self.run_dir.mkdir(exist_ok=True)
         journal = Journal(path, None if self.storage is None else self.storage.grow)
         if not journal.written:
@@ -84,17 +84,17 @@ class Confirmation(Record):
         return journal
 
     def first_line(self) -> Line:
-        """Of its journal: what is confirmed."""
-        told = {"trials": self._numbers(), "seeds": self.seeds}
-        return {"at": 0.0, "event": "confirm", "format": FORMAT, **told}
+        """The first line of its journal: what is confirmed."""
+        confirmed = {"trials": self._numbers(), "seeds": self.seeds}
+        return {"at": 0.0, "event": "confirm", "format": FORMAT, **confirmed}
 
     def _numbers(self) -> list[int]:
         return [trial.number for trial in self.settings]
 
     def points(self) -> list[dict[str, Any]]:
-        """What differs from the base, of each training."""
+        """The settings of each training that differ from the base."""
         path = self.trainable.seed
-        assert path is not None  # which a space that confirms has been checked for
+        assert path is not None  # checked when the space was read
         return [trial.settings | {path: seed} for trial, seed in self._plan]
 
     def _name(self, number: int) -> tuple[str, Path]:
@@ -102,28 +102,28 @@ class Confirmation(Record):
         return f"{trial.number}-{seed}", self.run_dir / f"{trial.number:03d}-{seed}"
 
     def is_whole(self) -> bool:
-        """Whether every training has come to its end, be it a failure."""
+        """Whether every training has completed or failed."""
         return self.num_done() == len(self._plan)
 
     def num_done(self) -> int:
-        """Trainings that have come to their end."""
+        """The number of trainings that completed or failed."""
         return sum(trial.state in ENDED for trial in self.trials)
 
     def summaries(self) -> list[SeedSummary]:
-        """Of each setting what its trainings came to; the best mean first, without one last."""
-        told = [SeedSummary(trial, self._of(trial), self.metric) for trial in self.settings]
-        return sorted(told, key=lambda summary: summary.rank())
+        """The results of each setting, the best mean first, settings without a mean last."""
+        summaries = [SeedSummary(trial, self._of(trial), self.metric) for trial in self.settings]
+        return sorted(summaries, key=lambda summary: summary.rank())
 
     def defaults(self) -> SeedSummary:
-        """That of trial 0."""
-        return next(told for told in self.summaries() if told.trial.number == 0)
+        """The results of the defaults (trial 0)."""
+        return next(summary for summary in self.summaries() if summary.trial.number == 0)
 
     def leader(self) -> TrialRecord | None:
         """The best training of the setting with the best mean; None if all have failed."""
         return self.summaries()[0].best()
 
     def _of(self, trial: TrialRecord) -> list[TrialRecord]:
-        return [made for made in self.trials if self._plan[made.number][0] is trial]
+        return [training for training in self.trials if self._plan[training.number][0] is trial]
 
     def _kept(self) -> list[TrialRecord]:
         """The best training of each setting that can still win."""
@@ -133,5 +133,5 @@ class Confirmation(Record):
         return [best for summary in in_play if (best := summary.best()) is not None]
 
     def _is_done(self, summary: SeedSummary) -> bool:
-        made = summary.trainings
-        return len(made) == len(self.seeds) and all(t.state in ENDED for t in made)
+        trainings = summary.trainings
+        return len(trainings) == len(self.seeds) and all(t.state in ENDED for t in trainings)

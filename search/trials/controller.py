@@ -1,9 +1,8 @@
-"""What a search does next: each transition is decided, written to the journal, then applied.
+"""The controller of a search: each transition is decided, written to the journal, then applied.
 
-Ray's side asks which trial runs next, and tells whatever becomes of each. An event is on the disk
-before anyone acts on it; the state of a search follows from its events alone
-(`search.trials.fold`).
-Knows nothing of Ray, and of the disk only the journal.
+The backend asks which trial runs next, and reports what happens to each. An event is on disk before
+it is applied; the state depends only on the events (`search.trials.fold`). This module does not
+know Ray, and of the disk only the journal.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,39 +11,39 @@ from typing import Any
 from kptrain.config import Settings
 from search.algorithms.asha import Asha
 from search.journal.events import (
-    Again,
     Arrival,
     Begin,
     Close,
-    Decided,
     Epoch,
     Event,
     Fail,
     Interrupt,
-    Onward,
+    NextState,
     Promote,
-    Resume,
+    ResumeSearch,
+    ResumeTrial,
+    Retry,
     Start,
     as_line,
 )
 from search.journal.journal import Journal
-from search.journal.reasons import Alike, Cause, Ended, Failed, Signal, Spent
+from search.journal.reasons import Cause, EndReason, Failed, SameFailure, Signal, Spent
 from search.space.budget import Budget, Part, Spending
 from search.space.training import Report
-from search.trials.fold import Fold
+from search.trials.fold import StateFromEvents
 from search.trials.proposals import Source
 from search.trials.record import Record
 
 MOST_LOST = 3
-"""Processes and nodes that may die under one trial before it has failed."""
+"""How often a trial's process or node may die before the trial has failed."""
 PAUSES = (2.0, 15.0, 60.0)
-"""Seconds before each further try of a trial whose node was full, as others may fill it."""
+"""Seconds before each retry of a trial whose node was full, as other processes may fill it."""
 ALIKE = 3
-"""First trials that must fail alike, before any epoch of any, for the search to end."""
+"""The search ends if so many first trials fail for the same reason, before any epoch."""
 
 
-class SearchState(Fold):
-    """Asked which trial runs next, and told whatever becomes of each."""
+class SearchState(StateFromEvents):
+    """Decides which trial runs next and what happens to each, and records it."""
 
     def __init__(
         self,
@@ -55,47 +54,49 @@ class SearchState(Fold):
         configure: Callable[[int, Mapping[str, Any]], Settings],
         journal: Journal,
         *,
-        ends_if_alike: bool = True,
+        ends_on_same_failure: bool = True,
     ) -> None:
-        """configure: all settings of a trial, by its number and what is varied; ends_if_alike:
-        whether the search ends when the first trials all fail for the same reason."""
+        """configure: as of `StateFromEvents`; ends_on_same_failure: whether the search ends when
+        the first trials all fail for the same reason."""
         super().__init__(record, source, asha, spending, configure)
         self.ended = False
-        """Whether nothing is left to be run, since `next_trial` was last asked."""
+        """Whether nothing was left to run at the last call of `next_trial`."""
         self._journal = journal
-        self._ends_if_alike = ends_if_alike
+        self._ends_on_same_failure = ends_on_same_failure
 
     def read_back(self) -> bool:
-        """Apply what the journal holds; whether there was anything.
+        """Apply what the journal holds; returns whether there was any event.
 
-        Raises: CheckpointError naming the line that cannot be.
+        Raises: CheckpointError naming the invalid line.
         """
-        return self.follow(self._journal.path, self._journal.written)
+        return self.replay(self._journal.path, self._journal.written)
 
-    # What Tune asks and tells.
+    # What the backend asks and reports.
 
     def next_trial(self, new_id: Callable[[], str]) -> int | None:
-        """The number of the trial that runs next; None if there is none, for now or at all.
+        """The number of the trial that runs next; None if there is none now (see `ended`).
 
-        new_id: names a run at Weights & Biases.
+        new_id: creates an id for a run at Weights & Biases.
         """
         self.clock.tick()
         event = None if self.interrupted else self._next(new_id)
         if event is not None:
             self._happen(event)
             return event.trial
-        # A trial that ends may leave epochs to the next one.
-        waits = any(self.may_go_on(number) and self._pauses(number) for number in self._again)
+        # A trial that ends early may release epochs for the next one.
+        waits = any(
+            self.may_resume_trial(number) and self._must_wait(number) for number in self._to_resume
+        )
         self.ended = not self.running and (self.interrupted is not None or not waits)
         return None
 
     def start(self, number: int, gpu: float) -> None:
-        """A trial's process is there, and holds a share of a GPU from now on."""
+        """A trial's process has started, and holds a share of a GPU from now on."""
         self.clock.tick()
         self._happen(Start(at=self.clock.now, trial=number, gpu=gpu))
 
     def report(self, number: int, report: Report, host: str, device: str) -> bool:
-        """A trial has trained its next epoch; whether it goes on at once."""
+        """A trial has finished its next epoch; returns whether it keeps running."""
         self.clock.tick()
         part, promised = self.spending.decide_epoch(number)
         arrival = self._arrival(number, report)
@@ -115,7 +116,7 @@ class SearchState(Fold):
         return state == "running"
 
     def fail(self, number: int, error: str, cause: Cause, gpu: float) -> None:
-        """A trial's process ended with an error, or was lost; it held `gpu` of a GPU."""
+        """A trial's process ended with an error, or was lost; gpu: the share that it held."""
         self.clock.tick()
         reason = self.why_failed(number, error, cause, gpu)
         onward = self._onward(number, reason, gpu)
@@ -126,47 +127,49 @@ class SearchState(Fold):
             cause=cause,
             gpu=gpu,
             onward=onward,
-            ends=self._alike(reason) if onward is None and self._ends_if_alike else None,
+            ends=self._same_failure(reason)
+            if onward is None and self._ends_on_same_failure
+            else None,
         )
         self._happen(event)
 
     def interrupt(self, signal: str) -> None:
-        """Let every trial end after its current epoch; the search may be gone on with.
+        """Let every trial end after its current epoch; the search can be resumed.
 
         signal: its name, such as `SIGINT`."""
         self.clock.tick()
         self._happen(Interrupt(at=self.clock.now, reason=Signal(name=signal)))
 
     def close(self) -> None:
-        """The search has come to its end: what waits at a rung goes no further."""
+        """The search is finished: trials that are paused at a rung are stopped."""
         self.clock.tick()
         self._happen(Close(at=self.clock.now))
 
     def resume(self, budget: Budget) -> None:
-        """Another command goes on with the search, maybe with another budget."""
+        """Another command resumes the search, maybe with another budget."""
         self.clock.set(self.clock.now)
         parts = Budget(**budget.model_dump(include=set(Budget.model_fields)))
-        self._happen(Resume(at=self.clock.now, budget=parts))
+        self._happen(ResumeSearch(at=self.clock.now, budget=parts))
         self.ended = False
 
     def _happen(self, event: Event) -> None:
-        """Write it, on the disk when this returns, and apply it."""
+        """Write an event to disk, then apply it."""
         self.check(event)
         self._journal.write(as_line(event))
         self.apply(event)
 
-    # What is decided.
+    # Decisions.
 
-    def _next(self, new_id: Callable[[], str]) -> Again | Promote | Begin | None:
+    def _next(self, new_id: Callable[[], str]) -> ResumeTrial | Promote | Begin | None:
         """The trial that runs next."""
         now, spending = self.clock.now, self.spending
-        for number in self._again:  # one for which there is no room may have it later
-            if self.may_go_on(number) and not self._pauses(number):
-                return Again(at=now, trial=number, promised=spending.promised.get(number, 1))
-        if spending.may_take_up():
+        for number in self._to_resume:  # one that exceeds the budget now may fit later
+            if self.may_resume_trial(number) and not self._must_wait(number):
+                return ResumeTrial(at=now, trial=number, promised=spending.promised.get(number, 1))
+        if spending.may_resume():
             last_call = not self.running and not spending.may_begin()
-            if (found := self.asha.next(last_call=last_call)) is not None:
-                number, rung = found
+            if (promotion := self.asha.next(last_call=last_call)) is not None:
+                number, rung = promotion
                 promised = spending.promised.get(number, 1)
                 return Promote(at=now, trial=number, rung=rung, promised=promised)
         return self._new(new_id()) if spending.may_begin() else None
@@ -184,20 +187,21 @@ class SearchState(Fold):
             sampler=self._source.memory(),
         )
 
-    def _pauses(self, number: int) -> bool:
-        """Whether its node was full a moment ago."""
+    def _must_wait(self, number: int) -> bool:
+        """Whether the pause after its node was full has not ended."""
         return self._not_before.get(number, 0.0) > self.clock.now
 
     def _arrival(self, number: int, report: Report) -> Arrival | None:
-        """What ASHA says, which is not asked about the last epoch of a training."""
+        """ASHA's decision; None between rungs and at the last epoch of a training."""
         if report["epoch"] == self.record.trials[number].epochs:
             return None
         return self.asha.decide(number, report["epoch"], self.signed(self.value(report)))
 
     def _judge(
         self, number: int, report: Report, arrival: Arrival | None, part: Part | None
-    ) -> tuple[Decided, Ended | None]:
-        """What becomes of a trial after an epoch, and why; part: of the budget, that is spent."""
+    ) -> tuple[NextState, EndReason | None]:
+        """The state of a trial after an epoch, and the reason; part: of the budget, if it is
+        spent."""
         if report["epoch"] == self.record.trials[number].epochs:
             return "completed", None
         if arrival is not None and not arrival.goes_on:
@@ -207,25 +211,25 @@ class SearchState(Fold):
             reason = Spent(part=part, value=getattr(self.spending.budget, part))
         return ("running" if reason is None else "interrupted"), reason
 
-    def _onward(self, number: int, reason: Failed, gpu: float) -> Onward | None:
-        """How a trial that fails goes on; None if it has failed for good."""
+    def _onward(self, number: int, reason: Failed, gpu: float) -> Retry | None:
+        """How a failed trial is resumed; None if it is not."""
         now = self.clock.now
         if reason.cause == "memory":
             can_grow = number not in self._shares and 0 < gpu < 1
-            return Onward(share=min(2 * gpu, 1.0), room=None, not_before=now) if can_grow else None
+            return Retry(share=min(2 * gpu, 1.0), room=None, not_before=now) if can_grow else None
         if not 0 < reason.num_lost <= MOST_LOST:
             return None
         if reason.cause == "lost":
-            return Onward(share=None, room=None, not_before=now)
+            return Retry(share=None, room=None, not_before=now)
         not_before = now + PAUSES[reason.num_lost - 1]
-        return Onward(share=None, room=2 * self.room(number), not_before=not_before)
+        return Retry(share=None, room=2 * self.room(number), not_before=not_before)
 
-    def _alike(self, last: Failed) -> Alike | None:
-        """Whether the first trials all failed, before any epoch, for one and the same reason."""
+    def _same_failure(self, last: Failed) -> SameFailure | None:
+        """The reason if the first trials all failed for the same one, before any epoch."""
         trials = self.record.trials
         failed = [trial.reason for trial in trials if trial.state == "failed"]
         if len(failed) + 1 < ALIKE or any(trial.curve for trial in trials):
             return None
         if any(not (isinstance(one, Failed) and one.is_like(last)) for one in failed):
             return None
-        return Alike(count=ALIKE, error=last.error)
+        return SameFailure(count=ALIKE, error=last.error)

@@ -1,4 +1,4 @@
-"""What a search has come to: it changes by events alone, and asks no rule of its own."""
+"""The state of a search: it changes only by events, and contains no rules."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -8,22 +8,22 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from search.algorithms.asha import Asha
 from search.journal.events import (
-    HEADS,
-    Again,
+    FIRST_LINES,
     Begin,
     Close,
     Epoch,
     Event,
     Fail,
     Interrupt,
-    OfTrial,
     Promote,
-    Resume,
+    ResumeSearch,
+    ResumeTrial,
     Start,
-    misplaced,
+    TrialEvent,
+    bad_line,
     read_event,
 )
-from search.journal.reasons import Cause, Ended, Failed, Reason
+from search.journal.reasons import Cause, EndReason, Failed, Reason
 from search.space.budget import Spending
 from search.space.pace import Seconds
 from search.space.training import Report
@@ -40,8 +40,8 @@ class News(NamedTuple):
     reason: Reason | None = None
 
 
-class Fold:
-    """Told one event after the other, as they happen or as a journal has them."""
+class StateFromEvents:
+    """Applies events in order, as they happen or as a journal holds them."""
 
     def __init__(
         self,
@@ -51,59 +51,59 @@ class Fold:
         spending: Spending,
         configure: Callable[[int, Mapping[str, Any]], Settings],
     ) -> None:
-        """configure: all settings of a trial, by its number and what is varied."""
+        """configure: returns all settings of a trial, from its number and its varied settings."""
         self.record = record
         self.asha = asha
         self.spending = spending
         self.clock = spending.clock
-        self.interrupted: Ended | None = None
-        """Why no trial may go on beyond its epoch, though there is more to be done."""
+        self.interrupted: EndReason | None = None
+        """Why all trials end after their current epoch although there is work left."""
         self.running: set[int] = set()
-        """Trials that are running, or about to."""
+        """Trials that run or are about to start."""
         self.expected: Seconds | None = None
-        """How long all trials take, as it was estimated; None where it was not."""
+        """The estimated time of all trials; None if it was not estimated."""
         self.wandb_ids: dict[int, str] = {}
         self._source = source
         self._configure = configure
         self._is_closed = False
-        self._again: list[int] = []
-        """Trials that are to run again, in this order."""
+        self._to_resume: list[int] = []
+        """Trials to resume, in this order."""
         self._num_lost: dict[int, int] = {}
         self._too_small: dict[int, list[float]] = {}
-        """Shares of a GPU with which a trial ran out of its memory."""
+        """Shares of a GPU with which a trial ran out of memory."""
         self._shares: dict[int, float] = {}
         self._rooms: dict[int, int] = {}
         self._not_before: dict[int, float] = {}
         self._news: list[News] = []
 
-    def follow(self, path: Path, lines: Iterable[Mapping[str, Any]]) -> bool:
-        """Apply what a journal holds, and set the clock by it; whether there was anything.
+    def replay(self, path: Path, lines: Iterable[Mapping[str, Any]]) -> bool:
+        """Apply the events of a journal and set the clock by them; returns whether there were any.
 
-        Raises: CheckpointError naming the line that cannot be.
+        Raises: CheckpointError naming the invalid line.
         """
-        found = False
+        has_events = False
         for number, line in enumerate(lines, 1):
-            if line.get("event") not in HEADS:
-                self._follow(read_event(dict(line), path, number), path, number)
-                found = True
+            if line.get("event") not in FIRST_LINES:
+                self._replay(read_event(dict(line), path, number), path, number)
+                has_events = True
         self._news.clear()
-        return found
+        return has_events
 
-    def _follow(self, event: Event, path: Path, line: int) -> None:
+    def _replay(self, event: Event, path: Path, line: int) -> None:
         self.clock.set(event.at)
         try:
             self.check(event)
             self.apply(event)
         except (ValueError, SettingsError) as error:
-            raise misplaced(path, line, str(error)) from None
+            raise bad_line(path, line, str(error)) from None
 
     def check(self, event: Event) -> None:
-        """Raises: ValueError if it cannot happen next."""
+        """Raises: ValueError if an event cannot happen in this state."""
         trials = self.record.trials
         if isinstance(event, Begin):
             _must(event.trial == len(trials), f"trial must be {len(trials)}", event.trial)
             return
-        if isinstance(event, OfTrial):
+        if isinstance(event, TrialEvent):
             rule = f"trial must be one that has begun, below {len(trials)}"
             _must(event.trial < len(trials), rule, event.trial)
         match event:
@@ -117,8 +117,8 @@ class Fold:
                 waits = event.trial in self.asha.waiting(event.rung)
                 rule = f"trial must wait at the rung of epoch {event.rung}"
                 _must(waits, rule, event.trial)
-            case Again():
-                _must(event.trial in self._again, "trial must be one to run again", event.trial)
+            case ResumeTrial():
+                _must(event.trial in self._to_resume, "trial must be one to resume", event.trial)
 
     def _check_report(self, event: Epoch) -> None:
         following = len(self.record.trials[event.trial].curve) + 1
@@ -129,26 +129,26 @@ class Fold:
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         _must(is_number, f"report.{name} must be a number", value)
         for number in event.arrival.out if event.arrival else ():
-            known = number < len(self.record.trials)
-            _must(known, "arrival.out must name trials that have begun", number)
+            has_begun = number < len(self.record.trials)
+            _must(has_begun, "arrival.out must name trials that have begun", number)
 
-    # How it changes.
+    # Changes.
 
     def apply(self, event: Event) -> None:
-        """Do what was decided."""
+        """Change the state as an event says."""
         match event:
             case Begin():
                 self._begin(event)
             case Promote():
                 self.asha.take(event.trial, event.rung)
-                self._take_up(event.trial, event.promised)
-            case Again():
-                self._again.remove(event.trial)
-                self._take_up(event.trial, event.promised)
+                self._resume_trial(event.trial, event.promised)
+            case ResumeTrial():
+                self._to_resume.remove(event.trial)
+                self._resume_trial(event.trial, event.promised)
             case Start():
                 self.spending.start(event.trial, event.gpu)
                 self.record.start(event.trial)
-                self._tell(event.trial, "started")
+                self._add_news(event.trial, "started")
             case Epoch():
                 self._epoch(event)
             case Fail():
@@ -157,7 +157,7 @@ class Fold:
                 self.interrupted = event.reason
             case Close():
                 self._close()
-            case Resume():
+            case ResumeSearch():
                 self._resume(event)
 
     def _begin(self, event: Begin) -> None:
@@ -168,27 +168,27 @@ class Fold:
         self.spending.begin(event.trial, event.promised)
         self._run(event.trial)
 
-    def _take_up(self, number: int, promised: int) -> None:
-        self.spending.take_up(number, promised)
+    def _resume_trial(self, number: int, promised: int) -> None:
+        self.spending.resume_trial(number, promised)
         self.record.wait(number)
         self._run(number)
 
     def _run(self, number: int) -> None:
         self.running.add(number)
-        self._is_closed = False  # a search at its end has been gone on with
+        self._is_closed = False  # a finished search was resumed
 
     def _epoch(self, event: Epoch) -> None:
         number, value = event.trial, self.value(event.report)
         self.spending.spend_epoch(number, event.promised)
         self.record.report(number, event.report, event.host, event.device)
-        if event.state != "completed":  # there is no rung at the end of a training
+        if event.state != "completed":  # the last epoch has no rung
             self.asha.tell(number, self.signed(value), event.arrival)
         self._source.report(number, event.report["epoch"], value)
-        self._tell(number, "epoch")
+        self._add_news(number, "epoch")
         if event.state == "paused":
-            self._let_go(number)
+            self._release(number)
             self.record.pause(number)
-            self._tell(number, "paused")
+            self._add_news(number, "paused")
         elif event.state != "running":
             self._end(number, event.state, event.reason)
         for other in event.arrival.out if event.arrival else ():
@@ -211,15 +211,15 @@ class Fold:
         self.spending.release(number)
         self.running.discard(number)
         self.record.wait(number)
-        self._again.append(number)
-        self._tell(number, "retry", reason)
+        self._to_resume.append(number)
+        self._add_news(number, "retry", reason)
 
     def why_failed(self, number: int, error: str, cause: Cause, gpu: float) -> Failed:
-        """Of a trial that fails now: what it said, and what was tried with it, this time too."""
+        """The reason of a failure that happens now, with all attempts so far."""
         if cause == "memory":
             shares = [*self._too_small.get(number, []), *([gpu] if gpu else [])]
             return Failed(error=error, cause=cause, shares=shares)
-        is_lost = cause in ("lost", "node_memory")  # whose process Ray ends then is chance
+        is_lost = cause in ("lost", "node_memory")  # Ray ends any process of a full node
         num_lost = self._num_lost.get(number, 0) + 1 if is_lost else 0
         return Failed(error=error, cause=cause, num_lost=num_lost)
 
@@ -230,64 +230,64 @@ class Fold:
             if trial.state == "paused":
                 self._end(trial.number, "stopped")
 
-    def _resume(self, event: Resume) -> None:
+    def _resume(self, event: ResumeSearch) -> None:
         self.interrupted = None
         self.running.clear()
         self._not_before.clear()
         self.spending.budget = event.budget
         under_way = [t for t in self.record.trials if t.state in ("waiting", "running")]
-        put_down = [t for t in self.record.trials if t.state == "interrupted"]
+        interrupted = [t for t in self.record.trials if t.state == "interrupted"]
         for trial in under_way:
             self.spending.release(trial.number)
             self.record.wait(trial.number)
-        # Those that were promised their next epoch go first.
-        self._again = [trial.number for trial in [*under_way, *put_down]]
+        # Trials with epochs reserved come first.
+        self._to_resume = [trial.number for trial in [*under_way, *interrupted]]
 
     def _end(self, number: int, ending: State, reason: Reason | None = None) -> None:
         trial = self.record.trials[number]
-        self._let_go(number)
+        self._release(number)
         self.record.end(number, ending, reason)
         if ending in ("completed", "stopped", "failed"):
             self._source.finish(number, ending, trial.best())
-        self._tell(number, "ended", reason)
+        self._add_news(number, "ended", reason)
 
-    def _let_go(self, number: int) -> None:
+    def _release(self, number: int) -> None:
         self.spending.end(number)
         self.running.discard(number)
 
-    def _tell(self, number: int, what: str, reason: Reason | None = None) -> None:
+    def _add_news(self, number: int, what: str, reason: Reason | None = None) -> None:
         self._news.append(News(self.record.trials[number], what, reason))
 
-    # What may be asked.
+    # Queries.
 
     def has_work(self) -> bool:
-        """Whether there is anything left to be run, or told the end of."""
-        may_go_on = any(self.may_go_on(number) for number in self._again)
-        return not self._is_closed or may_go_on or self.spending.may_begin()
+        """Whether the search is not finished, or could run more trials or epochs."""
+        may_resume_trial = any(self.may_resume_trial(number) for number in self._to_resume)
+        return not self._is_closed or may_resume_trial or self.spending.may_begin()
 
-    def may_go_on(self, number: int) -> bool:
-        """Whether the budget has epochs for a trial that waits to run again."""
-        return number in self.spending.promised or self.spending.may_take_up()
+    def may_resume_trial(self, number: int) -> bool:
+        """Whether the budget has an epoch for a trial to resume."""
+        return number in self.spending.promised or self.spending.may_resume()
 
     def share(self, number: int, gpu: float) -> float:
-        """What a trial holds of a GPU where each other one holds `gpu`; nothing on CPUs."""
+        """The share of a GPU that a trial needs, if ordinary trials hold `gpu`; 0 on CPUs."""
         return max(self._shares.get(number, gpu), gpu) if gpu else 0.0
 
     def room(self, number: int) -> int:
-        """How many times what another one holds of a node a trial does, as the node was full."""
+        """How many times the resources of an ordinary trial it needs, after its node was full."""
         return self._rooms.get(number, 1)
 
     def value(self, report: Report) -> float:
-        """Of the metric."""
+        """The metric's value in a report."""
         value: float = report[self.record.metric.name]
         return value
 
     def signed(self, value: float) -> float:
-        """As ASHA takes it: lower is better."""
+        """The value as ASHA needs it: lower is better."""
         return self.record.metric.cost(value)
 
     def pop_news(self) -> list[News]:
-        """What happened to which trial, since this was asked last."""
+        """The news since the last call."""
         news, self._news = self._news, []
         return news
 

@@ -1,4 +1,4 @@
-"""What a search asks for the settings of its trials: a sampler, or a list."""
+"""The interface of whatever proposes the settings of trials: a sampler, or a fixed list."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -7,20 +7,20 @@ from search.algorithms.earlier import Ending
 
 
 class Source(Protocol):
-    """Where the settings of trials come from; told what becomes of them."""
+    """Proposes the settings of trials, and receives their results."""
 
     def propose(self, number: int, /) -> dict[str, Any]:
-        """The settings of a new trial; numbers are asked for in order, once each."""
+        """The settings of a new trial; called once per number, in order."""
 
     def memory(self) -> dict[str, Any] | None:
-        """What it needs, beside what it is told, to propose the next ones as it would have."""
+        """Its state besides the trials' results, to be restored by `take`; None if it has none."""
 
     def take(
         self, number: int, settings: Mapping[str, Any], memory: Mapping[str, Any] | None, /
     ) -> None:
-        """A trial was begun; one that it has proposed itself just now is known to it.
+        """Register a trial that this object has not proposed itself, and restore the state.
 
-        Raises: ValueError if the memory is not its own."""
+        Raises: ValueError if the memory is not one of this kind of source."""
 
     def report(self, number: int, epoch: int, value: float, /) -> None: ...
     def finish(self, number: int, ending: Ending, best: float | None, /) -> None: ...

@@ -1,4 +1,4 @@
-"""What happened in a search: every trial's settings, curve and end, kept in `trials.csv`."""
+"""The table of trials: settings, curve and outcome of each, saved as `trials.csv`."""
 
 import csv
 import math
@@ -17,7 +17,8 @@ from search.space.training import Metric, Report, Trainable
 
 State = Literal["waiting", "running", "paused", "completed", "stopped", "failed", "interrupted"]
 UNDER_WAY = ("waiting", "running", "paused")
-"""A trial waits for its process; one that is paused waits at a rung, and may go on or not."""
+"""States that are not final. `waiting`: for a process; `paused`: at a rung, to be promoted or
+stopped."""
 
 
 @dataclass
@@ -30,31 +31,31 @@ class TrialRecord:
     config: Settings
     """All settings."""
     epochs: int
-    """That it trains for, if nothing ends it before."""
+    """The length of its training if nothing ends it earlier."""
     seed: int | None
-    """None where it has none."""
+    """None if the training has no seed."""
     metric: Metric
-    """By which it is judged."""
+    """The metric by which trials are compared."""
     run_dir: Path
     label: str
-    """What the user calls it."""
+    """The name shown to the user."""
     storage: Storage | None = None
-    """Where its folder is, if not on a disk that all nodes share."""
+    """The URL of its folder; None if the folder is on a disk that all nodes share."""
     state: State = "waiting"
     curve: list[Report] = field(default_factory=list)
     reason: Reason | None = None
-    """Why it ended, where it did not come to its own end."""
+    """Why it ended, unless it was completed or stopped by ASHA."""
     host: str = ""
-    """Where it ran last."""
+    """The host on which it ran last."""
     device: str = ""
 
     @property
     def error(self) -> str:
-        """The reason in words; empty without one."""
+        """The reason as text; empty without one."""
         return "" if self.reason is None else str(self.reason)
 
     def values(self) -> list[float]:
-        """Of the metric, by epoch."""
+        """The metric's value after each epoch."""
         return [report[self.metric.name] for report in self.curve]
 
     def best(self, epochs: int | None = None) -> float | None:
@@ -63,7 +64,7 @@ class TrialRecord:
 
 
 class Record:
-    """All trials of a search; `save` writes its table, `sweep` removes checkpoints."""
+    """All trials of a search; `save` writes the table, `sweep` removes checkpoints."""
 
     def __init__(
         self,
@@ -73,19 +74,19 @@ class Record:
         keep: int = 1,
         storage: Storage | None = None,
     ) -> None:
-        """storage: where the folder is, too, if at a URL."""
+        """keep: trials whose best checkpoint stays; storage: the folder's copy at a URL."""
         self.run_dir = run_dir
         self.trainable = trainable
         self.storage = storage
-        self.title = run_dir.name  # of the whole, at Weights & Biases
+        self.title = run_dir.name  # the group of its runs at Weights & Biases
         self.metric = metric
         self._keep = keep
         self.trials: list[TrialRecord] = []
         self._saved = -math.inf
-        self._removed: set[tuple[int, str]] = set()  # at a URL, where asking again costs
+        self._removed: set[tuple[int, str]] = set()  # at a URL, where each request costs
 
     def add(self, settings: Mapping[str, Any], config: Settings) -> TrialRecord:
-        """A new trial, with its number and its folder."""
+        """Add a trial, with the next number."""
         number = len(self.trials)
         label, run_dir = self._name(number)
         storage = self.storage
@@ -106,26 +107,26 @@ class Record:
         return trial
 
     def _name(self, number: int) -> tuple[str, Path]:
-        """What a trial is called, and its folder."""
+        """The label of a trial, and its folder."""
         return str(number), self.run_dir / "trials" / f"{number:03d}"
 
     def start(self, number: int) -> None:
-        """A trial's process is there, and has let go of the trial that it ran before."""
+        """A trial's process has started, and has released the trial that it ran before."""
         self.trials[number].state = "running"
 
     def report(self, number: int, report: Report, host: str, device: str) -> None:
-        """An epoch of a trial has finished."""
+        """A trial has finished an epoch."""
         trial = self.trials[number]
         trial.state, trial.host, trial.device = "running", host, device
         trial.curve.append(report)
 
     def wait(self, number: int) -> None:
-        """A trial is to go on, as soon as there is a process for it."""
+        """A trial is to be resumed, and waits for a process."""
         trial = self.trials[number]
         trial.state, trial.reason = "waiting", None
 
     def pause(self, number: int) -> None:
-        """A trial waits at a rung; its checkpoints stay."""
+        """A trial pauses at a rung; its checkpoints stay."""
         self.trials[number].state = "paused"
 
     def end(self, number: int, state: State, reason: Reason | None = None) -> None:
@@ -134,13 +135,13 @@ class Record:
         trial.state, trial.reason = state, reason
 
     def sweep(self) -> None:
-        """Remove checkpoints that can no longer win.
+        """Remove checkpoints that are no longer needed.
 
-        A trial that was stopped may still write its last: so this is asked for again and again.
+        Called repeatedly, as a stopped trial may still write its last checkpoint.
         """
         kept, best, resume = self._kept(), self.trainable.best, self.trainable.resume
         for trial in self.trials:
-            if trial.state not in (*UNDER_WAY, "interrupted"):  # these may go on
+            if trial.state not in (*UNDER_WAY, "interrupted"):  # these may be resumed
                 names = resume if trial in kept else (*resume, *best)
                 for path in (trial.run_dir / name for name in names):
                     path.unlink(missing_ok=True)
@@ -155,40 +156,39 @@ class Record:
         return kept or self._failed()[:1]
 
     def leader(self) -> TrialRecord | None:
-        """The best trial that completed; while none has, the best of the others that do not run;
-        of those that failed where there are no others.
+        """The best completed trial; if there is none, the best other trial that does not run; if
+        there is none, the best failed one.
 
-        Only a completed trial can be repeated as a whole, so it goes before another one.
+        Only a completed trial can be repeated in full, so it ranks before the others.
         """
         return next(iter(self.ranking() or self._failed()), None)
 
     def _failed(self) -> list[TrialRecord]:
-        """The trials that failed after an epoch and left what is promoted of them, the best
-        first."""
+        """The trials that failed after an epoch and left the files to promote, the best first."""
         failed = [trial for trial in self.trials if trial.state == "failed" and trial.curve]
         return sorted((trial for trial in failed if self._is_saved(trial)), key=self.rank)
 
     def _is_saved(self, trial: TrialRecord) -> bool:
-        """Whether its best checkpoint is there; one at a URL is fetched when it is promoted."""
+        """Whether its best checkpoint exists; one at a URL is fetched when it is promoted."""
         names = self.trainable.best
         return trial.storage is not None or all((trial.run_dir / n).is_file() for n in names)
 
     def ranking(self) -> list[TrialRecord]:
-        """The trials that have an epoch or more, do not run and have not failed, the best first:
-        the completed ones, then the others."""
+        """The trials with an epoch that neither run nor failed: the completed ones, best first,
+        then the others, best first."""
         states: list[State] = ["completed", "stopped", "interrupted", "paused"]
         ended = [trial for trial in self.trials if trial.state in states and trial.curve]
         return sorted(ended, key=lambda trial: (trial.state != "completed", self.rank(trial)))
 
     def front_runner(self) -> TrialRecord | None:
-        """The best trial so far that may be promoted, or might at its end."""
-        seen = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
-        return min(seen or self._failed(), key=self.rank, default=None)
+        """The best trial so far that has not failed, running or not; else the best failed one."""
+        trials = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
+        return min(trials or self._failed(), key=self.rank, default=None)
 
     def best(self) -> float | None:
         """The best value of any trial so far."""
-        seen = [trial for trial in self.trials if trial.curve]
-        return min(seen, key=self.rank).best() if seen else None
+        trials = [trial for trial in self.trials if trial.curve]
+        return min(trials, key=self.rank).best() if trials else None
 
     def num_ended(self) -> int:
         return sum(trial.state not in UNDER_WAY for trial in self.trials)
@@ -198,15 +198,17 @@ class Record:
         return sum(len(trial.curve) for trial in self.trials)
 
     def rank(self, trial: TrialRecord, epochs: int | None = None) -> float:
-        """Smaller is better, by the best value of any epoch or of the first `epochs`; a trial has
-        one at least."""
+        """A sort key, smaller is better: by the best value of all epochs or of the first `epochs`.
+        The trial must have an epoch."""
         value = trial.best(epochs)
         assert value is not None
         return self.metric.cost(value)
 
     def save(self, at_most_every: float = 0.0) -> None:
-        """Write the table, unless it was written less than so many seconds ago: one row an epoch; a
-        trial without an epoch has one row too."""
+        """Write the table: one row per epoch, and one for a trial without an epoch.
+
+        at_most_every: seconds; nothing is written if the last call that wrote is more recent.
+        """
         if not self.trials or time.monotonic() - self._saved < at_most_every:
             return
         self._saved = time.monotonic()
@@ -221,10 +223,10 @@ class Record:
             writer = csv.writer(file)
             writer.writerow(["trial", "state", *settings, *figures, "error"])
             for trial in self.trials:
-                told = settings_of(trial.config)
-                start = [trial.number, trial.state, *(told[path] for path in settings)]
+                values = settings_of(trial.config)
+                start = [trial.number, trial.state, *(values[path] for path in settings)]
                 for report in trial.curve:
-                    told_now = (report.get(name, "") for name in figures)
-                    writer.writerow([*start, *told_now, trial.error])
+                    cells = (report.get(name, "") for name in figures)
+                    writer.writerow([*start, *cells, trial.error])
                 if not trial.curve:
                     writer.writerow([*start, *[""] * len(figures), trial.error])

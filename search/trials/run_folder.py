@@ -1,4 +1,4 @@
-"""The folder of a search: made whole with what the search begins with, and opened to go on."""
+"""The folder of a search: created with all that the search begins with, and opened to resume."""
 
 import errno
 import hashlib
@@ -6,7 +6,7 @@ import itertools
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,17 +35,17 @@ from search.trials.beginning import (
 
 SPACE_FILE = "space.yaml"
 LOCK = ".lock"
-TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-"""What a system says of a folder that is to get the name of another one, or of a file."""
+NAME_IN_USE = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+"""Errors of a rename to a name that another folder or a file has."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """What a search is begun with; all that comes of it follows from that and from its trials."""
+    """The inputs of a search."""
 
     folder: Path
     space: Space
-    """With the budget that holds now."""
+    """With the present budget."""
     base: Settings
     """The settings of trial 0."""
     past: tuple[PastTrial, ...]
@@ -53,11 +53,11 @@ class Search:
     first: Line
     """The first line of its journal."""
     fingerprints: Mapping[str, str] | None = None
-    """Of the data of its trials, by split; None as long as it is not known."""
+    """Of the data, by split; None until the data are prepared."""
     url: str | None = None
-    """Where the folder is, too."""
+    """The URL of the folder's copy."""
     estimate: Estimate | None = None
-    """How long it takes, where that was measured before it began."""
+    """The estimated duration; None if it was not measured."""
 
     @property
     def warm_from(self) -> list[str]:
@@ -65,22 +65,22 @@ class Search:
 
     @property
     def started(self) -> str:
-        """When, in UTC."""
+        """The time when it began, in UTC."""
         return str(self.first["started"])
 
     @cached_property
     def storage(self) -> Storage | None:
-        """At its URL, if it has one. Raises: SettingsError."""
+        """The folder's copy at its URL, if it has one. Raises: SettingsError."""
         return None if self.url is None else Storage(self.url)
 
     @property
     def wandb_id(self) -> str:
-        """Of the run at Weights & Biases that has the promoted checkpoint: the same on resuming."""
+        """The id of the run at Weights & Biases with the promoted checkpoint; resuming keeps it."""
         return hashlib.sha256(self.first["id"].encode()).hexdigest()[:8]
 
     @property
     def rungs(self) -> Rungs:
-        """At which its trials are compared."""
+        """The rungs at which its trials are compared."""
         return Rungs(tuple(self.first["rungs"]), self.first["early"])
 
 
@@ -93,10 +93,10 @@ def begin_search(
     *,
     numbered: bool = False,
 ) -> Search:
-    """Make the folder; as it gets its name at last, it is there with all this, or not at all.
+    """Create the folder of a search. It gets its name last, so it is never seen incomplete.
 
-    numbered: whether its name gets a number where another search has it, as nobody chose it.
-    Raises: SettingsError if another search has it.
+    numbered: whether to append a number if the name is in use, as the user did not choose it.
+    Raises: SettingsError if the name is in use.
     """
     trials = tuple(trial for search in past for trial in search.trials)
     first = first_line(space, base, past, url)
@@ -105,52 +105,52 @@ def begin_search(
         (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
         Journal(hidden / JOURNAL).write(first)
         numbers = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
-        made = _give_name(hidden, itertools.chain([folder], numbers if numbered else ()))
-    if made is None:
-        raise taken(folder, space.trainable)
-    flush(made.parent)  # the new name
-    return Search(made.absolute(), space, base, trials, first, url=url)
+        renamed = _rename(hidden, itertools.chain([folder], numbers if numbered else ()))
+    if renamed is None:
+        raise folder_exists(folder, space.trainable)
+    flush(renamed.parent)  # the new name
+    return Search(renamed.absolute(), space, base, trials, first, url=url)
 
 
 @contextmanager
 def _hidden(folder: Path) -> Iterator[Path]:
-    """Where a folder is made before it gets its name: of each command another."""
+    """A temporary name for a folder that is being created, unique to this command."""
     hidden = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}.tmp")
     try:
         yield hidden
     finally:
-        shutil.rmtree(hidden, ignore_errors=True)  # only where it did not get it
+        shutil.rmtree(hidden, ignore_errors=True)  # exists only if it was not renamed
 
 
-def _give_name(hidden: Path, names: Iterable[Path]) -> Path | None:
-    """The first name that is free; None where each is another's, who may have begun just now."""
+def _rename(hidden: Path, names: Iterable[Path]) -> Path | None:
+    """Rename a folder to the first free name and return it; None if none is free."""
     for name in names:
         try:
-            return hidden.rename(name)  # only in the place of nothing, or of an empty folder
+            return hidden.rename(name)  # replaces nothing but an empty folder
         except OSError as error:
-            if error.errno not in TAKEN:
+            if error.errno not in NAME_IN_USE:
                 raise
     return None
 
 
-def taken(folder: Path, trainable: Trainable[Any]) -> SettingsError:
-    """What to say where a search is to begin in a folder that is there."""
-    how = f"--resume {shlex.quote(str(folder))}{trainable.option}"
-    told = f", or go on with the search in it by {how}" if (folder / JOURNAL).exists() else ""
+def folder_exists(folder: Path, trainable: Trainable[Any]) -> SettingsError:
+    """The error for a new search in a folder that exists."""
+    option = f"--resume {shlex.quote(str(folder))}{trainable.option}"
+    hint = f", or resume the search in it with {option}" if (folder / JOURNAL).exists() else ""
     return SettingsError(
-        f"--out: must be a folder that does not exist yet, but {folder} does; choose another{told}"
+        f"--out: must be a folder that does not exist yet, but {folder} does; choose another{hint}"
     )
 
 
 def fetch_search(url: str) -> Path:
-    """The folder in `runs` where the search at a URL is worked on, as far as it is at the URL.
+    """Copy the search at a URL into `runs`, or update the copy there; returns the folder.
 
     Raises: CheckpointError, SettingsError.
     """
     storage = Storage(url)
     storage.check()
-    there = storage.read(JOURNAL)
-    if there is None:
+    remote = storage.read(JOURNAL)
+    if remote is None:
         raise CheckpointError(
             f"{url}: must be the folder of a search, but holds no {JOURNAL}; correct it"
         )
@@ -158,19 +158,19 @@ def fetch_search(url: str) -> Path:
     if not folder.exists():
         with _hidden(folder) as hidden:
             storage.fetch(hidden, skip=_is_of_a_trial)
-            if _give_name(hidden, [folder]):  # it is there with all this, or not at all
+            if _rename(hidden, [folder]):  # last, so the folder is never seen incomplete
                 return folder
     path = folder / JOURNAL
-    here = path.read_bytes() if path.exists() else b""
-    here = here[: here.rfind(b"\n") + 1]
-    if not here or not (there.startswith(here) or here.startswith(there)):
+    local = path.read_bytes() if path.exists() else b""
+    local = local[: local.rfind(b"\n") + 1]
+    if not local or not (remote.startswith(local) or local.startswith(remote)):
         raise CheckpointError(
-            f"{folder}: must hold the search of {url}, which is worked on there, but holds "
-            f"another; move it away, or go on from another folder"
+            f"{folder}: must hold the local copy of the search at {url}, but holds another search; "
+            f"move it away, or resume from another working folder"
         )
-    if len(there) > len(here):
+    if len(remote) > len(local):
         storage.fetch(folder, skip=lambda name: str(name) == JOURNAL or _is_of_a_trial(name))
-        storage.fetch_file(JOURNAL, folder)  # last, as it is asked above
+        storage.fetch_file(JOURNAL, folder)  # last, as it is compared above
     return folder
 
 
@@ -182,10 +182,10 @@ def open_search(
     data: str | None,
     url: str | None = None,
 ) -> Search:
-    """What a search was begun with. `given`: a space file that the command names; `budget`: the
-    parts of a budget that it changes; `data`: where the data lie now; `url`: where the folder is
-    now, too, if not where it was.
+    """Read the inputs of a search from its folder.
 
+    given: a space file that the command names; budget: the parts of the budget that it changes;
+    data: the data's present path; url: the present URL of the folder's copy; None: unchanged.
     Raises: CheckpointError, SettingsError.
     """
     events = read_events(folder / JOURNAL)
@@ -211,19 +211,20 @@ def open_search(
 
 @contextmanager
 def journal_of(search: Search, fingerprints: Mapping[str, str]) -> Iterator[Journal]:
-    """Hold the folder, and open the journal behind its first lines.
+    """Lock the folder, and open the journal with its first lines.
 
-    Raises: CheckpointError if another search holds the folder, or its data were others.
+    Raises: CheckpointError if another command holds the folder, or the data have changed.
     """
     if search.fingerprints is not None and search.fingerprints != dict(fingerprints):
         raise CheckpointError(
-            f"{search.folder}: must go on with the data that it began with, but "
-            f"{search.space.trainable.data_of(search.base)} holds other data; name the first with "
-            f"--data"
+            f"{search.folder}: must be resumed with the data that it began with, but "
+            f"{search.space.trainable.data_of(search.base)} holds other data; name the original "
+            f"data with --data"
         )
     try:
         with held(search.folder / LOCK, wait=1.0), _sent(search):
-            journal = Journal(search.folder / JOURNAL, _sender(search))
+            storage = search.storage
+            journal = Journal(search.folder / JOURNAL, None if storage is None else storage.grow)
             if search.fingerprints is None:
                 journal.write({"at": 0.0, "event": "data", "fingerprints": dict(fingerprints)})
             yield journal
@@ -235,24 +236,24 @@ def journal_of(search: Search, fingerprints: Mapping[str, str]) -> Iterator[Jour
 
 
 @contextmanager
-def gone_if_nothing_ran(search: Search) -> Iterator[None]:
-    """A search that this command has begun leaves no folder if it ends before its first trial, as
-    where Ray does not start: the same command can be given again."""
+def removed_if_nothing_ran(search: Search) -> Iterator[None]:
+    """Remove the folder of a new search that ends before its first trial, for example because Ray
+    does not start, so that the same command can be given again."""
     try:
         yield
     except BaseException as error:
-        with suppress(HeldError, KptrainError, OSError):  # the first error is the one to report
-            _remove_if_nothing_ran(search, is_in_reach=not isinstance(error, StorageError))
+        with suppress(HeldError, KptrainError, OSError):  # only the first error is reported
+            _remove_if_nothing_ran(search, is_reachable=not isinstance(error, StorageError))
         raise
 
 
-def _remove_if_nothing_ran(search: Search, *, is_in_reach: bool) -> None:
-    """is_in_reach: whether its URL is, if it has one."""
+def _remove_if_nothing_ran(search: Search, *, is_reachable: bool) -> None:
+    """is_reachable: whether its URL is, if it has one."""
     folder = search.folder
     with held(folder / LOCK):
         if any(event["event"] not in ("search", "data") for event in read_events(folder / JOURNAL)):
             return
-        if search.storage is not None and is_in_reach:
+        if search.storage is not None and is_reachable:
             for path in folder.rglob("*"):
                 if path.is_file():
                     search.storage.remove(path.relative_to(folder).as_posix())
@@ -261,19 +262,19 @@ def _remove_if_nothing_ran(search: Search, *, is_in_reach: bool) -> None:
 
 @contextmanager
 def _sent(search: Search) -> Iterator[None]:
-    """What the search has written is at its URL, too, if it has one."""
+    """Send what the search writes to its URL, if it has one: at the start and at the end."""
     if (storage := search.storage) is None:
         yield
         return
 
     def send() -> None:
-        storage.grow(search.folder / JOURNAL)  # first, as it says whether another command is there
+        storage.grow(search.folder / JOURNAL)  # first, as it detects another command
         storage.send(search.folder, skip=_is_of_a_trial_or_sent)
 
     send()
     try:
         yield
-    except StorageError:  # out of reach, or another's by now
+    except StorageError:  # unreachable, or used by another command
         raise
     except BaseException:
         send()
@@ -281,12 +282,8 @@ def _sent(search: Search) -> Iterator[None]:
     send()
 
 
-def _sender(search: Search) -> Callable[[Path], None] | None:
-    return None if search.storage is None else search.storage.grow
-
-
 def _is_of_a_trial(name: PurePosixPath) -> bool:
-    """Whether a file is a trial's, which sends it itself, or Ray's."""
+    """Whether a file belongs to a trial, whose actor sends it, or to Ray."""
     kind = name.parts[0]
     return kind == "ray" or (kind in ("trials", "confirm") and len(name.parts) > 2)
 
@@ -296,5 +293,5 @@ def _is_of_a_trial_or_sent(name: PurePosixPath) -> bool:
 
 
 def _as_python(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as a yaml file would give them."""
+    """Settings as plain Python values, as a yaml file gives them."""
     return dict(json.loads(json.dumps(settings)))

@@ -1,4 +1,4 @@
-"""What one setting came to in a confirmation, against the search and against the defaults."""
+"""The results of one setting in a confirmation, compared with the search and with the defaults."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Source: NIST/SEMATECH e-Handbook of Statistical Methods, 1.3.6.7.2.
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean, and the ends of its 95 % interval."""
+    """A mean and its 95 % interval."""
 
     mean: float
     low: float
@@ -32,30 +32,30 @@ class Interval:
 
 def interval(values: Sequence[float]) -> Interval:
     """The 95 % interval of the mean of 2 to 31 values."""
-    # Student's t: it is right for as few as two values if they are about normal. The bootstrap
-    # needs some twenty: resamples of three values have ten different means, all within their range.
-    middle = fmean(values)
-    half = STUDENT_T[len(values) - 2] * stdev(values) / sqrt(len(values))
-    return Interval(middle, middle - half, middle + half)
+    # Student's t holds for as few as two values if they are about normal. The bootstrap needs about
+    # twenty: resamples of three values have ten different means, all within their range.
+    mean = fmean(values)
+    half_width = STUDENT_T[len(values) - 2] * stdev(values) / sqrt(len(values))
+    return Interval(mean, mean - half_width, mean + half_width)
 
 
 @dataclass(frozen=True)
 class SeedSummary:
-    """One setting's trainings, each with a seed of its own."""
+    """The trainings of one setting, each with another seed."""
 
     trial: TrialRecord
-    """Of the search."""
+    """The trial of the search that had this setting."""
     trainings: list[TrialRecord]
     metric: Metric
 
     def values(self) -> dict[int, float]:
-        """The best value of each training that completed, by its seed."""
-        best = {_seed(made): made.best() for made in self._completed()}
+        """The best value of each completed training, by its seed."""
+        best = {_seed(training): training.best() for training in self._completed()}
         return {seed: value for seed, value in best.items() if value is not None}
 
     def failed(self) -> list[TrialRecord]:
-        """The trainings that failed; the mean is over the others."""
-        return [made for made in self.trainings if made.state == "failed"]
+        """The failed trainings, which the mean leaves out."""
+        return [training for training in self.trainings if training.state == "failed"]
 
     def mean(self) -> float | None:
         """None if no training completed."""
@@ -68,20 +68,22 @@ class SeedSummary:
         return stdev(values) if len(values) > 1 else None
 
     def rank(self) -> float:
-        """Smaller is better; a setting without a mean cannot win."""
+        """A sort key, smaller is better; a setting without a mean comes last."""
         mean = self.mean()
         return inf if mean is None else self.metric.cost(mean)
 
     def best(self) -> TrialRecord | None:
-        """The best training that completed."""
+        """The best completed training."""
         values = self.values()
-        completed = [made for made in self._completed() if _seed(made) in values]
-        return min(completed, key=lambda made: self.metric.cost(values[_seed(made)]), default=None)
+        completed = [training for training in self._completed() if _seed(training) in values]
+        return min(
+            completed, key=lambda training: self.metric.cost(values[_seed(training)]), default=None
+        )
 
     def optimism(self) -> float | None:
         """By how much the search's value was better than the mean; negative if it was worse."""
-        promised, mean = self.trial.best(), self.mean()
-        return None if promised is None or mean is None else self._gain(promised, mean)
+        value, mean = self.trial.best(), self.mean()
+        return None if value is None or mean is None else self._gain(value, mean)
 
     def gain(self, defaults: "SeedSummary") -> Interval | None:
         """How much better than the defaults, paired by seed; None for fewer than two pairs."""
@@ -93,9 +95,9 @@ class SeedSummary:
         return self.metric.cost(over) - self.metric.cost(value)
 
     def _completed(self) -> list[TrialRecord]:
-        return [made for made in self.trainings if made.state == "completed"]
+        return [training for training in self.trainings if training.state == "completed"]
 
 
-def _seed(made: TrialRecord) -> int:
-    assert made.seed is not None  # what is confirmed has one
-    return made.seed
+def _seed(training: TrialRecord) -> int:
+    assert training.seed is not None  # a search with confirm has a seed setting
+    return training.seed

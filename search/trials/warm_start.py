@@ -1,8 +1,8 @@
-"""What an earlier search found, as observations for this one: `--warm-from`.
+"""Warm start (`--warm-from`): trials of earlier searches as observations for this one.
 
-A trial says something about this search only if it was trained as this search would have trained
-it, on the same data. So whatever is no axis here must be the same there, whether the earlier
-search varied it or not; settings of the kind `place` may differ.
+An earlier trial is evidence only if this search would have trained it in the same way, on the same
+data. So every setting that is not an axis of this search must have the same value there, whether
+the earlier search varied it or not. Settings that change only `place` may differ.
 """
 
 import math
@@ -22,33 +22,33 @@ from search.trials.history import History, read_history
 from search.trials.record import TrialRecord
 
 USED: dict[str, Ending] = {"completed": "completed", "stopped": "stopped"}
-"""The states from which something is learnt, and how the searcher is told of them."""
+"""The states of trials to learn from, and the ending that the searcher gets for each."""
 OUTSIDE = object()
 """A value that no axis contains."""
-Spelled = Mapping[str, Sequence[tuple[Any, Any]]]
-"""Of each choice, its values: as settings spell them, and as the axis does."""
+Spellings = Mapping[str, Sequence[tuple[Any, Any]]]
+"""For each choice, pairs of a value as the settings spell it and as the axis spells it."""
 
 
 def read_past_searches(folders: Sequence[Path], space: Space, base: Settings) -> list[PastSearch]:
-    """Read the searches that were named with --warm-from.
+    """Read the searches that --warm-from names.
 
-    Raises: SettingsError naming what makes one of them no help here; DataError.
+    Raises: SettingsError naming why one of them cannot be used; DataError.
     """
     for index, folder in enumerate(folders):
         if folder.resolve() in [other.resolve() for other in folders[:index]]:
-            raise SettingsError(f"--warm-from: must name a search once, but {folder} comes twice")
+            raise SettingsError(f"--warm-from: must name a search once, but got {folder} twice")
     if folders and space.sampler == "random":
         raise SettingsError(
-            f"--warm-from: needs a sampler that learns, but {space.path} has sampler: random; "
-            f"use gp, or leave it out"
+            f"--warm-from: must come with a sampler that learns, but {space.path} has sampler: "
+            f"random; use gp, or leave out --warm-from"
         )
     return [read_past_search(folder, space, base) for folder in folders]
 
 
 def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
-    """Read one earlier search, and check that it is about the same training.
+    """Read one earlier search, and check that it ran the same training.
 
-    Raises: SettingsError, also where nothing can be learnt from it; CheckpointError; DataError.
+    Raises: SettingsError, also if it has no usable trial; CheckpointError; DataError.
     """
     _check_same_trainable(folder, space)
     history = read_history(folder, space.trainable)
@@ -57,8 +57,8 @@ def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
     for trial in finished:
         _check_same_training(f"--warm-from {folder}: trial {trial.number}", trial, space, base)
     _check_same_data(folder, history, space, base)
-    spelled = _spelled(space, base)
-    read = [_read_trial(folder, trial, space, spelled) for trial in finished]
+    spellings = _spellings(space, base)
+    read = [_read_trial(folder, trial, space, spellings) for trial in finished]
     inside = [trial for trial in read if trial is not None]
     past = PastSearch(folder, inside, len(read) - len(inside), len(trials) - len(finished))
     if not inside:
@@ -70,12 +70,13 @@ def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
 
 
 def _read_trial(
-    folder: Path, trial: TrialRecord, space: Space, spelled: Spelled
+    folder: Path, trial: TrialRecord, space: Space, spellings: Spellings
 ) -> PastTrial | None:
-    """None: a value lies outside of an axis."""
-    told = settings_of(trial.config)
+    """None if a value lies outside of its axis."""
+    values = settings_of(trial.config)
     settings = {
-        path: _on_axis(told[path], axis, spelled.get(path, ())) for path, axis in space.axes.items()
+        path: _on_axis(values[path], axis, spellings.get(path, ()))
+        for path, axis in space.axes.items()
     }
     if not all(axis.contains(settings[path]) for path, axis in space.axes.items()):
         return None
@@ -85,26 +86,26 @@ def _read_trial(
 
 
 def _value(where: str, report: Mapping[str, Any], space: Space) -> float:
-    """Of this search's metric. Raises: SettingsError if it is no finite number."""
+    """The value of this search's metric. Raises: SettingsError if it is not a finite number."""
     name = space.metric.name
     value = report.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise SettingsError(
             f"{where}: {name} must be a finite number after epoch {report['epoch']}, but is "
-            f"{value!r}; leave it out"
+            f"{value!r}; leave out this search"
         )
     return value
 
 
-def _on_axis(value: Any, axis: Choice | Range, spelled: Sequence[tuple[Any, Any]]) -> Any:
-    """The value of an axis, as the axis itself spells it."""
+def _on_axis(value: Any, axis: Choice | Range, spellings: Sequence[tuple[Any, Any]]) -> Any:
+    """A value as the axis itself spells it."""
     if isinstance(axis, Range):
         return value
-    return next((own for as_setting, own in spelled if as_setting == value), OUTSIDE)
+    return next((own for as_setting, own in spellings if as_setting == value), OUTSIDE)
 
 
-def _spelled(space: Space, base: Settings) -> Spelled:
-    """A setting may be spelled in two ways, such as `1` and `1.0`."""
+def _spellings(space: Space, base: Settings) -> Spellings:
+    """A value may have two spellings, such as `1` and `1.0`."""
     lows = {path: axis.ends()[0] for path, axis in space.axes.items()}
     return {
         path: [
@@ -117,32 +118,33 @@ def _spelled(space: Space, base: Settings) -> Spelled:
 
 
 def _check_same_trainable(folder: Path, space: Space) -> None:
-    """Raises: SettingsError, as settings of the same names may be another training's."""
+    """Raises: SettingsError if it ran another training, whose settings may have the same names."""
     events = read_events(folder / JOURNAL)
     check_format(folder / JOURNAL, events)
     name = events[0]["trainable"]
     if name != space.trainable.name:
         raise SettingsError(
             f"--warm-from {folder}: must be a search of {space.trainable.name or 'keypoints'}, but "
-            f"is one of {name or 'keypoints'}; leave it out"
+            f"is one of {name or 'keypoints'}; leave out this search"
         )
 
 
 def _check_same_training(where: str, trial: TrialRecord, space: Space, base: Settings) -> None:
+    """Raises: SettingsError naming a setting that differs."""
     infos, data = space.trainable.infos(), space.trainable.data
-    told = settings_of(trial.config)
+    values = settings_of(trial.config)
     for path, value in settings_of(base).items():
         if path in space.axes or path == data or infos[path].changes == "place":
             continue
-        if told[path] != value:
+        if values[path] != value:
             raise SettingsError(
-                f"{where}: {path} must be {value}, as it is in this search, but is {told[path]}; "
+                f"{where}: {path} must be {value}, as it is in this search, but is {values[path]}; "
                 f"vary it, set it to the same value, or leave out --warm-from"
             )
 
 
 def _check_same_data(folder: Path, history: History, space: Space, base: Settings) -> None:
-    """By its fingerprints; where nothing is known of them, by where it lies."""
+    """Raises: SettingsError if the fingerprints differ; without fingerprints, if the paths do."""
     path, here = space.trainable.data, space.trainable.data_of(base)
     if path is None:
         return
@@ -151,15 +153,16 @@ def _check_same_data(folder: Path, history: History, space: Space, base: Setting
     if not search.fingerprints:
         if there != here:
             raise SettingsError(
-                f"--warm-from {folder}: {path} must be {here}, as no fingerprint in its journal "
-                f"tells the data, but is {there}; leave it out"
+                f"--warm-from {folder}: {path} must be {here}, as its journal has no fingerprint "
+                f"of the data, but is {there}; leave out this search"
             )
         return
-    # As it shaped them, from where they lie now.
+    # With the earlier search's settings of the data, at the data's present path.
     moved = change(search.base, {path: here}, str(folder))
     for name, fingerprint in space.trainable.fingerprints(moved).items():
         if search.fingerprints.get(name) != fingerprint:
             raise SettingsError(
                 f"--warm-from {folder}: the {name} data must be that of this search ({here}), "
-                f"but its fingerprint is another; name its folder with --data, or leave it out"
+                f"but its fingerprint differs; name its folder with --data, or leave out this "
+                f"search"
             )

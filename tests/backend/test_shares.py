@@ -50,7 +50,9 @@ def test_a_share_that_cuda_fills_is_tried_again_twice_as_large_and_no_share_sees
                 "--out", name, cwd=tmp_path,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
-            again = re.findall(r"goes on after epoch 0: resources\.gpu: .* 0\.25 of", done.stdout)
+            again = re.findall(
+                r"to be resumed after epoch 0: resources\.gpu: .* 0\.25 of", done.stdout
+            )
             assert len(again) == (2 if name == "SHARES" else 0)
     with_share, without = (reports(tmp_path / name) for name in ("SHARES", "NONE"))
     assert with_share == [{"sees": 1.0, "cap": 0.25}] * 2  # a half of 2 GB, less 0.5

@@ -24,7 +24,8 @@ from space_files import resolved
 
 from kptrain.errors import CheckpointError, DataError, OutOfMemoryError, TrainingError
 from search.backend.failures import LostError, _cause_of_death, in_one_line, kind_of
-from search.backend.tune_driver import MOST_DEATHS, _Proposals, _Run, _run_tune
+from search.backend.tune_driver import _Proposer, _run_tune
+from search.backend.tune_run import MOST_DEATHS, TuneRun
 from search.console.progress import Terminal
 from search.journal.journal import Journal
 from search.journal.reasons import Cause
@@ -102,7 +103,7 @@ class Tune:
         self.state = search_state(search, record, searcher_of(search), journal)
         if self.state.read_back():
             self.state.resume(space)
-        self.run = _Run(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
+        self.run = TuneRun(self.state, Terminal(self.state, 8), lambda: "", 1, 0.25)
         self._num_asked = 0
         self._trial = SimpleNamespace(trial_id="", config={}, pickled_error_file="")
 
@@ -140,7 +141,7 @@ class Tune:
 
     def dies(self, times: int) -> bool:
         """Tune's own loop; whether it is begun again."""
-        return self.run.begin_again(RuntimeError("the node is full"), times)
+        return self.run.restart(RuntimeError("the node is full"), times)
 
     def end(self) -> None:
         self.run.end()
@@ -148,7 +149,7 @@ class Tune:
 
 @pytest.fixture
 def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
-    monkeypatch.setattr("search.backend.tune_driver.capacity", lambda *_: 1)
+    monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
     return Tune(tmp_path)
 
 
@@ -160,7 +161,7 @@ def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
     tune.fail(FULL)
     again = tune.start()
     assert again == first | {"epoch": 1, "gpu": 0.5}
-    assert "goes on after epoch 1: the GPU: must have memory" in capsys.readouterr().out
+    assert "to be resumed after epoch 1: the GPU: must have memory" in capsys.readouterr().out
     assert tune.report(2)
     tune.fail(FULL)
     [trial] = tune.state.record.trials
@@ -252,7 +253,7 @@ def test_what_our_own_hooks_raise_ends_the_search_whatever_tune_makes_of_it(
         raise fault
 
     def fit() -> None:
-        raise wrapped(lambda: _Proposals(tune.run).suggest("1"))
+        raise wrapped(lambda: _Proposer(tune.run).suggest("1"))
 
     monkeypatch.setattr(tune.state.record, "save", save)
     monkeypatch.setattr("search.backend.tune_driver._tuner", lambda _: SimpleNamespace(fit=fit))
@@ -289,7 +290,7 @@ def test_a_trial_whose_process_died_goes_on_with_the_share_that_it_had(tune: Tun
 def test_what_a_spent_budget_cut_goes_on_with_a_larger_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.backend.tune_driver.capacity", lambda *_: 1)
+    monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
     tune = Tune(tmp_path, "epochs: 5\nasha: {grace_epochs: 4}")
     tune.start()
     assert not tune.report(1, 2, 3, 4)  # it waits at a rung
@@ -305,7 +306,7 @@ def test_what_a_spent_budget_cut_goes_on_with_a_larger_one(
 def test_a_trial_out_of_memory_still_has_the_epochs_that_it_was_promised_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.backend.tune_driver.capacity", lambda *_: 1)
+    monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
     tune = Tune(tmp_path, "epochs: 4")  # as many as each trial is promised
     tune.start()
     assert tune.report(1)
@@ -314,7 +315,7 @@ def test_a_trial_out_of_memory_still_has_the_epochs_that_it_was_promised_and_no_
     tune.start()
     assert tune.report(2, 3)
     assert not tune.report(4)
-    assert not tune.state.spending.may_take_up()
+    assert not tune.state.spending.may_resume()
 
 
 def test_a_trials_own_error_ends_it_in_one_line(tune: Tune) -> None:
@@ -328,7 +329,7 @@ def test_a_trials_own_error_ends_it_in_one_line(tune: Tune) -> None:
 def test_what_waits_at_a_rung_is_work_also_for_a_search_that_had_ended_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.backend.tune_driver.capacity", lambda *_: 1)
+    monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
     first = Tune(tmp_path, "trials: 1")
     first.start()
     assert not first.report(1, 2, 3, 4)  # it waits, until nothing else is left
@@ -354,7 +355,7 @@ def test_what_waits_at_a_rung_is_work_also_for_a_search_that_had_ended_before(
 def test_a_trial_that_was_interrupted_goes_on_once_another_leaves_it_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.backend.tune_driver.capacity", lambda *_: 2)
+    monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 2)
     before = Tune(tmp_path, "epochs: 8")
     numbers = [before.start()["number"] for _ in range(2)]
     before.state.interrupt("SIGINT")

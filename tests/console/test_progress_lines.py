@@ -68,8 +68,8 @@ def test_a_trial_that_waits_at_a_rung_or_goes_on_in_another_process_is_told_so(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert "trial  0  lr=0.001  epoch  1/3  val_loss 0.500000  | 0/4 trials ended" in lines[0]
-    assert "trial  0  lr=0.001  waits after epoch 1  | 0/4 trials ended" in lines[1]
-    assert "trial  1  lr=0.01  goes on after epoch 0: its process died  |" in lines[2]
+    assert "trial  0  lr=0.001  paused after epoch 1  | 0/4 trials ended" in lines[1]
+    assert "trial  1  lr=0.01  to be resumed after epoch 0: its process died  |" in lines[2]
 
 
 def on_a_terminal(

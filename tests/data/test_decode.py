@@ -2,7 +2,6 @@
 
 import random
 import struct
-import time
 import zlib
 from pathlib import Path
 

@@ -6,15 +6,15 @@ from typing import get_args
 
 import pytest
 
-from search.journal.events import AnyEvent, Arrival, Begin, Event, Onward, as_line, read_event
-from search.journal.reasons import Alike, Failed, Reason, Signal, Spent
+from search.journal.events import AnyEvent, Arrival, Begin, Event, Retry, as_line, read_event
+from search.journal.reasons import Failed, Reason, SameFailure, Signal, Spent
 from search.trials.beginning import FirstLine
 
 DOC = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 KINDS: tuple[type[Event], ...] = get_args(get_args(AnyEvent)[0])
 
 
-@pytest.mark.parametrize("model", [*KINDS, Arrival, Onward, *get_args(Reason)])
+@pytest.mark.parametrize("model", [*KINDS, Arrival, Retry, *get_args(Reason)])
 def test_each_field_of_an_event_is_documented(model: type[Event]) -> None:
     missing = [name for name in model.model_fields if f"`{name}`" not in DOC]
     assert [name for name in missing if name not in ("code",)] == []
@@ -45,21 +45,21 @@ def test_an_event_comes_back_from_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "words"),
+    ("reason", "values"),
     [
-        (Spent(part="hours", value=2), "the budget of 2 hours was spent"),
-        (Signal(name="SIGTERM"), "SIGTERM"),
-        (Alike(count=3, error="no room"), "the first 3 trials failed alike: no room"),
-        (Failed(error="no room", cause="own"), "no room"),
-        (Failed(error="it died", cause="lost", num_lost=4), "it died (4 times)"),
+        (Spent(part="hours", value=2), ["2 hours"]),
+        (Signal(name="SIGTERM"), ["SIGTERM"]),
+        (SameFailure(count=3, error="no room"), ["3 trials", "no room"]),
+        (Failed(error="no room", cause="own"), ["no room"]),
+        (Failed(error="it died", cause="lost", num_lost=4), ["it died", "4 times"]),
         (
             Failed(error="too large", cause="memory", shares=[0.75, 1.0]),
-            "too large (tried with 0.75 and 1 of a GPU)",
+            ["too large", "0.75 and 1"],
         ),
     ],
 )
-def test_a_reason_has_its_words(reason: Reason, words: str) -> None:
-    assert str(reason) == words
+def test_the_text_of_a_reason_has_its_values(reason: Reason, values: list[str]) -> None:
+    assert [value for value in values if value not in str(reason)] == []
 
 
 def test_failures_are_alike_whatever_numbers_they_name() -> None:

@@ -122,7 +122,7 @@ def test_a_trial_that_ray_ends_at_its_start_and_in_an_epoch_goes_on_with_more_of
     failed = [event for event in events(tmp_path) if event["event"] == "fail"]
     assert [event["cause"] for event in failed] == ["node_memory", "node_memory"]
     assert "Traceback" not in done.stderr
-    assert "is begun again" not in done.stdout
+    assert "restarting it" not in done.stdout
     assert [e["report"]["epoch"] for e in events(tmp_path) if e["event"] == "epoch"] == [1, 2, 3]
 
 

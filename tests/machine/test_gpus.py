@@ -66,7 +66,7 @@ def test_a_link_in_the_place_of_the_claims_is_refused_and_opens_nothing(tmp_path
     private.mkdir(mode=0o700)
     link.symlink_to(private)
     with (
-        pytest.raises(SettingsError, match=r"claims: must be a folder .*, and no link, but"),
+        pytest.raises(SettingsError, match="claims: must be a folder"),
         claim_gpus(["GPU-1"], link),
     ):
         pass

@@ -177,7 +177,7 @@ def test_where_nothing_can_be_told_the_reason_is_said_instead_of_numbers(
 ) -> None:
     found = importance(searched(tmp_path, num, curve), dict(list(AXES.items())[:axes]))
     assert found.shares == ()
-    assert describe_importance(found) == f"Mattered  cannot be told: {reason}"
+    assert describe_importance(found) == f"Mattered  cannot be measured: {reason}"
     save_importance(found, tmp_path)
     assert len((tmp_path / "importance.csv").read_text().splitlines()) == 1
 

@@ -13,7 +13,7 @@ from search_states import three_trials
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import change
-from search.report.optuna_study import STUDY, StudyMirror, study_of, without_place
+from search.report.optuna_study import STUDY, StudyMirror, study_of, trials_off_axes
 from search.report.svg import drawing
 from search.space.axes import Range
 from search.space.budget import Budget
@@ -91,7 +91,7 @@ def test_defaults_that_an_axis_has_no_place_for_are_left_out_of_it_alone(tmp_pat
         {"optim.weight_decay": 1e-3, "data.limit_train": 90},
     ]
     assert [trial.value for trial in shown.trials] == [1.5, 2.5]
-    assert [trial.label for trial in without_place(record, axes)] == ["0"]
+    assert [trial.label for trial in trials_off_axes(record, axes)] == ["0"]
     with drawing():
         plot_slice(shown)
         plot_parallel_coordinate(shown)

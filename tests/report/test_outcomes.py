@@ -27,9 +27,9 @@ def record(tmp_path: Path) -> Record:
     [
         (0, "completed"),
         (1, "failed: it broke"),
-        (2, "stopped: 5th of 5 at the rung of epoch 1, 2 went on"),
-        (3, "paused: 4th of 5 at the rung of epoch 1, 2 went on"),
-        (4, "stopped: 2nd of 5 at the rung of epoch 1, 2 went on"),
+        (2, "stopped: 5th of 5 at the rung of epoch 1, 2 promoted"),
+        (3, "paused: 4th of 5 at the rung of epoch 1, 2 promoted"),
+        (4, "stopped: 2nd of 5 at the rung of epoch 1, 2 promoted"),
     ],
 )
 def test_a_trial_that_was_stopped_has_its_place_among_those_at_its_rung(

@@ -23,7 +23,7 @@ from kptrain.config import BEST
 from kptrain.machine.locks import held
 from search import watch
 from search.report.__main__ import main
-from search.report.figures import is_far, lanes_of
+from search.report.figures import is_outlier, lanes_of
 from search.report.page import page_of
 from search.report.refresher import Refresh
 from search.report.setting_figures import _slice
@@ -31,7 +31,7 @@ from search.report.svg import drawing
 from search.report.write import write_report
 from search.space.space import axis_values
 from search.trainings.keypoints import KEYPOINTS
-from search.trials.assembly import Listed, confirmation_state
+from search.trials.assembly import ListedSettings, confirmation_state
 from search.trials.confirmation import Confirmation, fresh_seeds
 from search.trials.controller import SearchState
 from search.trials.history import read_history
@@ -99,7 +99,7 @@ def test_a_search_that_was_killed_is_told_as_it_is_with_the_best_of_all_its_tria
     assert best.state == "running"
     assert f"trial {best.number} so far, val_loss {best.best():.6f}" in page
     assert axis_values(best.settings) in Parsed(page).sections["best"]
-    assert "cut off: nobody runs it now" in page
+    assert "; cut off" in page
     assert "cut off after epoch" in Parsed(page).sections["trials"]
     assert f"--resume {folder}</pre>" in page
     assert "best/config.yaml" not in page
@@ -149,7 +149,7 @@ def test_a_page_of_failures_counts_them_by_cause_with_their_text_made_harmless(
 def test_where_all_have_failed_the_best_says_after_which_epoch_and_why(tmp_path: Path) -> None:
     state = simulate(tmp_path / "all", trials=3, error="KeyError: 'boom'", failed_after=1)
     history = read_history(tmp_path / "all", KEYPOINTS)
-    assert "No trial has come to its end or left" in Parsed(page_of(history)).sections["best"]
+    assert "No trial has ended or left" in Parsed(page_of(history)).sections["best"]
     number = min(state.record.trials, key=state.record.rank).number
     for trial in state.record.trials:
         trial.run_dir.mkdir(parents=True)
@@ -184,7 +184,7 @@ def test_a_confirmation_names_the_winner_unless_it_was_of_other_trials(
     assert how is not None
     confirmation = Confirmation(record, how, fresh_seeds(search.space, search.base, how.seeds))
     points = confirmation.points()
-    state = confirmation_state(search, confirmation, Listed(points), confirmation.journal())
+    state = confirmation_state(search, confirmation, ListedSettings(points), confirmation.journal())
     for _ in points:
         number = state.next_trial(lambda: "id")
         assert number is not None
@@ -205,12 +205,12 @@ def test_a_confirmation_names_the_winner_unless_it_was_of_other_trials(
     assert ('<section id="confirmed">' in page) == is_of_these
 
 
-def test_what_is_far_worse_than_most_does_not_flatten_the_others() -> None:
+def test_what_is_outlier_worse_than_most_does_not_flatten_the_others() -> None:
     values = [1.0, 1.1, 1.2, 1.3, 9.0, float("nan")]
     loss = KEYPOINTS.metrics["val_loss"]
-    assert [is_far(value, values, loss) for value in values] == [False] * 4 + [True] * 2
-    assert not is_far(0.0, values, loss)
-    assert is_far(-9.0, values, KEYPOINTS.metrics["val_ap"])
+    assert [is_outlier(value, values, loss) for value in values] == [False] * 4 + [True] * 2
+    assert not is_outlier(0.0, values, loss)
+    assert is_outlier(-9.0, values, KEYPOINTS.metrics["val_ap"])
 
 
 def test_the_command_writes_the_page_and_a_picture(

@@ -85,7 +85,7 @@ def test_what_is_said_is_what_the_table_holds(search: dict[str, Any]) -> None:
     assert f"\nBest      {won}" in search["said"]
     assert re.search(r"^Confirm   top 2 and the defaults, 2 seeds each: at most 18 epochs$",
                      search["said"], re.M)  # fmt: skip
-    assert "\nMattered  cannot be told: a single setting was searched\n" in search["said"]
+    assert "\nMattered  cannot be measured: a single setting was searched\n" in search["said"]
     assert (search["out"] / "importance.csv").read_text().startswith("setting,share,low_90")
     assert "Traceback" not in search["said"]
     assert "WARNING" not in search["said"].upper()

@@ -53,7 +53,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("no_such_module:X", "no_such_module must be importable from .* No module named"),
         ("broken_training:X", "broken_training must be importable .* 'a_module_that_is_not_there'"),
         ("leaving_training:X", "leaving_training must be importable .* but is not .SystemExit: "),
-        ("another_training:X", "must be an OwnTraining .* but X in another_training is not there"),
+        ("another_training:X", "must be an OwnTraining .* but X in another_training is missing"),
         ("another_training:SOMETHING", "but SOMETHING in another_training is int"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_space_takes_types_names_and_metrics_from_the_tree(tmp_path: Path) -> 
         ("space: {sigma: [1, 2]}\ntrials: 4", "metric loss would find .* use metric: accuracy"),
         ("space: {epochs: {low: 0, high: 9}}\ntrials: 4", "space: epochs must be 1 or more, .* 0"),
         ("space: {lr: [1, 2]}\ntrials: 4\nbase: {epochs: 0}", "epochs must be 1 or more, but got"),
-        ("space: {lr: [1, 2]}\ntrials: 4\nconfirm: {}", "needs a training whose seed is a setting"),
+        ("space: {lr: [1, 2]}\ntrials: 4\nconfirm: {}", "confirm: must come with a training"),
         (
             "space: {lr: [1, 2]}\ntrials: 4\nbase: {epochs: 3}",
             "must be at most epochs .3., but got",
@@ -261,7 +261,7 @@ def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_err
     assert [trial.state for trial in record.trials] == ["failed"] * 3
     assert f"Best      trial {best.number} (failed after epoch 1: KeyError: 'boom')" in out
     assert "Confirm   trials" not in out
-    assert error.startswith("error: out: a trial must come to its end, but each failed; out/best ")
+    assert error.startswith("error: out: a trial must complete, but each failed; out/best ")
     assert f"trial {best.number}, which failed after epoch 1: KeyError: 'boom'\n" in error
     assert error.count("\n") == 1
     assert (modules / "out/best/best.txt").read_text() == str(best.settings["x"])

@@ -204,7 +204,7 @@ def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(tmp_pa
     space = write_space(tmp_path, base=base, trials=2)
     done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
-    assert "a trial must come to its end, but no trial has finished an epoch" in done.stderr
+    assert "a trial must complete, but no trial has finished an epoch" in done.stderr
     assert "the loss must be finite" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -253,7 +253,7 @@ def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_p
     assert [row["state"] for row in failed] == ["failed"]
     assert failed[0]["error"].startswith("the training must fit into memory, but with train.batch")
     assert failed[0]["error"].endswith("(tried with 0.25 and 0.5 of a GPU)")
-    again = [line for line in done.stdout.splitlines() if "goes on after epoch 0" in line]
+    again = [line for line in done.stdout.splitlines() if "to be resumed after epoch 0" in line]
     assert len(again) == sum(row["state"] == "failed" for row in table)
     assert {row["state"] for row in table if row["trial"] != "1"} <= {
         "completed",
@@ -283,7 +283,9 @@ def test_a_trial_whose_process_is_killed_goes_on_in_another_from_its_last_epoch(
 
     done = watch(space, tmp_path, kill_one)
     assert done.returncode == 0, done.stdout
-    assert len(re.findall(r"goes on after epoch \d: the trial's process died", done.stdout)) == 1
+    assert (
+        len(re.findall(r"to be resumed after epoch \d: the trial's process died", done.stdout)) == 1
+    )
     assert "raylet" not in done.stdout
     told = rows(tmp_path / "out")
     assert {row["state"] for row in told} == {"completed"}

@@ -52,9 +52,7 @@ def test_a_folder_of_another_search_is_not_touched(there: Path) -> None:
     Path("runs").mkdir()
     simulate(Path("runs/lr"), 3)
     before = Path("runs/lr", JOURNAL).read_bytes()
-    with pytest.raises(
-        CheckpointError, match=r"runs/lr: must hold the search of .*, but holds ano"
-    ):
+    with pytest.raises(CheckpointError, match=f"runs/lr: .* {there.as_uri()}, but holds another"):
         fetch_search(there.as_uri())
     assert Path("runs/lr", JOURNAL).read_bytes() == before
 
@@ -69,7 +67,7 @@ def test_no_search_is_begun_where_one_is(
 ) -> None:
     space = str(tmp_path / "first" / "lr.yaml")
     assert main([space, "--data", "embedded", "--out", there.as_uri(), "--plan"]) == 2
-    assert f"but at {there.as_uri()} is a search; choose another" in capsys.readouterr().err
+    assert f"--resume {there.as_uri()}" in capsys.readouterr().err
 
 
 def test_a_search_that_was_moved_goes_on_where_it_is_now(there: Path) -> None:

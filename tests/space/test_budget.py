@@ -33,7 +33,7 @@ def test_a_trial_whose_process_is_gone_keeps_its_epochs_and_is_no_trial_more() -
     assert spending.promised == {0: 2}
     assert spending.may_begin()
     spending.begin(1, spending.grace_epochs)
-    assert not spending.may_take_up()  # what is left belongs to the two
+    assert not spending.may_resume()  # what is left belongs to the two
     assert not spending.may_begin()
     assert [train(spending, 0) for _ in range(2)] == [None, "epochs"]
 
@@ -74,7 +74,7 @@ def test_hours_run_from_the_start_of_the_first_trial_and_stop_all_that_run() -> 
     clock.now += 1
     assert train(spending, 0) == "hours"
     assert not spending.may_begin()
-    assert not spending.may_take_up()
+    assert not spending.may_resume()
     clock.now += 60
     assert spending.left() == ["0:00:00 of 2 hours left"]
 
@@ -180,12 +180,12 @@ def test_a_trial_that_waited_is_taken_up_while_an_epoch_is_left() -> None:
         for _ in range(2):
             train(spending, number)
         spending.end(number)  # it waits at a rung
-    assert spending.may_take_up()
-    spending.take_up(0, 1)
+    assert spending.may_resume()
+    spending.resume_trial(0, 1)
     assert train(spending, 0) is None
     assert train(spending, 0) == "epochs"
     spending.end(0)
-    assert not spending.may_take_up()
+    assert not spending.may_resume()
 
 
 def test_what_was_spent_is_told_in_the_units_of_its_part() -> None:

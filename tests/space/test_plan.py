@@ -62,7 +62,7 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     plan = describe_plan(space, base, num_gpus=1)
     assert "optim.lr: from 0.0001 to 0.01" in plan
     assert "12, judged by val_loss" in plan
-    assert "after epoch 2, 6, 18: one in 3 goes on" in plan
+    assert "after epoch 2, 6, 18: one in 3 is" in plan
     assert "1 CPU and 0.5 GPU" in plan
     assert "240 epochs (12 trials of 20), and " in plan
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
@@ -75,9 +75,9 @@ def test_the_plan_names_trials_rungs_concurrency_and_the_most_epochs(tmp_path: P
     [
         ("trials: 12\nepochs: 100", "At most   100 epochs (the budget), and "),
         ("trials: 4\nepochs: 100", "At most   80 epochs (4 trials of 20), and "),
-        ("epochs: 100", "Trials    as many as the budget has room for, judged by val_loss"),
-        ("hours: 2", "At most   the epochs that 2 hours have room for, and "),
-        ("hours: 2\nepochs: 1", "Budget    2 hours, 1 epoch (what is spent first ends the search)"),
+        ("epochs: 100", "Trials    as many as the budget allows, judged by val_loss"),
+        ("hours: 2", "At most   the epochs that fit into 2 hours, and "),
+        ("hours: 2\nepochs: 1", "Budget    2 hours, 1 epoch ("),
     ],
 )
 def test_the_plan_names_the_budget_and_the_least_bound_on_epochs(
@@ -92,7 +92,7 @@ def test_the_plan_names_the_budget_and_the_least_bound_on_epochs(
 def test_the_plan_for_a_cluster_says_nothing_of_this_machine(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, GREEDY_SPACE.replace("auto", "0.5")), KEYPOINTS)
     plan = describe_plan(space, resolved(space, {"data.root": "embedded"}), num_gpus=None)
-    assert "At once   as many as the cluster has room for, each on 1 CPU, and 0.5 GPU" in plan
+    assert "At once   as many as fit on the cluster, each on 1 CPU, and 0.5 GPU" in plan
     assert "this machine" not in plan
     assert "GB of checkpoints" not in plan
 
@@ -102,7 +102,7 @@ def test_gpu_hours_are_refused_where_trials_hold_no_gpu(tmp_path: Path) -> None:
         written(tmp_path, GREEDY_SPACE.replace("trials: 5", "gpu_hours: 5")), KEYPOINTS
     )
     check_gpu_hours(space, gpu=0.25)
-    with pytest.raises(SettingsError, match=r"gpu_hours \(5\) must be given only where trials use"):
+    with pytest.raises(SettingsError, match=r"gpu_hours \(5\) must be given only if trials use"):
         check_gpu_hours(space, gpu=0.0)
 
 
@@ -160,7 +160,7 @@ def test_a_trial_too_large_for_a_gpu_is_refused_with_the_figures() -> None:
 
 def test_a_gpu_that_others_use_is_refused_with_what_they_hold() -> None:
     need = MemoryNeed(9 * 10**9, 20 * 10**9, 80 * 10**9, 0.5)
-    with pytest.raises(SettingsError, match=r"of its 80\.0 GB 20\.0 GB are taken; wait, or give"):
+    with pytest.raises(SettingsError, match=r"of its 80\.0 GB 20\.0 GB are"):
         trials_that_fit(need, "x.yaml")
 
 
@@ -261,7 +261,7 @@ def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded", "train.device": "cpu"})
     told = describe_plan(space, base, num_gpus=1)
-    assert "CPUs, 1 GPUs), each on 1 CPU (none of them used)" in told
+    assert "CPUs, 1 GPUs), each on 1 CPU (no GPU is used)" in told
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ kptrain.needs.memory.answer()
     [
         ("raise RuntimeError('CUDA error: x\\ny')", SettingsError,
          r"GPU, but cannot \(CUDA error: x y\); give a share, such as 0\.25$"),
-        ("sys.exit(7)", SettingsError, r"cannot \(the process that measured has ended with 7\); "),
+        ("sys.exit(7)", SettingsError, r"cannot \(.* 7\); "),
         ("raise OutOfMemoryError('it is full')", OutOfMemoryError, r"^it is full$"),
     ],
 )  # fmt: skip
@@ -329,7 +329,7 @@ def test_gpu_auto_without_a_gpu_here_means_cpus_and_is_refused_where_a_cluster_h
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded"})
     assert "no GPU found" in describe_plan(space, base, num_gpus=0)
-    with pytest.raises(SettingsError, match="auto only where this machine has a GPU to measure on"):
+    with pytest.raises(SettingsError, match=r"resources.gpu must be .* but got auto"):
         describe_plan(space, base, num_gpus=1)
 
 

@@ -95,7 +95,7 @@ ONE = {"epoch": 1, "loss": 1, "accuracy": 1}
         ([ONE | {"epoch": 1.0}], r"must report a whole number as epoch, but reports 1\.0"),
         ([ONE | {"lr": 1}], "but reports lr, which is a setting"),
         ([ONE | {"state": 1}], "state, which is a column of each"),
-        ([ONE | {"epoch": 2}], "in order, .* state that it goes on from .* reports 2 after 0"),
+        ([ONE | {"epoch": 2}], "in order, .* state from which .* reports 2 after 0"),
         ([ONE, ONE], "must report every epoch in order, but reports 1 after 1"),
         ([ONE], "must report 6 epochs, as epochs says, but reports none after 1"),
         ([ONE | {"epoch": n} for n in range(1, 8)], "must report 6 epochs, .* but reports more"),
@@ -182,7 +182,7 @@ LOSS = [Metric("loss")]
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: OwnTraining(Incomplete, reports, LOSS), "Incomplete: must have a default for"),
+        (lambda: OwnTraining(Incomplete, reports, LOSS), "Incomplete: must have a valid default"),
         (lambda: OwnTraining(WithTuple, reports, LOSS), r"sizes must be a valid tuple.* Field\(st"),
         (lambda: OwnTraining(WithState, reports, LOSS), "no setting must be called trial, state"),
         (lambda: OwnTraining(WithNone, reports, LOSS), "epochs must name a setting that is an int"),
@@ -195,8 +195,14 @@ LOSS = [Metric("loss")]
         (lambda: OwnTraining(Curve, reports, LOSS * 2), "Metric or more, of different names"),
         (lambda: OwnTraining(Curve, reports, cast(Any, ["loss"])), r"one Metric or more.*\['loss'"),
         (lambda: OwnTraining(cast(Any, dict), reports, LOSS), "a class made from search.Settings"),
-        (lambda: OwnTraining(Curve, reports, [Metric("lr")]), "name of its own, .* got 'lr'"),
-        (lambda: OwnTraining(Curve, reports, [Metric("error")]), "name of its own, .* 'error'"),
+        (
+            lambda: OwnTraining(Curve, reports, [Metric("lr")]),
+            "name of a setting or column, .* got 'lr'",
+        ),
+        (
+            lambda: OwnTraining(Curve, reports, [Metric("error")]),
+            "name of a setting or column, .* 'error'",
+        ),
         (lambda: own(best=["a/b.pt"]), r"best must be a list of names of files.* \['a/b.pt'"),
         (lambda: own(resume="a.pt"), "resume must be a list of names of files.* got 'a.pt'"),
     ],

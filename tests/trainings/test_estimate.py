@@ -14,7 +14,7 @@ from kptrain.annotations.reader import Split
 from kptrain.config import TrainConfig
 from kptrain.resolve import change, resolve
 from search.algorithms.asha import Asha
-from search.estimate import CLOSING, RAY, estimate, makespan
+from search.estimate import RAY, REPORT, estimate, makespan
 from search.options import build_parser, keywords
 from search.prepare import begin, plan
 from search.request import Request, read_search
@@ -80,7 +80,7 @@ def test_an_estimate_is_from_all_that_asha_can_stop_to_nothing_that_it_stops(
     assert found.trials.likely == pytest.approx(16 * 42.0 + 5 * 41.0)
     assert found.trials.most == pytest.approx(16 * 121.0)
     assert found.confirm == Seconds(0.0, 0.0, 0.0)
-    assert found.around == (RAY + CLOSING) * 2.0
+    assert found.around == (RAY + REPORT) * 2.0
     assert found.whole.likely == pytest.approx(30.0 + found.around + found.trials.likely)
 
 
@@ -119,9 +119,7 @@ def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
     hour = 3600.0
     slow = Pace(Seconds(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
     told = estimate(space, base, slow, at_once=2, gpu=0.0).describe("/there")
-    assert told.startswith(
-        "Packs     12 GB in /there, not known to be there\nTakes     some 2.6 months ("
-    )
+    assert told.startswith("Packs     12 GB to be written to /there\nTakes     some 2.6 months (")
     assert " on this device: 20 min to prepare the data, 18 s for Ray and the report, " in told
     assert told.endswith("; an epoch of a trial 25 hours")
 
@@ -210,7 +208,7 @@ def test_a_search_begins_also_where_nothing_can_be_measured(
     monkeypatch.setattr(KEYPOINTS, "pace", fail)
     search = begun(tmp_path)
     assert search.estimate is None
-    assert "Takes     hours that cannot be measured here: it broke\n" in capsys.readouterr().out
+    assert "Takes     not measured: it broke\n" in capsys.readouterr().out
 
 
 def test_of_a_training_of_ones_own_the_plan_says_from_when_on_its_hours_are_known(
@@ -219,7 +217,7 @@ def test_of_a_training_of_ones_own_the_plan_says_from_when_on_its_hours_are_know
     root = Path(__file__).parents[2]
     given = [str(root / "examples/ridge.yaml"), "--trainable", "examples.ridge:RIDGE", "--plan"]
     assert main([*given, "--out", str(tmp_path / "out")]) == 0
-    assert "\nTakes     hours that are known from the first trial on: " in capsys.readouterr().out
+    assert "\nTakes     not measured: " in capsys.readouterr().out
 
 
 def small_space(folder: Path) -> Space:

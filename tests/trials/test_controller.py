@@ -16,7 +16,7 @@ from search.algorithms.asha import Asha
 from search.algorithms.rung_sampler import RungSampler
 from search.algorithms.searcher import Searcher
 from search.journal.journal import Journal, read_events
-from search.journal.reasons import Cause
+from search.journal.reasons import Cause, SameFailure
 from search.space.budget import Budget, Clock, Spending
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.controller import SearchState
@@ -227,7 +227,7 @@ def test_when_the_first_trials_fail_alike_the_search_ends_and_can_be_gone_on_wit
     tmp_path: Path,
 ) -> None:
     state = fail_first(tmp_path, [f"no room for {size} bytes" for size in (1, 20, 300)])
-    assert str(state.interrupted) == "the first 3 trials failed alike: no room for 300 bytes"
+    assert state.interrupted == SameFailure(count=3, error="no room for 300 bytes")
     assert state.next_trial(lambda: "id") is None
     assert state.ended
     again = opened(tmp_path)
@@ -237,7 +237,7 @@ def test_when_the_first_trials_fail_alike_the_search_ends_and_can_be_gone_on_wit
 
 def test_trainings_of_a_confirmation_may_fail_alike(tmp_path: Path) -> None:
     state = opened(tmp_path)
-    state._ends_if_alike = False
+    state._ends_on_same_failure = False
     for number in range(4):
         assert state.next_trial(lambda: "id") == number
         state.fail(number, "the same", "own", 0.0)

@@ -11,7 +11,7 @@ from kptrain.errors import CheckpointError
 from kptrain.model.checkpoint import save_checkpoint
 from kptrain.resolve import settings_of
 from search.journal.reasons import Spent
-from search.promote import as_saved
+from search.promote import up_to_checkpoint
 from search.report.wording import describe_result, headline
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.record import Record, State
@@ -86,7 +86,7 @@ def test_where_all_have_failed_the_best_that_left_a_checkpoint_leads_and_keeps_i
     died_early = add(record, [0.1], "failed")
     (died_early.run_dir / BEST).unlink()
     assert record.leader() is None
-    assert headline(record) == "no trial has come to its end or left a checkpoint"
+    assert headline(record) == "no trial has ended or left a checkpoint"
     add(record, [0.5, 0.4], "failed")
     leader = add(record, [0.3], "failed")
     assert record.leader() is record.front_runner() is leader
@@ -178,7 +178,7 @@ def test_the_result_says_what_won_by_how_much_and_how_to_rerun_it(tmp_path: Path
     assert "trial 1 (completed), val_loss 0.240000, lr=0.002" in said
     assert "val_loss 0.300000 (trial 0, completed after epoch 3)" in said
     assert "; the best had 0.240000, 20.0% better" in said
-    assert "\nMattered  cannot be told: too few\n" in said
+    assert "\nMattered  cannot be measured: too few\n" in said
     assert said.endswith("python -m kptrain runs/x/best/config.yaml")
 
 
@@ -194,9 +194,7 @@ def test_the_result_is_plain_where_the_defaults_won_or_failed(tmp_path: Path) ->
     record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_ap"])
     defaults = add(record, [0.5, 0.6, 0.7], "completed")
     add(record, [0.1, 0.1, 0.1], "completed")
-    assert "nothing that was tried is better" in describe_result(
-        defaults, record, NOTHING, Path("x")
-    )
+    assert "no trial is better" in describe_result(defaults, record, NOTHING, Path("x"))
     record = Record(tmp_path / "other", KEYPOINTS, KEYPOINTS.metrics["val_ap"])
     record.run_dir.mkdir()
     add(record, [], "failed")
@@ -221,9 +219,9 @@ def test_an_interrupted_winner_counts_up_to_the_epoch_that_its_checkpoint_has(
     winner = add(record, [0.5, 0.4, 0.3], "interrupted")
     whole = {"metrics": epoch(3, 0.3)}
     save_checkpoint(whole, winner.run_dir / BEST)
-    assert as_saved(winner, KEYPOINTS) is winner
+    assert up_to_checkpoint(winner, KEYPOINTS) is winner
     save_checkpoint({"metrics": epoch(2, 0.4)}, winner.run_dir / BEST)
-    assert as_saved(winner, KEYPOINTS).values() == [0.5, 0.4]
+    assert up_to_checkpoint(winner, KEYPOINTS).values() == [0.5, 0.4]
     (winner.run_dir / BEST).unlink()
     with pytest.raises(CheckpointError, match="must be readable here, but is not"):
-        as_saved(winner, KEYPOINTS)
+        up_to_checkpoint(winner, KEYPOINTS)

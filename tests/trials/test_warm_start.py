@@ -261,7 +261,7 @@ def test_where_no_fingerprint_is_known_the_data_must_lie_at_the_same_place(
     assert len(earlier.read().trials) == 1
     earlier.theirs = {"data.root": str(small_coco)}
     earlier.base = change(earlier.base, {"data.root": "embedded"}, "test")
-    assert "data.root must be embedded, as no fingerprint in its journal" in refused(earlier)
+    assert "data.root must be embedded" in refused(earlier)
 
 
 def test_a_value_that_is_not_finite_is_named_with_its_trial_and_epoch(earlier: Earlier) -> None:
@@ -291,10 +291,10 @@ def test_a_search_named_twice_and_a_sampler_that_learns_nothing_are_refused(
     earlier.write()
     twice = [earlier.folder, tmp_path / "x" / ".." / "other"]
     (tmp_path / "x").mkdir()
-    with pytest.raises(SettingsError, match=r"must name a search once, but .* comes twice"):
+    with pytest.raises(SettingsError, match=r"must name a search once"):
         read_past_searches(twice, earlier.space, earlier.base)
     by_chance = earlier.space.model_copy(update={"sampler": "random"})
-    with pytest.raises(SettingsError, match="needs a sampler that learns"):
+    with pytest.raises(SettingsError, match="sampler: random"):
         read_past_searches(twice[:1], by_chance, earlier.base)
 
 
