@@ -48,9 +48,9 @@ class Resources(Settings):
     """CPU cores."""
     gpu: Literal["auto"] | Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of one GPU; a trial uses at most one. `auto`: as many trials share a GPU as its memory
-    holds, but no more than are needed to keep it busy. Both are measured in some steps: the
-    memory with the settings of the space that need the most, the load with the defaults if theirs is
-    less."""
+    holds, but no more than are needed to keep it busy. Both are measured in some steps:
+    the memory with the settings of the space that need the most, the load with the defaults if
+    theirs is less."""
 
 
 class Confirm(Settings):
