@@ -2,14 +2,17 @@
 
 import gc
 import os
+import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from coco_files import CocoWriter
-from search_commands import ONE_AT_A_TIME, run, write_space
+from filelock import FileLock
+from in_process import search_here
+from search_commands import ONE_AT_A_TIME, ONE_RAY, cluster_of, write_space
 from small_trainings import FEW
 from small_trainings import run as train
 
@@ -18,6 +21,9 @@ from kptrain.resolve import resolve
 from kptrain.synthetic.data_set import write_embedded
 
 SAMPLE = Path(__file__).parents[2] / "shared" / "coco-sample"
+
+WITH_RAY = ("searches", "backend")
+"""Folders whose slow tests start a Ray each."""
 
 HOW_ON_A_GPU = "needs a GPU for itself: python -m pytest -m gpu"
 
@@ -32,16 +38,24 @@ def has_gpu_for_itself(config: pytest.Config) -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """All other tests see no GPU, nor does what they start: what they say is of a CPU. This comes
-    before anything asks CUDA, which reads the variable once."""
+    before anything asks CUDA, which reads the variable once. Torch's threads wait without using a
+    core, of which the workers of xdist and the trials that they start have too few: two processes
+    with two threads each otherwise take many times as long on two cores."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when a process imports torch
     if not has_gpu_for_itself(config):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with the most slow tests come first: of two workers neither is to wait long for the
-    other at the end."""
+    """Of two workers neither is to wait long for the other at the end: files with slow tests come
+    first, those that start a Ray before the others, and the many tests that take no time last."""
     num_slow = Counter(item.path for item in items if "slow" in item.keywords)
-    items.sort(key=lambda item: -num_slow[item.path])
+
+    def how_late(item: pytest.Item) -> tuple[bool, bool, int]:
+        has_slow = num_slow[item.path] > 0
+        return not has_slow, item.path.parent.name not in WITH_RAY, -num_slow[item.path]
+
+    items.sort(key=how_late)
     if not has_gpu_for_itself(config):
         reason = HOW_ON_A_GPU
     elif torch.cuda.is_available():
@@ -53,10 +67,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=reason))
 
 
+def once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that the first process of this run of the tests which needs it has built, for all:
+    processes of xdist have folders of their own beside each other."""
+    own = factory.getbasetemp()
+    root = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    path, built = root / name, root / f"{name}.built"
+    with FileLock(root / f"{name}.lock"):
+        if not built.exists():
+            shutil.rmtree(path, ignore_errors=True)  # where it failed
+            path.mkdir()
+            build(path)
+            built.touch()
+    return path
+
+
 @pytest.fixture(scope="session")
 def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache for the whole session: packs are keyed by their content."""
-    return tmp_path_factory.mktemp("cache")
+    """One cache for the whole run, with the package's own locks: packs are keyed by their
+    content."""
+    return once(tmp_path_factory, "cache", lambda _: None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -64,17 +94,26 @@ def environment(shared_cache: Path) -> Iterator[None]:
     """No user's cache, data or Ray reaches a test, nor a process that it starts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KPTRAIN_CACHE", str(shared_cache))
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared_cache / "inductor"))
+        patch.setenv("RAY_worker_niceness", "0")  # a test waits for what it would hold up
         for name in ("KPTRAIN_DATA", "RAY_ADDRESS", "WANDB_MODE"):
             patch.delenv(name, raising=False)
         yield
 
 
 @pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    """Of the one Ray of this process, which is joined with `--address`."""
+    with cluster_of(ONE_RAY) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
 def small_coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """24 drawn images to train on and 12 to validate on, in COCO's layout."""
-    root = tmp_path_factory.mktemp("small-coco")
-    write_embedded(root, num_train=24, num_val=12)
-    return root
+    return once(
+        tmp_path_factory, "small-coco", lambda root: write_embedded(root, num_train=24, num_val=12)
+    )
 
 
 @pytest.fixture
@@ -111,35 +150,36 @@ def config(small_coco: Path) -> TrainConfig:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(
-    small_coco: Path, shared_cache: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def uninterrupted(small_coco: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of three epochs that nothing stopped."""
-    run_dir = tmp_path_factory.mktemp("uninterrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KPTRAIN_CACHE", str(shared_cache))
-        train(resolve(FEW | {"data.root": str(small_coco)}, "test"), run_dir)
-    return run_dir
+    settings = FEW | {"data.root": str(small_coco)}
+    return once(
+        tmp_path_factory, "uninterrupted", lambda folder: train(resolve(settings, "test"), folder)
+    )
 
 
 @pytest.fixture(scope="session")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search of one trial at a time that nothing stopped."""
-    folder = tmp_path_factory.mktemp("whole")
-    space = write_space(folder, **ONE_AT_A_TIME)
-    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return folder / "out"
+
+    def search(folder: Path) -> None:
+        space = write_space(folder, **ONE_AT_A_TIME)
+        done = search_here(ray_address, space, "--data", "embedded", "--out", "out", cwd=folder)
+        assert done.returncode == 0, done.stderr
+
+    return once(tmp_path_factory, "whole", search) / "out"
 
 
 @pytest.fixture(scope="session")
 def other_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Other drawn images than those of `small_coco`."""
-    root = tmp_path_factory.mktemp("other-data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kptrain.synthetic.data_set.SEED", 1)
-        write_embedded(root, num_train=12, num_val=8)
-    return root
+
+    def draw(root: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("kptrain.synthetic.data_set.SEED", 1)
+            write_embedded(root, num_train=12, num_val=8)
+
+    return once(tmp_path_factory, "other-data", draw)
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
-"""A training of one's own that computes nothing."""
+"""Trainings of one's own that compute nothing."""
 
+import json
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,3 +34,53 @@ def reports(config: Curve, _: Path) -> Iterator[Mapping[str, Any]]:
 
 def own(fit: Fit = reports, **named: Any) -> OwnTraining:
     return OwnTraining(Curve, fit, METRICS, **named)
+
+
+class Stored(Settings):
+    lr: Annotated[float, Field(gt=0)] = 0.5
+    fails_above: float = 10.0
+    """Of `lr`: what is above fails before its first epoch."""
+    odd_seeds_fail: bool = False
+    seconds: float = 0.0
+    """Of an epoch."""
+    seed: int = 0
+    epochs: int = 6
+
+
+def stored(config: Stored, folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Resumes from its state, and keeps a list of the epochs that it trains."""
+    if config.lr > config.fails_above or (config.odd_seeds_fail and config.seed % 2):
+        raise RuntimeError(f"lr {config.lr:.3g} and seed {config.seed} cannot be trained")
+    state = folder / "state.json"
+    done = json.loads(state.read_text()) if state.exists() else []
+    yield from ({"epoch": epoch, "loss": loss} for epoch, loss in enumerate(done, 1))
+    for epoch in range(len(done) + 1, config.epochs + 1):
+        time.sleep(config.seconds)
+        done.append((config.lr - 0.3) ** 2 + 1 / epoch + 1e-3 * (config.seed % 7))
+        state.write_text(json.dumps(done))
+        (folder / "best.json").write_text(str(min(done)))
+        with (folder / "trained.txt").open("a") as file:
+            file.write(f"{epoch}\n")
+        yield {"epoch": epoch, "loss": done[-1]}
+
+
+STORED = OwnTraining(
+    Stored, stored, [Metric("loss")], seed="seed", best=["best.json"], resume=["state.json"]
+)
+"""To be named `own_trainings:STORED`."""
+
+
+class Broken(Settings):
+    x: float = 0.9
+    seed: int = 0
+    epochs: int = 3
+
+
+def broken(config: Broken, folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Fails after its first epoch."""
+    (folder / "best.txt").write_text(str(config.x))
+    yield {"epoch": 1, "loss": config.x}
+    raise KeyError("boom")
+
+
+BROKEN = OwnTraining(Broken, broken, [Metric("loss")], seed="seed", best=["best.txt"])

@@ -4,7 +4,8 @@ import csv
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,30 @@ from typing import Any
 import yaml
 
 from kptrain.machine.cores import usable_cores
+from search.journal.journal import JOURNAL, read_events
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "data": {"image_size": [64, 64], "limit_train": 24, "limit_val": 12},
     "model": {"deconv_channels": [16, 16, 16]},
     "heatmap": {"sigma_px": 1.0},
 }
+OWN = ("--trainable", "own_trainings:STORED")
 ONE_AT_A_TIME = {"resources": {"cpu": usable_cores()}}
 
+
+ONE_RAY = """
+import os
+os.environ["RAY_memory_monitor_refresh_ms"] = "0"
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+os.environ["RAY_prestart_worker_first_driver"] = "0"
+from ray.cluster_utils import Cluster
+cluster = Cluster()
+cluster.add_node(num_cpus=2, include_dashboard=False)
+print("address", cluster.address, flush=True)
+input()
+cluster.shutdown()
+"""
+"""A cluster of one node with two cores."""
 
 ONE_GPU = """
 import os
@@ -37,7 +54,7 @@ trials run on CPUs."""
 def write_space(folder: Path, **content: Any) -> Path:
     """A space file over the learning rate, with small settings, unless said otherwise."""
     whole = {
-        "base": SMALL | {"train": {"epochs": 3}},
+        "base": SMALL | {"train": {"epochs": 3, "threads": 1}},
         "space": {"optim.lr": {"low": 1e-4, "high": 1e-2, "log": True}},
         "trials": 5,
         "asha": {"grace_epochs": 1, "reduction": 2},
@@ -52,6 +69,7 @@ def cluster_of(script: str) -> Iterator[str]:
     """A cluster in a process of its own; yields its address."""
     with subprocess.Popen(
         [sys.executable, "-c", script],
+        env=finds_own_trainings(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -66,20 +84,32 @@ def command(module: str, *arguments: object) -> list[str]:
     return [sys.executable, "-m", module, *map(str, arguments)]
 
 
+def finds_own_trainings() -> dict[str, str]:
+    """The environment of a command that is to find the modules of the tests."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[:2]))}
+
+
 def run(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command(module, *arguments), cwd=cwd, capture_output=True, text=True, check=False
+        command(module, *arguments),
+        cwd=cwd,
+        env=finds_own_trainings(),
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
 def watch(
-    space: Path, folder: Path, react: Callable[[int, str], None]
+    space: Path, folder: Path, react: Callable[[int, str], None], *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """A search in `folder`, into `out`; `react` is told its process and each line that it says."""
+    """A search in `folder`, into `out`, of the drawn set unless options say otherwise; `react` is
+    told its process and each line that it says."""
     said = ""
     with subprocess.Popen(
-        command("search.run", space, "--data", "embedded", "--out", "out"),
+        command("search.run", space, "--out", "out", *(options or ("--data", "embedded"))),
         cwd=folder,
+        env=finds_own_trainings(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -111,3 +141,34 @@ def unread(command: list[str]) -> tuple[int, str]:
     _, told = process.communicate("go\n")
     assert "Error" not in told
     return process.returncode, told
+
+
+TIMES = ("seconds", "images_per_second", "peak_memory_bytes")
+
+
+def table(out: Path) -> list[dict[str, str]]:
+    """All that a search repeats: no times."""
+    return [{name: row[name] for name in row if name not in TIMES} for row in rows(out)]
+
+
+def start(folder: Path, *arguments: object, before: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """A search in a group of processes of its own, so that all of it can be killed."""
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            [*before, *command("search.run", *arguments)],
+            cwd=folder,
+            env=finds_own_trainings(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_for(out: Path, count: int, event: str = "epoch") -> None:
+    """Until a search has journaled so many events."""
+    for _ in range(2400):  # two minutes, for a busy machine
+        path = out / JOURNAL
+        if path.exists() and sum(e["event"] == event for e in read_events(path)) >= count:
+            return
+        time.sleep(0.05)
+    raise AssertionError((out.parent / "log").read_text())

@@ -3,19 +3,19 @@
 import os
 import re
 import resource
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import ray
+from in_process import run_here
 from search_commands import command
 
 from kptrain.errors import SettingsError
@@ -23,6 +23,7 @@ from kptrain.machine.locks import held
 from search.backend.ray_address import check_address
 from search.backend.ray_folder import keep_token
 from search.backend.ray_session import RAY_SETTINGS, RayOnDemand, _settings
+from search.run import main
 
 pytestmark = pytest.mark.slow  # imports Ray
 
@@ -139,36 +140,47 @@ def test_auto_is_the_cluster_of_ray_start_and_never_the_ray_that_a_program_has_f
                     check_address("auto")
 
 
-def no_more_addresses() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
-
-
 @pytest.mark.parametrize(
-    ("name", "folder", "limit", "told"),
+    ("name", "folder", "told"),
     [
-        ("TMPDIR", LONG, None, r"sockets .*{folder} must have at most 75; .* with TMPDIR"),
-        ("RAY_TMPDIR", LONG, None, r"sockets .*{folder}/kptrain-.* with RAY_TMPDIR"),
-        ("RAY_TMPDIR", "a-file", None, r"{folder}/kptrain-\d+: Not a directory"),
-        ("TMPDIR", "short", no_more_addresses, r"`ulimit -v` .* 8000000, but is 5859375"),
+        ("TMPDIR", LONG, r"sockets .*{folder} must have at most 75; .* with TMPDIR"),
+        ("RAY_TMPDIR", LONG, r"sockets .*{folder}/kptrain-.* with RAY_TMPDIR"),
+        ("RAY_TMPDIR", "a-file", r"{folder}/kptrain-\d+: Not a directory"),
     ],
 )
 def test_why_ray_does_not_start_is_one_line_and_the_same_command_may_be_given_again(
-    tmp_path: Path, name: str, folder: str, limit: Callable[[], None] | None, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, folder: str, told: str
 ) -> None:
     out = tmp_path / "out"
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
         place = Path(short) / folder
         place.touch() if folder == "a-file" else place.mkdir()
-        done = subprocess.run(
-            command(*RIDGE, "--out", out), cwd=ROOT, env=os.environ | {name: str(place)},
-            preexec_fn=limit, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        monkeypatch.setenv(name, str(place))
+        monkeypatch.setattr(tempfile, "tempdir", None)  # as Python knows it from before
+        done = run_here(main, *RIDGE[1:], "--out", out, cwd=ROOT)
+    assert_does_not_start(done, told.format(folder=re.escape(str(place))))
+    assert not out.exists()
+
+
+def no_more_addresses() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
+
+
+def test_too_few_addresses_for_ray_are_told_with_the_limit(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = subprocess.run(
+        command(*RIDGE, "--out", out), cwd=ROOT,
+        preexec_fn=no_more_addresses, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert_does_not_start(done, r"`ulimit -v` .* 8000000, but is 5859375")
+    assert not out.exists()
+
+
+def assert_does_not_start(done: subprocess.CompletedProcess[str], told: str) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
     [line] = done.stderr.splitlines()
-    wanted = told.format(folder=re.escape(str(place)))
-    assert re.match(rf"error: Ray must start on this machine, but does not: .*{wanted}", line)
+    assert re.match(rf"error: Ray must start on this machine, but does not: .*{told}", line)
     assert "Space " not in done.stdout  # before any data are read
-    assert not out.exists()
 
 
 def test_a_disk_without_room_for_rays_logs_is_told_at_once(
@@ -262,104 +274,3 @@ def test_under_uv_run_ray_sends_no_folder_while_a_search_runs(
         assert all(os.environ[name] == value for name, value in RAY_SETTINGS.items())
     assert modify({}, False) == {"working_dir": "."}
     assert dict(os.environ) == before
-
-
-RAY_ON = """
-import os, signal, sys, threading
-import ray
-from kptrain.errors import SettingsError
-from ray.util.state import list_actors
-from search import run_search
-
-ray.init("local", num_cpus=2, log_to_driver=False)
-before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-ridge = {"trainable": "examples.ridge:RIDGE", "trials": 2}
-try:
-    run_search("examples/ridge.yaml", sys.argv[1], address="10.0.0.1:6379", **ridge)
-except SettingsError as error:
-    print("refused", error)
-arguments = ("examples/ridge.yaml", sys.argv[1])
-thread = threading.Thread(target=run_search, args=arguments, kwargs=ridge)
-thread.start()
-thread.join()
-assert ray.is_initialized()
-assert ray.get(ray.remote(num_cpus=2)(lambda: 3).remote(), timeout=60) == 3  # all is free again
-assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
-
-# Ctrl-C, twice, while trials run: nothing of the search is left on the Ray of its caller.
-def twice():
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGINT)
-ridge["settings"] = {"epochs": 100_000_000}
-threading.Timer(12, twice).start()
-cut = run_search("examples/ridge.yaml", sys.argv[1] + "-cut", **ridge)
-assert not cut.is_whole
-assert ray.get(ray.remote(num_cpus=2)(lambda: 4).remote(), timeout=60) == 4
-print("whole")
-"""
-
-
-def test_a_search_uses_the_ray_that_its_caller_has_started_also_in_a_thread_and_leaves_it_on(
-    tmp_path: Path,
-) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", RAY_ON, str(tmp_path / "out")],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "is connected to Ray" in done.stdout
-    assert "whole" in done.stdout
-    assert (tmp_path / "out" / "best").is_dir()
-
-
-VANISHING = """
-import sys
-from search.backend import lost_cluster
-from search.run import main
-
-lost_cluster.PAUSE, lost_cluster.MOST_SILENT = 0.5, 4  # the rest is Ray's patience
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def kill_gcs(place: str) -> None:
-    """Of the cluster in a folder: what every process of Ray's asks, so that none can go on."""
-    for found in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            words = found.read_bytes()
-            if b"gcs_server" in words and place.encode() in words:
-                os.kill(int(found.parent.name), signal.SIGKILL)
-
-
-def test_a_search_on_a_cluster_that_vanishes_ends_in_a_line_that_says_how_to_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # a short name
-        monkeypatch.setenv("RAY_TMPDIR", place)
-        start = ["start", "--head", "--block", "--port=0", "--num-cpus=1", "--include-dashboard=no"]
-        with subprocess.Popen(
-            [Path(sys.executable).with_name("ray"), *start],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        ) as cluster:  # fmt: skip
-            written = Path(place) / "ray" / "ray_current_cluster"
-            while not written.exists():
-                assert cluster.poll() is None
-                time.sleep(0.2)
-            with subprocess.Popen(
-                [sys.executable, "-c", VANISHING, *RIDGE[1:], "--address", "auto", "--trials", "1",
-                 "--set", "epochs=100000000", "--out", out],
-                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            ) as search:  # fmt: skip
-                assert search.stdout is not None
-                assert search.stderr is not None
-                journal = out / "journal.jsonl"
-                while not (journal.exists() and '"report"' in journal.read_text()):
-                    assert search.poll() is None, search.stderr.read()
-                    time.sleep(0.2)
-                kill_gcs(place)
-                told = search.stderr.read().splitlines()
-                assert search.wait() == 2, told
-            cluster.terminate()
-    assert [line for line in told if line.startswith("error: ")] == told[-1:]
-    assert re.search(rf"cluster .* has vanished; .*--resume {out}", told[-1])

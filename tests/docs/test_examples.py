@@ -1,26 +1,24 @@
 """The examples run as they stand."""
 
-import subprocess
-import sys
+import runpy
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
+import ray
+
+from search.machine.signals import kept
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 
 
-def run(name: str, folder: Path) -> list[str]:
-    """What an example prints, line by line; it writes below `folder`."""
+def run(name: str, folder: Path) -> None:
+    """An example, which writes below `folder`."""
     (folder / "spaces").symlink_to(ROOT / "spaces")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / name)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
+    with chdir(folder), kept():
+        runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/own_training.md"])
@@ -29,17 +27,25 @@ def test_a_page_shows_the_training_of_ones_own_whole(page: str) -> None:
     assert f"```python\n{text}```" in (ROOT / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
-def test_a_training_from_python_reports_its_epochs(tmp_path: Path) -> None:
-    lines = run("train.py", tmp_path)
+def test_a_training_from_python_reports_its_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("train.py", tmp_path)
+    lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["1", "2"]
     assert (tmp_path / "runs" / "example" / "metrics.csv").exists()
 
 
-@pytest.mark.slow
-def test_a_search_from_python_gives_its_best_trial(tmp_path: Path) -> None:
-    lines = run("search_settings.py", tmp_path)
-    number, *_, value = lines[-1].split()
+def test_a_search_from_python_gives_its_best_trial(
+    ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the Ray that its process has joined."""
+    ray.init(ray_address, log_to_driver=False)
+    try:
+        run("search_settings.py", tmp_path)
+    finally:
+        ray.shutdown()
+    number, *_, value = capsys.readouterr().out.splitlines()[-1].split()
     assert 0 <= int(number) < 3
     assert float(value) > 0
     assert (tmp_path / "runs" / "example-search" / "best" / "config.yaml").exists()

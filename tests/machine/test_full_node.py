@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from search_commands import cluster_of, command
+from in_process import search_here
+from search_commands import cluster_of
 
 pytestmark = pytest.mark.slow
 
@@ -108,16 +109,12 @@ def events(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_a_trial_that_ray_ends_at_its_start_and_in_an_epoch_goes_on_with_more_of_a_node(
-    address: str, tmp_path: Path
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hungry(tmp_path, "start", "epoch")
-    done = subprocess.run(
-        command(
-            "search.run", "space.yaml", "--trainable", "hungry:HUNGRY",
-            "--address", address, "--out", "out",
-        ),
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    named = ("--trainable", "hungry:HUNGRY")
+    done = search_here(address, "space.yaml", *named, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     failed = [event for event in events(tmp_path) if event["event"] == "fail"]
     assert [event["cause"] for event in failed] == ["node_memory", "node_memory"]

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from search_commands import SMALL, rows, run, watch, write_space
+from in_process import run_here, search_here
+from search_commands import ONE_AT_A_TIME, OWN, rows, watch, write_space
 
+from kptrain.__main__ import main as kptrain
 from kptrain.config import BEST
 from kptrain.model.checkpoint import load_checkpoint
 
@@ -20,11 +22,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def search(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A search of which the best two and the defaults are confirmed with two seeds."""
     folder = tmp_path_factory.mktemp("search")
     space = write_space(folder, trials=4, confirm={"top": 2, "seeds": 2})
-    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=folder)
+    done = search_here(ray_address, space, "--data", "embedded", "--out", "out", cwd=folder)
     assert done.returncode == 0, done.stderr
     with (folder / "out" / "confirm.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -107,7 +109,7 @@ def test_the_best_training_of_the_best_mean_is_promoted_and_repeats_itself(
     assert {f"{number:03d}-{seed}": v for seed, v in told["values_by_seed"].items()} == ours
     assert told["mean"] == float(search["table"][0]["mean"])
     assert load_checkpoint(best / BEST)["metrics"]["val_loss"] == ours[name]
-    done = run("kptrain", best / "config.yaml", "--out", "rerun", cwd=search["folder"])
+    done = run_here(kptrain, best / "config.yaml", "--out", "rerun", cwd=search["folder"])
     assert done.returncode == 0, done.stderr
     again = search["folder"] / "rerun" / "metrics.csv"
     assert again.read_bytes() == (best / "metrics.csv").read_bytes()
@@ -120,10 +122,9 @@ def test_one_checkpoint_of_the_confirmation_is_left(search: dict[str, Any]) -> N
 
 
 def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_is_gone_on_with(
-    tmp_path: Path,
+    ray_address: str, tmp_path: Path
 ) -> None:
-    base = SMALL | {"train": {"epochs": 12}}
-    space = write_space(tmp_path, base=base, trials=2, confirm={"top": 1, "seeds": 2})
+    space = write_own(tmp_path, trials=2, base={"seconds": 0.3, "epochs": 12})
     pressed: list[int] = []
 
     def press_ctrl_c(search: int, line: str) -> None:
@@ -131,8 +132,8 @@ def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_i
             pressed.append(search)
             os.kill(search, signal.SIGINT)
 
-    done = watch(space, tmp_path, press_ctrl_c)
-    assert pressed
+    done = watch(space, tmp_path, press_ctrl_c, *OWN, "--address", ray_address)
+    assert pressed, done.stdout
     assert done.returncode == 130, done.stdout
     assert "Traceback" not in done.stdout
     assert re.search(
@@ -140,43 +141,47 @@ def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_i
     )
     provenance = json.loads((tmp_path / "out" / "best" / "provenance.json").read_text())
     completed = [row for row in rows(tmp_path / "out") if row["state"] == "completed"]
-    best = min(completed, key=lambda row: float(row["val_loss"]))
+    best = min(completed, key=lambda row: float(row["loss"]))
     assert (provenance["trial"], provenance["confirmed"]) == (int(best["trial"]), None)
     assert provenance["training_seed"] == 0
     assert not (tmp_path / "out" / "confirm.csv").exists()
     begun = rows(tmp_path / "out" / "confirm")
-    again = run("search.run", "--resume", "out", cwd=tmp_path)
+    again = search_here(ray_address, "--resume", "out", *OWN, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     ended = rows(tmp_path / "out" / "confirm")
     assert {row["state"] for row in ended} == {"completed"}
     values, before = (
-        [row["val_loss"] for row in table if row["trial"] == "0"] for table in (ended, begun)
+        [row["loss"] for row in table if row["trial"] == "0"] for table in (ended, begun)
     )
     assert values[: len(before)] == before
     provenance = json.loads((tmp_path / "out" / "best" / "provenance.json").read_text())
     assert provenance["confirmed"] is not None
-    assert len(list((tmp_path / "out" / "confirm").rglob("*.p*t*"))) == 1
+    assert len(list((tmp_path / "out" / "confirm").rglob("best.json"))) == 1
+    assert list((tmp_path / "out" / "confirm").rglob("state.json")) == []
 
 
-def test_a_training_that_fails_only_when_it_is_confirmed_is_named(tmp_path: Path) -> None:
-    """Another run lies in the folder of one training before it begins."""
-    space = write_space(tmp_path, trials=1, confirm={"top": 1, "seeds": 2})
-    blocked: list[Path] = []
-
-    def block(_: int, line: str) -> None:
-        if found := re.match(r"Confirm   trials (\d+).* seeds (\d+), ", line):
-            folder = tmp_path / "out" / "confirm" / f"{int(found[1]):03d}-{found[2]}"
-            folder.mkdir(parents=True)
-            (folder / "metrics.csv").touch()
-            blocked.append(folder)
-
-    done = watch(space, tmp_path, block)
-    assert blocked
+def test_a_training_that_fails_only_when_it_is_confirmed_is_named(
+    ray_address: str, tmp_path: Path
+) -> None:
+    space = write_own(tmp_path, trials=1, base={"odd_seeds_fail": True}, seed=4)
+    done = search_here(ray_address, space, *OWN, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    number, _, seed = blocked[0].name.partition("-")
-    assert (
-        f"failed with seed {seed}: {blocked[0]}: must not hold a run yet, but does" in done.stdout
+    (row,) = read_table(tmp_path / "out" / "confirm.csv")
+    seeds = [int(name.removeprefix("seed ")) for name in row if name.startswith("seed ")]
+    (odd,) = [seed for seed in seeds if seed % 2]
+    cause = f"RuntimeError: lr 0.5 and seed {odd} cannot be trained"
+    assert f"failed with seed {odd}: {cause}" in done.stdout
+    assert (row["trial"], row["n"], row[f"seed {odd}"]) == ("0", "1", "")
+
+
+def write_own(folder: Path, **content: Any) -> Path:
+    """A space of `own_trainings:STORED`, whose best trial is confirmed with two seeds."""
+    axes = {"lr": {"low": 0.1, "high": 1.0}}
+    return write_space(
+        folder, **{"space": axes, "confirm": {"top": 1, "seeds": 2}} | ONE_AT_A_TIME | content
     )
-    with (tmp_path / "out" / "confirm.csv").open(newline="") as file:
-        (row,) = [row for row in csv.DictReader(file) if int(row["trial"]) == int(number)]
-    assert (row["n"], row[f"seed {seed}"]) == ("1", "")
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))

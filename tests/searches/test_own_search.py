@@ -3,19 +3,20 @@
 import csv
 import importlib
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from in_process import run_here, search_here
 from own_trainings import METRICS, Curve, own
 
 from kptrain.errors import KptrainError, SettingsError
 from kptrain.resolve import change
+from search import resume_search, run_search
 from search import run as run_command
 from search.backend.trial_actor import TrialActor
 from search.journal.journal import Journal
+from search.machine.signals import kept
 from search.options import build_parser, keywords
 from search.report.__main__ import main as report
 from search.request import Request, read_search
@@ -156,59 +157,30 @@ def test_the_example_is_of_twenty_lines_and_the_readme_shows_it() -> None:
     assert f"```python\n{text}```" in (ROOT / "README.md").read_text()
 
 
-MINE = '''
-"""A training that goes on from its state, and keeps a list of the epochs that it trains."""
-import json
-from pathlib import Path
-from search import Metric, OwnTraining, Settings
-
-class Config(Settings):
-    lr: float = 0.5
-    seed: int = 0
-    epochs: int = 6
-
-def fit(config, folder):
-    state = folder / "state.json"
-    done = json.loads(state.read_text()) if state.exists() else []
-    for epoch, loss in enumerate(done, 1):
-        yield {"epoch": epoch, "loss": loss}
-    for epoch in range(len(done) + 1, config.epochs + 1):
-        done.append((config.lr - 0.3) ** 2 + 1 / epoch + 1e-3 * (config.seed % 7))
-        state.write_text(json.dumps(done))
-        (folder / "best.json").write_text(str(min(done)))
-        with open(folder / "trained.txt", "a") as file:
-            file.write(f"{epoch}\\n")
-        yield {"epoch": epoch, "loss": done[-1]}
-
-FILES = {"best": ["best.json"], "resume": ["state.json"]}
-MINE = OwnTraining(Config, fit, [Metric("loss")], seed="seed", **FILES)
-'''
-
-
 @pytest.mark.slow
 def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_from_others(
-    modules: Path, capsys: pytest.CaptureFixture[str]
+    ray_address: str, modules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (modules / "mine.py").write_text(MINE)
     space = space_file(
         modules,
         "space: {lr: {low: 0.1, high: 1.0}}\ntrials: 5\nkeep: 2\nseed: 3\n"
         "asha: {grace_epochs: 2, reduction: 2}\nconfirm: {top: 1, seeds: 2}\n",
     )
-    named = ["--trainable", "mine:MINE"]
-    assert run_command.main([str(space), "--out", "runs/a", *named]) == 0
-    told = capsys.readouterr().out
-    assert "Trains    mine:MINE" in told
+    named = ["--trainable", "own_trainings:STORED"]
+    done = search_here(ray_address, space, "--out", "runs/a", *named, cwd=modules)
+    assert done.returncode == 0, done.stderr
+    told = done.stdout
+    assert "Trains    own_trainings:STORED" in told
     assert "Rerun" not in told
     folder = modules / "runs" / "a"
-    history = read_history(folder, trainable_named("mine:MINE"))
+    history = read_history(folder, trainable_named("own_trainings:STORED"))
     for trial in history.record.trials:
         epochs = (trial.run_dir / "trained.txt").read_text().split()
         assert epochs == [str(n + 1) for n in range(len(trial.curve))]  # none of them twice
         assert not (trial.run_dir / "state.json").exists()
     assert sum((t.run_dir / "best.json").exists() for t in history.record.trials) == 2
     promoted = json.loads((folder / "best" / "provenance.json").read_text())
-    assert promoted["trainable"] == "mine:MINE"
+    assert promoted["trainable"] == "own_trainings:STORED"
     assert len(promoted["confirmed"]["values_by_seed"]) == 2
     with (folder / "best" / "metrics.csv").open() as file:
         losses = [float(row["loss"]) for row in csv.DictReader(file)]
@@ -216,49 +188,34 @@ def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_fr
     assert (folder / "best" / "best.json").read_text() == str(min(losses))
 
     page = (folder / "report.html").read_text()
-    assert "--trainable mine:MINE --trials 10" in page
+    assert "--trainable own_trainings:STORED --trials 10" in page
     assert "What the best model sees" not in page
     assert report([str(folder), *named]) == 0
     assert report([str(folder)]) == 2
-    assert "but got no --trainable; give --trainable mine:MINE" in capsys.readouterr().err
-    assert run_command.main(["--resume", "runs/a", *named]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == told.splitlines()[-1]
-
-
-BROKEN = '''
-"""Which fails after its first epoch."""
-from search import Metric, OwnTraining, Settings
-
-class Config(Settings):
-    x: float = 0.9
-    seed: int = 0
-    epochs: int = 3
-
-def fit(config, folder):
-    (folder / "best.txt").write_text(str(config.x))
-    yield {"epoch": 1, "loss": config.x}
-    raise KeyError("boom")
-
-BROKEN = OwnTraining(Config, fit, [Metric("loss")], seed="seed", best=["best.txt"])
-'''
+    assert (
+        "but got no --trainable; give --trainable own_trainings:STORED" in capsys.readouterr().err
+    )
+    again = run_here(run_command.main, "--resume", "runs/a", *named, cwd=modules)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[-1] == told.splitlines()[-1]
 
 
 @pytest.mark.slow
 def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_error_said(
-    modules: Path, capsys: pytest.CaptureFixture[str]
+    ray_address: str, modules: Path
 ) -> None:
-    (modules / "broken_later.py").write_text(BROKEN)
     space = space_file(
         modules,
-        "space: {x: {low: 0.0, high: 0.8}}\ntrials: 3\nconfirm: {top: 1, seeds: 2}\n"
+        "space: {x: {low: 0.0, high: 0.8}}\ntrials: 2\nconfirm: {top: 1, seeds: 2}\n"
         "asha: {grace_epochs: 1, reduction: 2}\n",
     )
-    command = [str(space), "--trainable", "broken_later:BROKEN", "--out", "out"]
-    assert run_command.main(command) == 2
-    out, error = capsys.readouterr()
-    record = read_history(modules / "out", trainable_named("broken_later:BROKEN")).record
+    command = (space, "--trainable", "own_trainings:BROKEN", "--out", "out")
+    done = search_here(ray_address, *command, cwd=modules)
+    assert done.returncode == 2
+    out, error = done.stdout, done.stderr
+    record = read_history(modules / "out", trainable_named("own_trainings:BROKEN")).record
     best = min(record.trials, key=record.rank)
-    assert [trial.state for trial in record.trials] == ["failed"] * 3
+    assert [trial.state for trial in record.trials] == ["failed"] * 2
     assert f"Best      trial {best.number} (failed after epoch 1: KeyError: 'boom')" in out
     assert "Confirm   trials" not in out
     assert error.startswith("error: out: a trial must complete, but each failed; out/best ")
@@ -313,28 +270,26 @@ def test_a_trial_of_one_has_all_of_its_files_at_the_url_and_harms_no_other(
 
 
 @pytest.mark.slow
-def test_the_example_is_searched_by_the_command_that_the_readme_prints(tmp_path: Path) -> None:
-    """Where it can be found from; a whole search, from Python."""
+def test_the_example_is_searched_from_python_and_resumed_with_a_larger_budget(
+    ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    code = (
-        "from search import resume_search, run_search\n"
-        f"result = run_search('examples/ridge.yaml', 'runs/ridge', trainable='{RIDGE}', trials=5)\n"
-        f"assert result.is_whole and len(result.history.record.trials) == 5\n"
-        f"result = resume_search('runs/ridge', trainable='{RIDGE}', trials=6)\n"
-        f"assert result.is_whole and len(result.history.record.trials) == 6\n"
-        "record = result.history.record\n"
-        "print(record.leader().best(), record.trials[0].best())\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )
-    assert done.returncode == 0, done.stderr
-    best, defaults = map(float, done.stdout.splitlines()[-1].split())
+    monkeypatch.chdir(tmp_path)
+    with kept():
+        result = run_search(
+            "examples/ridge.yaml", "runs/ridge", trainable=RIDGE, trials=4, address=ray_address
+        )
+        assert result.is_whole
+        assert len(result.history.record.trials) == 4
+        result = resume_search("runs/ridge", trainable=RIDGE, trials=5, address=ray_address)
+    assert result.is_whole
+    record = result.history.record
+    assert len(record.trials) == 5
+    leader, defaults = record.leader(), record.trials[0].best()
+    assert leader is not None
+    best = leader.best()
+    assert best is not None
+    assert defaults is not None
     assert best < defaults
     assert (tmp_path / "runs" / "ridge" / "best" / "config.yaml").exists()
 

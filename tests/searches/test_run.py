@@ -13,10 +13,15 @@ from search import run
 from search.journal.journal import JOURNAL
 from search.report import __main__ as report
 from search.run import main
+from search.space.pace import MeasuringError
 from search.trainings.keypoints import Keypoints
 
 ROOT = Path(__file__).parents[2]
 LR = "space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}}\n"
+
+
+def measure_nothing(*_: object, **__: object) -> None:
+    raise MeasuringError("it is another test's")
 
 
 def test_a_search_reads_the_decoded_images_whole_where_it_is_told_to(
@@ -26,6 +31,7 @@ def test_a_search_reads_the_decoded_images_whole_where_it_is_told_to(
         raise DataError(f"verify {verify}")
 
     monkeypatch.setattr(Keypoints, "prepare", prepare)
+    monkeypatch.setattr(Keypoints, "pace", measure_nothing)
     (tmp_path / "space.yaml").write_text(LR + "trials: 3\n")
     for options, expected in ([], "verify False"), (["--verify"], "verify True"):
         out = tmp_path / f"out{len(options)}"
@@ -159,6 +165,7 @@ def test_what_is_neither_a_new_search_nor_one_to_go_on_with_is_one_line_and_exit
     assert [path.name for path in tmp_path.iterdir()] == ["space.yaml"]
 
 
+@pytest.mark.slow  # two processes that import torch
 def test_the_plan_starts_neither_ray_nor_a_folder(tmp_path: Path) -> None:
     check = (
         "import sys; from search.run import main; "

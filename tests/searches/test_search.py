@@ -1,10 +1,7 @@
 """Whole searches under a real Ray, through the command that users run."""
 
 import json
-import os
 import re
-import signal
-import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -13,7 +10,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from search_commands import ONE_GPU, SMALL, cluster_of, rows, run, watch, write_space
+from in_process import search_here
+from search_commands import (
+    SMALL,
+    rows,
+    run,
+    watch,
+    write_space,
+)
 
 from kptrain.config import BEST, TrainConfig, save_config
 from kptrain.machine.cores import usable_cores
@@ -180,36 +184,9 @@ def test_no_other_checkpoint_is_left(search: dict[str, Any]) -> None:
     assert left == [BEST]
 
 
-def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(tmp_path: Path) -> None:
-    weights = [[1.0] * 17, [1e38] * 17]
-    space = write_space(
-        tmp_path,
-        space={"loss.joint_weights": weights},
-        start=[{"loss.joint_weights": weights[1]}],
-        metric="val_ap",
-        trials=3,
-    )
-    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    table = rows(tmp_path / "out")
-    (failed,) = [row for row in table if row["trial"] == "1"]
-    assert failed["state"] == "failed"
-    assert failed["error"].startswith("epoch 1, step 1: the loss must be finite, but is inf")
-    assert {row["trial"] for row in table} == {"0", "1", "2"}
-    assert "completed" in {row["state"] for row in table}
-
-
-def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(tmp_path: Path) -> None:
-    base = SMALL | {"loss": {"joint_weights": [1e38] * 17}}
-    space = write_space(tmp_path, base=base, trials=2)
-    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "a trial must complete, but no trial has finished an epoch" in done.stderr
-    assert "the loss must be finite" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sample: Path) -> None:
+def test_real_photographs_are_searched_by_ap_and_counted(
+    ray_address: str, tmp_path: Path, coco_sample: Path
+) -> None:
     small = {
         "model.trunk": "shufflenet_v2_x0_5",
         "model.weights": "none",
@@ -219,93 +196,21 @@ def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sa
     }
     options = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
     space = Path(__file__).parents[2] / "spaces" / "full.yaml"
-    done = run(
-        "search.run", space, "--data", coco_sample, "--trials", 3, "--out", "out", *options,
+    done = search_here(
+        ray_address, space, "--data", coco_sample, "--trials", 2, "--out", "out", *options,
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "train: 115 images with 324 labelled persons" in done.stdout
     assert "val: 84 images with 236 labelled persons" in done.stdout
-    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1", "2"}
+    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1"}
     assert_arrived(tmp_path / "out", ["heatmap.sigma_px", "train.batch_size", "optim.lr"])
-
-
-def test_a_trial_out_of_memory_gets_a_larger_share_once_and_harms_no_other(tmp_path: Path) -> None:
-    channels = [[16, 16, 16], [16, 16, 200_000_000]]
-    space = write_space(
-        tmp_path,
-        base={"data": SMALL["data"], "heatmap": SMALL["heatmap"], "train": {"epochs": 3}},
-        space={"model.deconv_channels": channels},
-        start=[{"model.deconv_channels": channels[1]}],
-        metric="val_ap",
-        trials=3,
-        seed=1,
-        resources={"gpu": 0.25},
-    )
-    with cluster_of(ONE_GPU) as address:
-        done = run(
-            "search.run", space, "--data", "embedded", "--address", address, "--out", "out",
-            cwd=tmp_path,
-        )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    table = rows(tmp_path / "out")
-    failed = [row for row in table if row["trial"] == "1"]
-    assert [row["state"] for row in failed] == ["failed"]
-    assert failed[0]["error"].startswith("the training must fit into memory, but with train.batch")
-    assert failed[0]["error"].endswith("(tried with 0.25 and 0.5 of a GPU)")
-    again = [line for line in done.stdout.splitlines() if "to be resumed after epoch 0" in line]
-    assert len(again) == sum(row["state"] == "failed" for row in table)
-    assert {row["state"] for row in table if row["trial"] != "1"} <= {
-        "completed",
-        "stopped",
-        "failed",
-    }
-    assert "completed" in {row["state"] for row in table}
 
 
 def test_trials_follow_each_other_in_the_same_processes(search: dict[str, Any]) -> None:
     listed = json.loads(search["late_actors"])["data"]["actors"].values()
     trials = [actor for actor in listed if "trial 0" in actor["reprName"]]
     assert 1 <= len(trials) <= usable_cores() < 5
-
-
-def test_a_trial_whose_process_is_killed_goes_on_in_another_from_its_last_epoch(
-    tmp_path: Path,
-) -> None:
-    base = SMALL | {"train": {"epochs": 8}}
-    space = write_space(tmp_path, base=base, trials=2, asha={"grace_epochs": 8})
-    killed: list[int] = []
-
-    def kill_one(search: int, line: str) -> None:
-        if not killed and "epoch  2/8" in line:
-            killed.append(trial_process(search))
-            os.kill(killed[0], signal.SIGKILL)
-
-    done = watch(space, tmp_path, kill_one)
-    assert done.returncode == 0, done.stdout
-    assert (
-        len(re.findall(r"to be resumed after epoch \d: the trial's process died", done.stdout)) == 1
-    )
-    assert "raylet" not in done.stdout
-    told = rows(tmp_path / "out")
-    assert {row["state"] for row in told} == {"completed"}
-    assert [int(row["epoch"]) for row in told] == 2 * list(range(1, 9))
-
-
-def trial_process(driver: int) -> int:
-    """A process, of those below the driver, in which a trial trains."""
-    parents: dict[int, int] = {}
-    titles: dict[int, str] = {}
-    for line in subprocess.check_output(["ps", "-eo", "pid=,ppid=,args="], text=True).splitlines():
-        number, parent, title = line.split(maxsplit=2)
-        parents[int(number)], titles[int(number)] = int(parent), title
-    for pid, title in titles.items():
-        above = pid
-        while above in parents and above != driver:
-            above = parents[above]
-        if above == driver and re.match(r"ray::(TrialActor|ResourceTrainable)", title):
-            return pid
-    raise AssertionError(f"no trial below {driver} in {titles}")
 
 
 @pytest.mark.gpu

@@ -4,13 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
-from search_commands import SMALL, rows, run, write_space
+from in_process import search_here
+from search_commands import ONE_AT_A_TIME, OWN, rows, write_space
 
-from kptrain.config import BEST
-from kptrain.model.checkpoint import load_checkpoint
 from search.trials.record import UNDER_WAY
 
 pytestmark = pytest.mark.slow
+
+LR = {"lr": {"low": 0.1, "high": 1.0}}
 
 
 def assert_whole_and_promoted(out: Path, said: str) -> None:
@@ -20,17 +21,17 @@ def assert_whole_and_promoted(out: Path, said: str) -> None:
     assert not {row["state"] for row in table} & set(UNDER_WAY)
     winner = re.search(r"^Best      trial (\d+) ", said, re.M)
     assert winner is not None
-    losses = [float(row["val_loss"]) for row in table if row["trial"] == winner[1]]
-    assert load_checkpoint(out / "best" / BEST)["metrics"]["val_loss"] == min(losses)
+    losses = [float(row["loss"]) for row in table if row["trial"] == winner[1]]
+    assert (out / "best" / "best.json").read_text() == str(min(losses))
     assert len((out / "best" / "metrics.csv").read_text().splitlines()) == 1 + len(losses)
 
 
 def test_a_budget_of_epochs_is_spent_to_the_last_and_ends_the_search_cleanly(
-    tmp_path: Path,
+    ray_address: str, tmp_path: Path
 ) -> None:
-    base = SMALL | {"train": {"epochs": 50}}
-    space = write_space(tmp_path, base=base, epochs=9, asha={"grace_epochs": 4})
-    done = run("search.run", space, "--data", "embedded", "--out", "out", cwd=tmp_path)
+    base = {"epochs": 50, "seconds": 0.1}
+    space = write_space(tmp_path, base=base, space=LR, epochs=9, asha={"grace_epochs": 4})
+    done = search_here(ray_address, space, *OWN, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     table = rows(tmp_path / "out")
@@ -42,12 +43,15 @@ def test_a_budget_of_epochs_is_spent_to_the_last_and_ends_the_search_cleanly(
     assert_whole_and_promoted(tmp_path / "out", done.stdout)
 
 
-def test_a_budget_of_seconds_stops_running_trials_at_their_next_epoch(tmp_path: Path) -> None:
-    base = SMALL | {"train": {"epochs": 5000}}
-    space = write_space(tmp_path, base=base, trials=3, asha={"grace_epochs": 5000})
-    done = run(
-        "search.run", space, "--data", "embedded", "--hours", 0.001, "--out", "out", cwd=tmp_path
+def test_a_budget_of_seconds_stops_running_trials_at_their_next_epoch(
+    ray_address: str, tmp_path: Path
+) -> None:
+    base = {"epochs": 5000, "seconds": 0.1}
+    space = write_space(
+        tmp_path, base=base, space=LR, trials=3, asha={"grace_epochs": 5000}, **ONE_AT_A_TIME
     )
+    hours = ("--hours", 0.001)
+    done = search_here(ray_address, space, *OWN, *hours, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     table = rows(tmp_path / "out")

@@ -5,7 +5,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from search_commands import rows, run
+from in_process import run_here, search_here
+from search_commands import rows
+
+from search.run import main
 
 pytestmark = pytest.mark.slow
 
@@ -19,9 +22,11 @@ def folder(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_search_takes_the_trials_of_an_earlier_one_as_its_own(folder: Path) -> None:
-    done = run(
-        "search.run", "space.yaml", "--data", "embedded", "--warm-from", "first", "--trials", 2,
+def test_a_search_takes_the_trials_of_an_earlier_one_as_its_own(
+    ray_address: str, folder: Path
+) -> None:
+    done = search_here(
+        ray_address, "space.yaml", "--data", "embedded", "--warm-from", "first", "--trials", 2,
         "--out", "warm", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -36,8 +41,8 @@ def test_a_search_takes_the_trials_of_an_earlier_one_as_its_own(folder: Path) ->
 
 
 def test_a_search_of_another_training_is_refused_with_the_reason(folder: Path) -> None:
-    done = run(
-        "search.run", "space.yaml", "--data", "embedded", "--warm-from", "first", "--out", "other",
+    done = run_here(
+        main, "space.yaml", "--data", "embedded", "--warm-from", "first", "--out", "other",
         "--set", "train.batch_size=6", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 2
