@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from search.machine.signals import kept
+from search.machine.signals import handlers_restored
 from search.run import main
 
 
@@ -19,7 +19,12 @@ def run_here(
     given = [str(argument) for argument in arguments]
     with TemporaryFile("w+") as out, TemporaryFile("w+") as error:
         with ExitStack() as around:
-            for each in (chdir(cwd), kept(), _in_place_of(1, out), _in_place_of(2, error)):
+            for each in (
+                chdir(cwd),
+                handlers_restored(),
+                _in_place_of(1, out),
+                _in_place_of(2, error),
+            ):
                 around.enter_context(each)
             around.enter_context(redirect_stdout(out))
             around.enter_context(redirect_stderr(error))

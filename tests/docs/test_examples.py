@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from search.machine.signals import kept
+from search.machine.signals import handlers_restored
 
 pytestmark = pytest.mark.slow
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def run(name: str, folder: Path) -> None:
     """An example, which writes below `folder`."""
     (folder / "spaces").symlink_to(ROOT / "spaces")
-    with chdir(folder), kept():
+    with chdir(folder), handlers_restored():
         runpy.run_path(str(ROOT / "examples" / name), run_name="__main__")
 
 

@@ -16,7 +16,7 @@ from search import resume_search, run_search
 from search import run as run_command
 from search.backend.trial_actor import TrialActor
 from search.journal.journal import Journal
-from search.machine.signals import kept
+from search.machine.signals import handlers_restored
 from search.options import build_parser, keywords
 from search.report.__main__ import main as report
 from search.request import Request, read_search
@@ -275,7 +275,7 @@ def test_the_example_is_searched_from_python_and_resumed_with_a_larger_budget(
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    with kept():
+    with handlers_restored():
         result = run_search(
             "examples/ridge.yaml", "runs/ridge", trainable=RIDGE, trials=4, address=ray_address
         )
