@@ -37,6 +37,17 @@ def test_all_that_was_known_of_it_is_known(kept: Path) -> None:
     assert json.loads(json.dumps(known(read_history(kept, KEYPOINTS)))) == expected
 
 
+def test_after_its_interruption_it_is_interrupted_until_it_resumes(tmp_path: Path) -> None:
+    shutil.copytree(KEPT[0], tmp_path / "kept")
+    journal = tmp_path / "kept" / JOURNAL
+    lines = journal.read_text().splitlines(keepends=True)
+    kinds = [json.loads(line)["event"] for line in lines]
+    for kind, is_interrupted in (("interrupt", True), ("resume", False)):
+        journal.write_text("".join(lines[: kinds.index(kind) + 1]))
+        reason = read_history(tmp_path / "kept", KEYPOINTS).state.interrupted
+        assert (reason is not None) == is_interrupted, kind
+
+
 def test_its_report_tells_each_trial_and_the_winner(kept: Path) -> None:
     expected = json.loads((kept / "expected.json").read_text())
     page = page_of(read_history(kept, KEYPOINTS))
