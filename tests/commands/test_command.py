@@ -19,6 +19,7 @@ from small_trainings import read_metrics
 from tiny_network import PUT
 
 from kptrain import __main__ as command
+from kptrain.commands import train
 from kptrain.config import BEST, PICTURE, RESUME
 from kptrain.model.checkpoint import load_checkpoint
 from kptrain.resolve import EMBEDDED_SETTINGS
@@ -360,7 +361,7 @@ def test_a_full_disk_is_told_with_what_to_do(
     def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(command, step, fail)
+    monkeypatch.setattr(train, step, fail)
     message = error_of(arguments_of(small_coco, Path("run")), capsys)
     assert message.startswith(f"error: {named}: must be ")
     assert "No space left on device; make" in message

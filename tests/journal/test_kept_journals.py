@@ -95,7 +95,11 @@ def test_each_kind_of_event_and_of_first_line_is_kept() -> None:
 
 @pytest.mark.parametrize(
     ("number", "version", "reader"),
-    [(1, None, "kptrain 0.1.0"), (3, "0.7.0", "kptrain 0.7.0"), (3, None, "the version that beg")],
+    [
+        (1, None, "kptrain 0.1.0"),
+        (3, "0.7.0", "kptrain 0.7.0"),
+        (3, None, "the version that began it"),
+    ],
 )
 def test_another_format_is_refused_with_the_version_that_reads_it(
     tmp_path: Path, number: int, version: str | None, reader: str

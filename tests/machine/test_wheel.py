@@ -60,7 +60,7 @@ def test_a_search_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> 
     assert (
         "embedded"
         in subprocess.run(
-            [installed / "bin" / "kptrain", "--help"],
+            [installed / "bin" / "kptrain", "train", "--help"],
             env=environment,
             capture_output=True,
             text=True,

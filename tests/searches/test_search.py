@@ -197,13 +197,13 @@ def test_real_photographs_are_searched_by_ap_and_counted(
     options = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
     space = Path(__file__).parents[2] / "spaces" / "full.yaml"
     done = search_here(
-        ray_address, space, "--data", coco_sample, "--trials", 2, "--out", "out", *options,
+        ray_address, space, "--data", coco_sample, "--trials", 3, "--out", "out", *options,
         cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "train: 115 images with 324 labelled persons" in done.stdout
     assert "val: 84 images with 236 labelled persons" in done.stdout
-    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1"}
+    assert {row["trial"] for row in rows(tmp_path / "out")} == {"0", "1", "2"}
     assert_arrived(tmp_path / "out", ["heatmap.sigma_px", "train.batch_size", "optim.lr"])
 
 

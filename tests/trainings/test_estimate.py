@@ -189,7 +189,7 @@ def test_a_plan_that_measures_nothing_says_so_and_one_that_is_quiet_measures(
         return capsys.readouterr().out.splitlines()[-1]
 
     monkeypatch.setattr(KEYPOINTS, "pace", lambda *_, **__: PACE)
-    monkeypatch.setattr("search.prepare.check_address", lambda _: None)
+    monkeypatch.setattr("search.backend.ray_address.check_address", lambda _: None)
     begun(tmp_path)
     space, out = str(tmp_path / "space.yaml"), str(tmp_path / "out")
     not_measured = "Takes     not measured: "
