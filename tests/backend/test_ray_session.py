@@ -9,13 +9,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 import ray
 from in_process import run_here
+from ray._private import services
 from search_commands import command
 
 from kptrain.errors import SettingsError
@@ -116,11 +117,23 @@ def ray_in(folder: Path, address: str) -> Iterator[None]:
             node.kill()
 
 
+def only_of(folder: Path) -> Callable[[str], set[str]]:
+    """Ray's look at the processes, without the Rays of other tests."""
+    look = services._find_address_from_flag
+    ours = (*(f"127.0.0.1:{port}" for port in range(1, 5)), str(folder))
+
+    def found(flag: str) -> set[str]:
+        return {each for each in look(flag) if each in ours or each.startswith(str(folder))}
+
+    return found
+
+
 def test_auto_is_the_cluster_of_ray_start_and_never_the_ray_that_a_program_has_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(services, "_find_address_from_flag", only_of(tmp_path))
     own, one, usual = tmp_path / f"kptrain-{os.getuid()}/1-a", tmp_path / "one", tmp_path / "ray"
     for folder in (own, one, usual):
         folder.mkdir(parents=True)
