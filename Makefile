@@ -21,7 +21,7 @@ test: .venv/installed
 	@if nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then $(MAKE) gpu; fi
 
 fast: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not gpu" --numprocesses 2 --dist loadfile
 
 gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu

@@ -136,6 +136,7 @@ def test_rows_are_in_the_folder_and_where_asked_in_the_results(tmp_path: Path) -
         assert line.endswith(f" | {row['device']} | {told}")
 
 
+@pytest.mark.slow
 def test_without_a_gpu_the_bench_is_skipped_with_the_reason(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.gpu", "--out", str(tmp_path / "out")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
@@ -167,6 +168,7 @@ def test_a_search_of_the_bench_can_be_run_again(here: Run, monkeypatch: pytest.M
     searches.search(here, "auto", {}, "--quiet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", [steps.measure, passes.measure])
 def test_a_graph_is_recorded_after_all_that_is_eager(
     here: Run, monkeypatch: pytest.MonkeyPatch, measure: Callable[[Run], None]

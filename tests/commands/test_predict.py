@@ -317,6 +317,7 @@ def test_a_full_disk_is_told_with_the_file(
     )
 
 
+@pytest.mark.slow
 def test_a_name_that_the_encoding_of_the_output_lacks_is_spelt_out(
     checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -148,6 +148,7 @@ def test_whatever_the_names_and_ids_of_images_are_what_is_said_is_one_line_that_
     assert len(said.encode().splitlines()) == 1
 
 
+@pytest.mark.slow
 @fuzzed
 @given(st.data())
 def test_changed_annotations_give_samples_that_can_be_cut_or_one_line(

@@ -93,6 +93,7 @@ def test_a_module_run_by_python_names_what_hides_its_imports_in_one_line(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_training_alone_minds_no_file_that_only_a_search_would_import(tmp_path: Path) -> None:
     for name in ("search.py", "ray.py"):
         (tmp_path / name).write_text("raise RuntimeError\n")

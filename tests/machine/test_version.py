@@ -41,6 +41,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["kptrain", "search.run"])
 def test_a_copy_that_is_not_installed_says_its_version(copy: Path, module: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -51,6 +51,7 @@ def test_a_training_whose_states_take_long_saves_the_first_and_the_last(
     assert (tmp_path / "metrics.csv").read_bytes() == (uninterrupted / "metrics.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_of_what_is_copied_one_epoch_s_is_held_at_a_time(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ UNEVEN = {"data.limit_train": 20, "optim.lr": 2.0**-10, "train.cuda_graph": "aut
 """Six full batches and a partial one; the rate is the same in both sizes of floats."""
 
 
+@pytest.mark.slow
 def test_a_replayed_training_is_the_eager_one_bit_for_bit(
     config: TrainConfig,
     tmp_path: Path,

@@ -57,6 +57,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Any], bytes]:
     return table(state), (folder / "journal").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_search_killed_after_any_line_ends_as_one_that_was_not(
     whole: tuple[list[Any], bytes], tmp_path: Path
 ) -> None:
