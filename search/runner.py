@@ -114,5 +114,5 @@ def _draw_report(search: Search) -> None:
     """Draw the report; an error here must not hide the result of the search."""
     try:
         write_report(search.folder, search.space.trainable)
-    except Exception as error:
+    except Exception as error:  # printed below: the result matters more
         print(f"Report    cannot be drawn: {type(error).__name__}: {error}")

@@ -136,8 +136,9 @@ class RungSampler(PointSampler):
 
     def recall(self, memory: Mapping[str, Any] | None) -> None:
         try:
-            self._rng.bit_generator.state = memory["generator"]  # type: ignore[index]
-            logs = np.array(memory["logs"], dtype=np.float64)  # type: ignore[index]
+            state = {} if memory is None else memory
+            self._rng.bit_generator.state = state["generator"]
+            logs = np.array(state["logs"], dtype=np.float64)
         except (TypeError, KeyError, ValueError, OverflowError) as error:
             raise ValueError(
                 f"sampler must hold the state of a generator and logs, but got {memory!r} "

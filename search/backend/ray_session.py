@@ -86,7 +86,7 @@ def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
         try:
             with handlers_restored():  # Ray installs its own handler for SIGTERM
                 context = ray.init(address=address or "local", **QUIET, **own)
-        except Exception as error:  # of many kinds
+        except Exception as error:  # Ray raises many kinds where it does not start
             _end_processes(error)
             reason = why_not(error, folder)
             raise (bad_address(address, reason) if address else no_start(reason)) from None

@@ -150,7 +150,7 @@ class TuneRun:
         for observer in self._observers.copy():
             try:
                 observer()
-            except Exception as error:
+            except Exception as error:  # printed below: no observer may end the search
                 self._observers.remove(observer)
                 print(f"{type(error).__name__}: {error}; the search continues", flush=True)
 

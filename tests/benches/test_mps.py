@@ -17,7 +17,7 @@ if [ -n "{refusal}" ]; then echo "{refusal}" >&2; exit 1; fi
 
 
 def put_control(folder: Path, monkeypatch: pytest.MonkeyPatch, refusal: str = "") -> Path:
-    """A daemon's control that writes down what it is told; returns where."""
+    """A control program that logs its commands; returns the path of the log."""
     program, log = folder / "nvidia-cuda-mps-control", folder / "log"
     program.write_text(CONTROL.format(log=log, refusal=refusal))
     program.chmod(0o755)
