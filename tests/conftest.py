@@ -11,10 +11,10 @@ import pytest
 import torch
 from coco_files import CocoWriter
 from filelock import FileLock
-from in_process import search_here
 from search_commands import ONE_AT_A_TIME, ONE_RAY, cluster_of, write_space
 from small_trainings import FEW
 from small_trainings import run as train
+from without_ray import search_alone
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import resolve
@@ -159,12 +159,12 @@ def uninterrupted(small_coco: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="session")
-def whole(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a search of one trial at a time that nothing stopped."""
 
     def search(folder: Path) -> None:
         space = write_space(folder, **ONE_AT_A_TIME)
-        done = search_here(ray_address, space, "--data", "embedded", "--out", "out", cwd=folder)
+        done = search_alone(space, "--data", "embedded", "--out", "out", cwd=folder)
         assert done.returncode == 0, done.stderr
 
     return once(tmp_path_factory, "whole", search) / "out"

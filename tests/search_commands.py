@@ -17,7 +17,11 @@ from search.journal.journal import JOURNAL, read_events
 
 SMALL: dict[str, Any] = {
     "data": {"image_size": [64, 64], "limit_train": 24, "limit_val": 12},
-    "model": {"deconv_channels": [16, 16, 16]},
+    "model": {
+        "trunk": "shufflenet_v2_x0_5",
+        "weights": "none",
+        "deconv_channels": [16, 16, 16],
+    },
     "heatmap": {"sigma_px": 1.0},
 }
 OWN = ("--trainable", "own_trainings:STORED")

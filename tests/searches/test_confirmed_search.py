@@ -1,4 +1,4 @@
-"""Whole searches that confirm their winner, under a real Ray, through the command of users."""
+"""Whole searches that confirm their winner, through the command of users."""
 
 import csv
 import json
@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from in_process import run_here, search_here
+from in_process import run_here
 from search_commands import ONE_AT_A_TIME, OWN, rows, watch, write_space
+from without_ray import search_alone
 
 from kptrain.__main__ import main as kptrain
 from kptrain.config import BEST
@@ -22,11 +23,11 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def search(ray_address: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def search(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A search of which the best two and the defaults are confirmed with two seeds."""
     folder = tmp_path_factory.mktemp("search")
     space = write_space(folder, trials=4, confirm={"top": 2, "seeds": 2})
-    done = search_here(ray_address, space, "--data", "embedded", "--out", "out", cwd=folder)
+    done = search_alone(space, "--data", "embedded", "--out", "out", cwd=folder, at_once=2)
     assert done.returncode == 0, done.stderr
     with (folder / "out" / "confirm.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -124,7 +125,7 @@ def test_one_checkpoint_of_the_confirmation_is_left(search: dict[str, Any]) -> N
 def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_is_gone_on_with(
     ray_address: str, tmp_path: Path
 ) -> None:
-    space = write_own(tmp_path, trials=2, base={"seconds": 0.3, "epochs": 12})
+    space = write_own(tmp_path, trials=2, base={"seconds": 0.2, "epochs": 12})
     pressed: list[int] = []
 
     def press_ctrl_c(search: int, line: str) -> None:
@@ -146,7 +147,7 @@ def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_i
     assert provenance["training_seed"] == 0
     assert not (tmp_path / "out" / "confirm.csv").exists()
     begun = rows(tmp_path / "out" / "confirm")
-    again = search_here(ray_address, "--resume", "out", *OWN, cwd=tmp_path)
+    again = search_alone("--resume", "out", *OWN, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     ended = rows(tmp_path / "out" / "confirm")
     assert {row["state"] for row in ended} == {"completed"}
@@ -161,10 +162,10 @@ def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_i
 
 
 def test_a_training_that_fails_only_when_it_is_confirmed_is_named(
-    ray_address: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     space = write_own(tmp_path, trials=1, base={"odd_seeds_fail": True}, seed=4)
-    done = search_here(ray_address, space, *OWN, "--out", "out", cwd=tmp_path)
+    done = search_alone(space, *OWN, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     (row,) = read_table(tmp_path / "out" / "confirm.csv")
     seeds = [int(name.removeprefix("seed ")) for name in row if name.startswith("seed ")]

@@ -1,4 +1,4 @@
-"""Searches under a real Ray whose trials fail or are killed."""
+"""Searches whose trials fail or are killed."""
 
 import os
 import re
@@ -7,31 +7,27 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from in_process import search_here
 from search_commands import (
-    ONE_AT_A_TIME,
     OWN,
     SMALL,
     rows,
     watch,
     write_space,
 )
+from without_ray import search_alone
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(
-    ray_address: str, tmp_path: Path
-) -> None:
+def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(tmp_path: Path) -> None:
     space = write_space(
         tmp_path,
         base={"fails_above": 1.0, "epochs": 3},
         space={"lr": {"low": 0.1, "high": 2.0}},
         start=[{"lr": 1.5}],
         trials=3,
-        **ONE_AT_A_TIME,
     )
-    done = search_here(ray_address, space, *OWN, "--out", "out", cwd=tmp_path)
+    done = search_alone(space, *OWN, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = rows(tmp_path / "out")
     (failed,) = [row for row in table if row["trial"] == "1"]
@@ -42,12 +38,11 @@ def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(
 
 
 def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(
-    ray_address: str, small_coco: Path, tmp_path: Path
+    small_coco: Path, tmp_path: Path
 ) -> None:
-    model = SMALL["model"] | {"trunk": "shufflenet_v2_x0_5", "weights": "none"}
-    base = SMALL | {"model": model, "loss": {"joint_weights": [1e38] * 17}}
+    base = SMALL | {"loss": {"joint_weights": [1e38] * 17}}
     space = write_space(tmp_path, base=base, trials=1)
-    done = search_here(ray_address, space, "--data", small_coco, "--out", "out", cwd=tmp_path)
+    done = search_alone(space, "--data", small_coco, "--out", "out", cwd=tmp_path)
     assert done.returncode == 2
     assert "a trial must complete, but no trial has finished an epoch" in done.stderr
     assert "epoch 1, step 1: the loss must be finite, but is inf" in done.stderr

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from in_process import run_here, search_here
 from own_trainings import METRICS, Curve, own
+from without_ray import search_alone, trials_in_this_process
 
 from kptrain.errors import KptrainError, SettingsError
 from kptrain.resolve import change
 from search import resume_search, run_search
-from search import run as run_command
 from search.backend.trial_actor import TrialActor
 from search.journal.journal import Journal
 from search.machine.signals import handlers_restored
@@ -159,7 +158,7 @@ def test_the_example_is_of_twenty_lines_and_the_readme_shows_it() -> None:
 
 @pytest.mark.slow
 def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_from_others(
-    ray_address: str, modules: Path, capsys: pytest.CaptureFixture[str]
+    modules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = space_file(
         modules,
@@ -167,7 +166,7 @@ def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_fr
         "asha: {grace_epochs: 2, reduction: 2}\nconfirm: {top: 1, seeds: 2}\n",
     )
     named = ["--trainable", "own_trainings:STORED"]
-    done = search_here(ray_address, space, "--out", "runs/a", *named, cwd=modules)
+    done = search_alone(space, "--out", "runs/a", *named, cwd=modules, at_once=2)
     assert done.returncode == 0, done.stderr
     told = done.stdout
     assert "Trains    own_trainings:STORED" in told
@@ -195,14 +194,14 @@ def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_fr
     assert (
         "but got no --trainable; give --trainable own_trainings:STORED" in capsys.readouterr().err
     )
-    again = run_here(run_command.main, "--resume", "runs/a", *named, cwd=modules)
+    again = search_alone("--resume", "runs/a", *named, cwd=modules)
     assert again.returncode == 0
     assert again.stdout.splitlines()[-1] == told.splitlines()[-1]
 
 
 @pytest.mark.slow
 def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_error_said(
-    ray_address: str, modules: Path
+    modules: Path,
 ) -> None:
     space = space_file(
         modules,
@@ -210,7 +209,7 @@ def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_err
         "asha: {grace_epochs: 1, reduction: 2}\n",
     )
     command = (space, "--trainable", "own_trainings:BROKEN", "--out", "out")
-    done = search_here(ray_address, *command, cwd=modules)
+    done = search_alone(*command, cwd=modules)
     assert done.returncode == 2
     out, error = done.stdout, done.stderr
     record = read_history(modules / "out", trainable_named("own_trainings:BROKEN")).record
@@ -271,17 +270,15 @@ def test_a_trial_of_one_has_all_of_its_files_at_the_url_and_harms_no_other(
 
 @pytest.mark.slow
 def test_the_example_is_searched_from_python_and_resumed_with_a_larger_budget(
-    ray_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
-    with handlers_restored():
-        result = run_search(
-            "examples/ridge.yaml", "runs/ridge", trainable=RIDGE, trials=4, address=ray_address
-        )
+    with handlers_restored(), trials_in_this_process():
+        result = run_search("examples/ridge.yaml", "runs/ridge", trainable=RIDGE, trials=4)
         assert result.is_whole
         assert len(result.history.record.trials) == 4
-        result = resume_search("runs/ridge", trainable=RIDGE, trials=5, address=ray_address)
+        result = resume_search("runs/ridge", trainable=RIDGE, trials=5)
     assert result.is_whole
     record = result.history.record
     assert len(record.trials) == 5

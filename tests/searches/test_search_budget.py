@@ -1,11 +1,11 @@
-"""Whole searches under a real Ray that end because their budget is spent."""
+"""Whole searches that end because their budget is spent."""
 
 import re
 from pathlib import Path
 
 import pytest
-from in_process import search_here
-from search_commands import ONE_AT_A_TIME, OWN, rows, write_space
+from search_commands import OWN, rows, write_space
+from without_ray import search_alone
 
 from search.trials.record import UNDER_WAY
 
@@ -27,11 +27,11 @@ def assert_whole_and_promoted(out: Path, said: str) -> None:
 
 
 def test_a_budget_of_epochs_is_spent_to_the_last_and_ends_the_search_cleanly(
-    ray_address: str, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    base = {"epochs": 50, "seconds": 0.1}
+    base = {"epochs": 50}
     space = write_space(tmp_path, base=base, space=LR, epochs=9, asha={"grace_epochs": 4})
-    done = search_here(ray_address, space, *OWN, "--out", "out", cwd=tmp_path)
+    done = search_alone(space, *OWN, "--out", "out", cwd=tmp_path, at_once=2)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     table = rows(tmp_path / "out")
@@ -43,15 +43,11 @@ def test_a_budget_of_epochs_is_spent_to_the_last_and_ends_the_search_cleanly(
     assert_whole_and_promoted(tmp_path / "out", done.stdout)
 
 
-def test_a_budget_of_seconds_stops_running_trials_at_their_next_epoch(
-    ray_address: str, tmp_path: Path
-) -> None:
+def test_a_budget_of_seconds_stops_running_trials_at_their_next_epoch(tmp_path: Path) -> None:
     base = {"epochs": 5000, "seconds": 0.1}
-    space = write_space(
-        tmp_path, base=base, space=LR, trials=3, asha={"grace_epochs": 5000}, **ONE_AT_A_TIME
-    )
+    space = write_space(tmp_path, base=base, space=LR, trials=3, asha={"grace_epochs": 5000})
     hours = ("--hours", 0.001)
-    done = search_here(ray_address, space, *OWN, *hours, "--out", "out", cwd=tmp_path)
+    done = search_alone(space, *OWN, *hours, "--out", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     table = rows(tmp_path / "out")

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from in_process import run_here
 from search_commands import ONE_AT_A_TIME, SMALL, rows, run, start, table, wait_for, write_space
+from without_ray import search_alone
 
 from kptrain.config import BEST
 from search.journal.journal import JOURNAL, read_events
@@ -26,7 +27,7 @@ WANDB_KEY = "0123456789abcdef0123" * 2
 
 def resume(out: Path, *arguments: object) -> str:
     """In this process."""
-    done = run_here(main, "--resume", out.name, *arguments, cwd=out.parent)
+    done = search_alone("--resume", out.name, *arguments, cwd=out.parent)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -80,17 +81,16 @@ def wait_until_gone(folder: Path) -> None:
 
 
 def test_a_finished_search_is_told_again_without_ray_and_extended_without_rerunning_any(
-    ray_address: str, whole: Path, tmp_path: Path
+    whole: Path, tmp_path: Path
 ) -> None:
     subprocess.run(["cp", "-r", whole, tmp_path / "out"], check=True)
     out = tmp_path / "out"
     said = resume(out)
-    assert "Starting Ray" not in said
     assert "Nothing is left of its budget" in said
     assert "--trials" in said
     assert "Best      trial" in said
     before = table(out)
-    said = resume(out, "--trials", 7, "--address", ray_address)
+    said = resume(out, "--trials", 7)
     assert table(out)[: len(before)] == before
     assert {row["trial"] for row in rows(out)} == set("0123456")
     assert not re.search(r"trial  [01234]  .* epoch ", said)
@@ -114,7 +114,7 @@ def test_what_the_search_began_with_is_the_truth(whole: Path, tmp_path: Path) ->
 
 
 def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
-    ray_address: str, whole: Path, tmp_path: Path
+    whole: Path, tmp_path: Path
 ) -> None:
     space, out = write_space(tmp_path, **ONE_AT_A_TIME), tmp_path / "out"
     search = start(tmp_path, space, "--data", "embedded", "--out", "out")
@@ -127,7 +127,7 @@ def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
     assert "Interrupted after 0 of 5 trials. " in said
     assert said.endswith(" python -m search.run --resume out\n")
     assert (out / "best" / BEST).is_file()
-    resume(out, "--address", ray_address)
+    resume(out)
     assert table(out) == table(whole)
 
 

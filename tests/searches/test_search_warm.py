@@ -1,12 +1,13 @@
-"""Whole searches under a real Ray that learn from an earlier one."""
+"""Whole searches that learn from an earlier one."""
 
 import json
 import shutil
 from pathlib import Path
 
 import pytest
-from in_process import run_here, search_here
+from in_process import run_here
 from search_commands import rows
+from without_ray import search_alone
 
 from search.run import main
 
@@ -22,11 +23,9 @@ def folder(whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_search_takes_the_trials_of_an_earlier_one_as_its_own(
-    ray_address: str, folder: Path
-) -> None:
-    done = search_here(
-        ray_address, "space.yaml", "--data", "embedded", "--warm-from", "first", "--trials", 2,
+def test_a_search_takes_the_trials_of_an_earlier_one_as_its_own(folder: Path) -> None:
+    done = search_alone(
+        "space.yaml", "--data", "embedded", "--warm-from", "first", "--trials", 2,
         "--out", "warm", cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
