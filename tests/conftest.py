@@ -35,6 +35,17 @@ def has_gpu_for_itself(config: pytest.Config) -> bool:
     return is_one and config.getoption("markexpr") == "gpu"
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: a training that is released collects garbage, which otherwise
+    takes longer than the small trainings of the tests."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()  # libraries look for what is left of them
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """All other tests see no GPU, nor does what they start: what they say is of a CPU. This comes

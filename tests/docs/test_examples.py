@@ -5,7 +5,7 @@ from contextlib import chdir
 from pathlib import Path
 
 import pytest
-import ray
+from without_ray import trials_in_this_process
 
 from search.machine.signals import handlers_restored
 
@@ -37,14 +37,10 @@ def test_a_training_from_python_reports_its_epochs(
 
 
 def test_a_search_from_python_gives_its_best_trial(
-    ray_address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On the Ray that its process has joined."""
-    ray.init(ray_address, log_to_driver=False)
-    try:
+    with trials_in_this_process():
         run("search_settings.py", tmp_path)
-    finally:
-        ray.shutdown()
     number, *_, value = capsys.readouterr().out.splitlines()[-1].split()
     assert 0 <= int(number) < 3
     assert float(value) > 0

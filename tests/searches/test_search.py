@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from in_process import search_here
 from search_commands import (
     SMALL,
     rows,
@@ -18,6 +17,7 @@ from search_commands import (
     watch,
     write_space,
 )
+from without_ray import search_alone
 
 from kptrain.config import BEST, TrainConfig, save_config
 from kptrain.machine.cores import usable_cores
@@ -184,9 +184,7 @@ def test_no_other_checkpoint_is_left(search: dict[str, Any]) -> None:
     assert left == [BEST]
 
 
-def test_real_photographs_are_searched_by_ap_and_counted(
-    ray_address: str, tmp_path: Path, coco_sample: Path
-) -> None:
+def test_real_photographs_are_searched_by_ap_and_counted(tmp_path: Path, coco_sample: Path) -> None:
     small = {
         "model.trunk": "shufflenet_v2_x0_5",
         "model.weights": "none",
@@ -196,10 +194,9 @@ def test_real_photographs_are_searched_by_ap_and_counted(
     }
     options = [part for path, value in small.items() for part in ("--set", f"{path}={value}")]
     space = Path(__file__).parents[2] / "spaces" / "full.yaml"
-    done = search_here(
-        ray_address, space, "--data", coco_sample, "--trials", 3, "--out", "out", *options,
-        cwd=tmp_path,
-    )  # fmt: skip
+    done = search_alone(
+        space, "--data", coco_sample, "--trials", 3, "--out", "out", *options, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "train: 115 images with 324 labelled persons" in done.stdout
     assert "val: 84 images with 236 labelled persons" in done.stdout
