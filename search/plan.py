@@ -52,8 +52,8 @@ def disk_bound(space: Space, base: Settings, at_once: int) -> int | None:
     best, resume = sizes
     kept = space.keep + 1 + confirmed_settings(space)
     last = max_epochs(space, base)
-    waiting = space.asha.reduction * len(rungs_of(space.asha, last).all())
-    return (2 * at_once + waiting) * (best + resume) + kept * best
+    paused = space.asha.reduction * len(rungs_of(space.asha, last).all())
+    return (2 * at_once + paused) * (best + resume) + kept * best
 
 
 def confirmed_settings(space: Space) -> int:

@@ -293,7 +293,7 @@ def test_what_a_spent_budget_cut_goes_on_with_a_larger_one(
     monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
     tune = Tune(tmp_path, "epochs: 5\nasha: {grace_epochs: 4}")
     tune.start()
-    assert not tune.report(1, 2, 3, 4)  # it waits at a rung
+    assert not tune.report(1, 2, 3, 4)  # it is paused at a rung
     tune.start()
     assert not tune.report(5)
     assert tune.state.record.trials[0].error == "the budget of 5 epochs was spent"

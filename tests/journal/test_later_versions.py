@@ -21,7 +21,7 @@ from search.space.reader import read_space
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.history import read_history
 from search.trials.run_folder import open_search
-from search.trials.warm_start import read_past_search
+from search.trials.warm_start import read_earlier_search
 
 pytestmark = pytest.mark.slow  # pages are drawn, seconds together
 
@@ -124,7 +124,7 @@ def test_a_search_learns_from_one_that_an_earlier_version_began(
     change_all(later)
     later.setattr(type(KEYPOINTS), "fingerprints", lambda *_: {"train": "a", "val": "b"})
     here = read_space(tmp_path / "first.yaml", KEYPOINTS)
-    past = read_past_search(tmp_path / "first", here, resolved(here, {"data.root": "embedded"}))
+    past = read_earlier_search(tmp_path / "first", here, resolved(here, {"data.root": "embedded"}))
     assert [trial.settings for trial in past.trials] == [trial.settings for trial in ended]
     assert [[value for _, value in trial.curve] for trial in past.trials] == [
         trial.values() for trial in ended
