@@ -1,4 +1,4 @@
-"""Who goes on beyond a rung, told value by value."""
+"""Which trials are promoted beyond a rung, reported value by value."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from search.journal.events import Arrival
 
 
 def arrive(asha: Asha, epoch: int, values: dict[int, float]) -> list[int]:
-    """Report one value of each trial; returns those that go on at once."""
+    """Report one value of each trial; returns those that are promoted at once."""
     return [number for number, value in values.items() if asha.report(number, epoch, value)]
 
 

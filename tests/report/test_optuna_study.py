@@ -30,7 +30,7 @@ def load_study(run_dir: Path) -> optuna.Study:
 
 
 def copied(record: Record) -> list[tuple[TrialState, float, dict[int, float], float | None]]:
-    """What a reader finds."""
+    """The study's trials as a reader finds them: state, learning rate, values by epoch, value."""
     return [
         (trial.state, trial.params["optim.lr"], trial.intermediate_values, trial.value)
         for trial in load_study(record.run_dir).trials
