@@ -62,7 +62,7 @@ class Ours:
             self._searcher.finish(number, "completed", self._best[number])
             return False
         arrival = self._asha.decide(number, epoch, value)
-        self._asha.tell(number, value, arrival)
+        self._asha.record(number, value, arrival)
         for out in arrival.out if arrival else ():
             self._searcher.finish(out, "stopped", None)
         return arrival is None or arrival.goes_on

@@ -13,7 +13,7 @@ from bench.measure import parse_arguments, record, show, spread
 from kptrain.machine.progress import UNITS
 
 SPACE = Path("spaces/quick.yaml")
-TAKES = re.compile(r"^Takes +some ([\d.]+) (\w+) \(", re.MULTILINE)
+TAKES = re.compile(r"^Takes +about ([\d.]+) (\w+) \(", re.MULTILINE)
 
 
 def estimate_of(said: str) -> float:

@@ -32,7 +32,7 @@ class Contender(Protocol):
         on where it stopped."""
 
     def report(self, number: int, epoch: int, value: float) -> bool:
-        """Tell an epoch's value, lower is better; whether the trial goes on now."""
+        """Report an epoch's value, lower is better; returns whether the trial keeps running."""
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ NOT_IN_THE_FILE = (
 def settings_page() -> str:
     """Every setting of a training."""
     rows = [
-        f"| `{path}` | `{_default(field)}` | {CHANGES[_changes(field)]} | {_told(field)} |"
+        f"| `{path}` | `{_default(field)}` | {CHANGES[_changes(field)]} | {_description(field)} |"
         for path, field in _fields(TrainConfig, "")
     ]
     return (
@@ -56,7 +56,7 @@ def settings_page() -> str:
 def space_page() -> str:
     """Every key of a space file."""
     rows = [
-        f"| `{prefix}{name}` | `{_default(field)}` | {_told(field)} |"
+        f"| `{prefix}{name}` | `{_default(field)}` | {_description(field)} |"
         for prefix, part in SPACE_PARTS.items()
         for name, field in part.model_fields.items()
         if prefix or name not in NOT_IN_THE_FILE
@@ -65,7 +65,7 @@ def space_page() -> str:
         "# Keys of a space file\n\n"
         "[Space files](space_files.md) explains them. "
         "`space` maps settings to axes: a list of values, or `{low, high}`, both ends included, "
-        "on a log scale with `log: true`, at whole steps from low with `step`. `base` says what "
+        "on a log scale with `log: true`, at whole steps from low with `step`. `base` states what "
         "differs from the defaults in all trials, `start` lists points to try after the base. "
         "The other keys:\n\n"
         "| key | default | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
@@ -90,7 +90,7 @@ def _default(field: FieldInfo) -> str:
     return "its first" if field.is_required() else json.dumps(field.default).replace("null", "none")
 
 
-def _told(field: FieldInfo) -> str:
+def _description(field: FieldInfo) -> str:
     return " ".join((field.description or "").split()).replace("|", "\\|")
 
 

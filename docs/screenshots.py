@@ -82,7 +82,7 @@ def _show_ray(browser: webdriver.Chrome, address: str) -> None:
 
 
 def _show_optuna(browser: webdriver.Chrome, out: Path, picture: Path) -> None:
-    """A trial that waits at a rung, which is to Optuna one that runs, with its values by epoch."""
+    """A trial paused at a rung, which Optuna shows as running, with its values by epoch."""
     command = [str(BIN / "optuna-dashboard"), str(out / "study.log"), "--port", str(PORT)]
     quiet = subprocess.DEVNULL
     with subprocess.Popen(command, stdout=quiet, stderr=quiet) as dashboard:

@@ -21,15 +21,15 @@ COMMANDS = {
     "export": export,
 }
 EXAMPLES = """\
-the original recipe, with one setting changed:
+train with one setting changed:
   python -m kptrain --data /path/to/coco --set optim.lr=3e-4 --out runs/mine
-the same training resumed, for longer:
+resume it, with more epochs:
   python -m kptrain --resume --out runs/mine --set train.epochs=30
-the best training of a search again, alone:
+repeat the best trial of a search:
   python -m kptrain runs/lr_sched-20260101-120000/best/config.yaml
 
-Without a COMMAND it trains: see `python -m kptrain train --help`. Write ./NAME for a CONFIG with
-the name of a command.
+COMMAND is `train` if omitted; see `python -m kptrain train --help`. If a CONFIG has the name of a
+command, write ./NAME.
 """
 
 

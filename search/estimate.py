@@ -52,7 +52,7 @@ class Estimate:
         packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB to be written to {cache}\n"
         return (
             f"{packs if pace.pack_bytes else ''}"
-            f"Takes     some {self.whole} on this device: {', '.join(parts)}; an epoch of a trial "
+            f"Takes     about {self.whole} on this device: {', '.join(parts)}; an epoch of a trial "
             f"{in_words(pace.epoch.likely)}"
         )
 

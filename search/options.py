@@ -17,14 +17,14 @@ check everything and print the plan and its cost, without starting it:
   python -m search.run spaces/lr_sched.yaml --data /path/to/coco --plan
 run a search on COCO, or without --data on the synthetic data set:
   python -m search.run spaces/lr_sched.yaml --data /path/to/coco --trials 40
-resume a search, whatever ended it, with a larger budget:
+resume a search after an interruption, or extend it, as here:
   python -m search.run --resume runs/lr_sched-20260101-120000 --trials 80
 run on a Ray cluster, with a copy of the results at a URL:
   python -m search.run spaces/full.yaml --address auto --out s3://bucket/name
-search a training of your own:
+search your own training:
   python -m search.run examples/ridge.yaml --trainable examples.ridge:RIDGE
 
-A space file says which settings are varied, such as
+Example of a space file:
   space: {optim.lr: {low: 1e-4, high: 1e-2, log: true}, train.batch_size: [8, 16]}
   trials: 20
 """
@@ -33,21 +33,29 @@ A space file says which settings are varied, such as
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.run",
-        description="Search the settings of a training, the keypoint training or your own: Ray\n"
-        "Tune runs the trials, an Optuna sampler proposes them, ASHA stops the worse ones\n"
-        "early. The best one is saved in OUT/best.",
+        description="Search the settings of the keypoint training, or of your own training. Ray\n"
+        "Tune runs the trials, an Optuna sampler proposes settings, and ASHA stops weak\n"
+        "trials early. The best trial is saved in OUT/best.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"kptrain {__version__}")
-    parser.add_argument("space", type=Path, nargs="?", metavar="SPACE.yaml", help="what to search")
+    parser.add_argument(
+        "space",
+        type=Path,
+        nargs="?",
+        metavar="SPACE.yaml",
+        help="space file: the settings to vary, the metric and the budget",
+    )
     parser.add_argument(
         "--resume",
         metavar="DIR",
-        help="resume the search in this folder or at this URL, whatever ended it; --trials, "
-        "--hours, --gpu-hours and --epochs change its budget",
+        help="resume the search in this folder or at this URL, after an interruption, or to extend "
+        "it; --trials, --hours, --gpu-hours and --epochs change its budget",
     )
-    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
+    parser.add_argument(
+        "--data", metavar="P", help="folder with COCO, or 'embedded' for the synthetic data set"
+    )
     add_trainable(parser)
     parser.add_argument(
         "--set",
@@ -74,13 +82,23 @@ def _add_run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        help="folder to create (default: in runs), or a URL such as s3://bucket/name for a copy of "
-        "the folder",
+        help="folder to create (default: a new folder in runs), or a URL such as s3://bucket/name "
+        "for a copy of the folder",
     )
-    parser.add_argument("--verify", action="store_true", help="check all decoded images in full")
-    parser.add_argument("--address", metavar="A", help="a running Ray cluster, or 'auto'")
     parser.add_argument(
-        "--plan", action="store_true", help="check everything, print the plan and its cost, stop"
+        "--verify",
+        action="store_true",
+        help="read all decoded images and compare their checksums",
+    )
+    parser.add_argument(
+        "--address",
+        metavar="A",
+        help="host:port of a running Ray cluster, or 'auto' for the one on this machine",
+    )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="check everything, print the plan and its cost, then exit",
     )
     output = parser.add_mutually_exclusive_group()
     output.add_argument("--quiet", action="store_true", help="print only the result")
@@ -120,8 +138,8 @@ def keywords(parsed: argparse.Namespace) -> dict[str, Any]:
 
 def _add_budget(parser: argparse.ArgumentParser) -> None:
     """Add the parts of a budget, each of which replaces that of the space file."""
-    note = "instead of the space's; the first part that is spent ends the search"
-    parser.add_argument("--trials", type=int, metavar="N", help=f"number of trials, {note}")
-    parser.add_argument("--hours", type=float, metavar="H", help=f"wall-clock hours, {note}")
-    parser.add_argument("--gpu-hours", type=float, metavar="H", help=f"GPU hours in total, {note}")
-    parser.add_argument("--epochs", type=int, metavar="N", help=f"epochs in total, {note}")
+    note = "replaces the space file's value; the search ends at the first limit that is reached"
+    parser.add_argument("--trials", type=int, metavar="N", help=f"number of trials; {note}")
+    parser.add_argument("--hours", type=float, metavar="H", help=f"wall-clock hours; {note}")
+    parser.add_argument("--gpu-hours", type=float, metavar="H", help=f"GPU hours in total; {note}")
+    parser.add_argument("--epochs", type=int, metavar="N", help=f"epochs in total; {note}")

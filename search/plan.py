@@ -52,8 +52,8 @@ def disk_bound(space: Space, base: Settings, at_once: int) -> int | None:
     best, resume = sizes
     kept = space.keep + 1 + confirmed_settings(space)
     last = max_epochs(space, base)
-    waiting = space.asha.reduction * len(rungs_of(space.asha, last).all())
-    return (2 * at_once + waiting) * (best + resume) + kept * best
+    paused = space.asha.reduction * len(rungs_of(space.asha, last).all())
+    return (2 * at_once + paused) * (best + resume) + kept * best
 
 
 def confirmed_settings(space: Space) -> int:
@@ -97,7 +97,11 @@ def describe_plan(space: Space, base: Settings, num_gpus: int | None) -> str:
     epochs = max_epochs(space, base)
     rungs = rungs_of(space.asha, epochs)
     stops, early = rungs.stops, rungs.early
-    note = f"; after epoch {early} too, once its ranking is shown to agree" if early else ""
+    note = (
+        f"; after epoch {early} too, once its ranking agrees with that after epoch {stops[0]}"
+        if early
+        else ""
+    )
     asha = (
         f"after epoch {', '.join(map(str, stops))}: one in {space.asha.reduction} is promoted{note}"
         if stops

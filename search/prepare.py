@@ -21,7 +21,7 @@ from search.space.pace import MeasuringError
 from search.space.space import Space, with_share
 from search.trainings.loading import trainable_named
 from search.trials.run_folder import Search, begin_search, fetch_search, folder_exists, open_search
-from search.trials.warm_start import read_past_searches
+from search.trials.warm_start import read_earlier_searches
 
 
 def plan(request: Request) -> None:
@@ -45,7 +45,7 @@ def _checked(request: Request, space: Space, base: Settings) -> Callable[[], Sea
     if is_named and out.exists():
         raise folder_exists(out, space.trainable)
     space, estimated = _planned(space, base, request)
-    past = read_past_searches(request.warm_from, space, base)
+    past = read_earlier_searches(request.warm_from, space, base)
     for search in past:
         print(f"Warm      {search}")
     return lambda: replace(

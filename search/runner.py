@@ -10,7 +10,7 @@ from search.backend.tune_driver import run_trials
 from search.conclusion import conclude, how_to_resume, relative_to_here, why_all_failed
 from search.console.output import Output
 from search.console.progress import ProgressLog
-from search.report.optuna_study import StudyMirror
+from search.report.optuna_study import StudyCopy
 from search.report.refresher import Refresh
 from search.report.write import write_report
 from search.space.space import max_epochs
@@ -102,7 +102,7 @@ def _run_search_trials(
     refresh = Refresh(search.folder, space.trainable.name)
     try:
         observers: list[Callable[[], None]]
-        observers = [StudyMirror(state.record, space.axes).sync, refresh]
+        observers = [StudyCopy(state.record, space.axes).sync, refresh]
         if logs is not None:
             observers.append(ProgressLog(logs / "search.log", state, max_epochs(space, base)))
         run_trials(space, base, state, output, observers)

@@ -57,7 +57,7 @@ def _epochs(history: History) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m search.watch",
-        description="Follow a search from another terminal, while a command runs it.",
+        description="Show the progress of a search that another terminal runs.",
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a search")
     add_trainable(parser)

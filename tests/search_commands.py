@@ -107,8 +107,8 @@ def run(module: str, *arguments: object, cwd: Path) -> subprocess.CompletedProce
 def watch(
     space: Path, folder: Path, react: Callable[[int, str], None], *options: str
 ) -> subprocess.CompletedProcess[str]:
-    """A search in `folder`, into `out`, of the drawn set unless options say otherwise; `react` is
-    told its process and each line that it says."""
+    """A search in `folder`, into `out`, of the synthetic data set unless options say otherwise;
+    `react` gets its process and each line that it prints."""
     said = ""
     with subprocess.Popen(
         command("search.run", space, "--out", "out", *(options or ("--data", "embedded"))),
@@ -131,7 +131,7 @@ def rows(out: Path) -> list[dict[str, str]]:
 
 
 def unread(command: list[str]) -> tuple[int, str]:
-    """The exit code and standard error of a command whose standard output nobody reads."""
+    """The exit code and standard error of a command whose standard output is not read."""
     process = subprocess.Popen(
         command,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},

@@ -47,10 +47,10 @@ def simulate(
         file.write(more)
     space = read_space(path, KEYPOINTS)
     base = resolved(space, {"data.root": "embedded"})
-    return go_on(begin_search(folder, space, base, [], url), killed_after, error, failed_after)
+    return resume(begin_search(folder, space, base, [], url), killed_after, error, failed_after)
 
 
-def go_on(
+def resume(
     search: Search, killed_after: int | None = None, error: str = "", failed_after: int = 0
 ) -> SearchState:
     """Run what is left of a search, as above."""

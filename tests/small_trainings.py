@@ -41,7 +41,7 @@ def changed(config: TrainConfig, path: str, value: object) -> TrainConfig:
 
 
 def resume_state(run_dir: Path) -> dict[str, Any]:
-    """All that is kept to go on, less the times, which no two runs share."""
+    """All that is kept to resume, less the times, which no two runs share."""
     state = load_checkpoint(run_dir / RESUME)
     return state | {"curve": [{name: row[name] for name in METRICS} for row in state["curve"]]}
 

@@ -33,18 +33,25 @@ from kptrain.training.validation import find_peaks, in_original
 NAMES = tuple(COCO_NUMBERS.values())
 
 
-SUMMARY = "print COCO's ten numbers of a checkpoint"
+SUMMARY = "print COCO's keypoint metrics (AP and AR) of a checkpoint"
 DESCRIPTION = (
-    "Print COCO's ten numbers of a checkpoint, and write its detections as COCO's results file. "
-    "There is one detection for each labelled person, in its annotated box (image view) or the "
-    "crop of it (person view). So the numbers measure keypoints, not person detection."
+    "Print COCO's ten keypoint metrics (AP and AR) of a checkpoint, and write its detections in "
+    "COCO's results format. There is one detection for each labelled person, in its annotated box "
+    "(image view) or in the crop around that box (person view). So the numbers measure keypoints, "
+    "not person detection."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("--data", metavar="P", help="folder with COCO (default: as in training)")
-    parser.add_argument("--split", choices=("val", "train"), default="val")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a best_keypoint_model.pth"
+    )
+    parser.add_argument(
+        "--data", metavar="P", help="folder with COCO (default: the data of the training)"
+    )
+    parser.add_argument(
+        "--split", choices=("val", "train"), default="val", help="split to evaluate (default: val)"
+    )
     parser.add_argument("--flip", action="store_true", help="average with the flipped image")
     parser.add_argument(
         "--device",

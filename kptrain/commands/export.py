@@ -48,14 +48,16 @@ class FromPixels(nn.Module):
 
 SUMMARY = "write a checkpoint as an ONNX file"
 DESCRIPTION = (
-    "Write a checkpoint as ONNX (opset 18): RGB from 0 to 255, (N, 3, H, W) float32, to "
-    "heatmaps, (N, 17, H/4, W/4). The output of onnxruntime is compared with torch's."
+    "Write a checkpoint as ONNX (opset 18) and compare its output in onnxruntime with torch's. "
+    "Input: RGB, 0 to 255, (N, 3, H, W) float32. Output: heatmaps, (N, 17, H/4, W/4)."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("out", type=Path, metavar="MODEL.onnx")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a best_keypoint_model.pth"
+    )
+    parser.add_argument("out", type=Path, metavar="MODEL.onnx", help="file to write")
 
 
 def run(parsed: argparse.Namespace) -> None:

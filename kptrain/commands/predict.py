@@ -32,14 +32,16 @@ Region = tuple[Frame, np.ndarray]
 SUMMARY = "draw the keypoints of persons on pictures"
 DESCRIPTION = (
     "Find the 17 keypoints of persons in pictures, and draw them as NAME-keypoints.png beside each "
-    "picture. Each person is searched in a box that encloses it tightly; without boxes, one person "
-    "is searched in the whole picture."
+    "picture. Give a tight box around each person with --box. Without --box, one person is "
+    "searched for in the whole picture."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a best_keypoint_model.pth"
+    )
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture to draw on")
     parser.add_argument(
         "--box",
         action="append",
@@ -48,7 +50,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="box around a person in pixels of the picture; may be given several times",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="output folder (default: the picture's)"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="output folder (default: the folder of each picture)",
     )
     parser.add_argument(
         "--device",

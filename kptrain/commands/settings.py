@@ -11,7 +11,9 @@ from kptrain.resolve import check_names, parse_assignments, read_settings, resol
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="settings in yaml")
-    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
+    parser.add_argument(
+        "--data", metavar="P", help="folder with COCO, or 'embedded' for the synthetic data set"
+    )
     parser.add_argument(
         "--set",
         action="append",

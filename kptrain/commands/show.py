@@ -26,15 +26,23 @@ NOWHERE = -1e3
 
 SUMMARY = "draw training samples with their targets"
 DESCRIPTION = (
-    "Draw samples of the first epoch with their targets: the heatmaps at this sigma, masked "
-    "regions (dark) and augmentation."
+    "Draw samples of the first epoch with their targets: the heatmaps with the sigma of the "
+    "settings, masked regions (dark) and augmentation."
 )
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
-    parser.add_argument("--number", type=int, default=6, metavar="N", help="number of samples")
-    parser.add_argument("--out", type=Path, default=Path("targets.png"), metavar="PNG")
+    parser.add_argument(
+        "--number", type=int, default=6, metavar="N", help="number of samples (default: 6)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("targets.png"),
+        metavar="PNG",
+        help="output file (default: targets.png)",
+    )
 
 
 def run(parsed: argparse.Namespace) -> None:

@@ -23,10 +23,12 @@ from kptrain.run.folder import CONFIG, only_user_of, saved_state
 from kptrain.run.loggers import log_reports
 from kptrain.training.fit import fit
 
-SUMMARY = "train; without a CONFIG with the settings of the original recipe"
+SUMMARY = "train a model (without CONFIG: with the default settings)"
 DESCRIPTION = """\
 Train a COCO keypoint model and report val_loss, val_oks and COCO's AP (ground-truth boxes) after
-each epoch. Without a CONFIG, it uses the settings of the original recipe."""
+each epoch. Without CONFIG, it uses the default settings: SimpleBaseline with ResNet-50 (whole
+images of 256 x 256 pixels, three transposed convolutions, MSE on heatmaps, Adam, StepLR, 25
+epochs); on the synthetic data set, a small model."""
 
 say = partial(print, flush=True)  # a log file shows each line when it is printed
 
@@ -36,9 +38,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         action="store_true",
-        help="read all decoded images to compare their checksums",
+        help="read all decoded images and compare their checksums",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="run folder (default: a new one)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="run folder (default: a new folder in runs)"
+    )
     parser.add_argument(
         "--resume",
         action="store_true",

@@ -62,7 +62,7 @@ def measure_memory(config: TrainConfig) -> MemoryNeed:
 
 
 def _known_steps(config: TrainConfig) -> int:
-    """With a full batch, in the whole training, as far as the settings tell: of all the data 0."""
+    """Full batches of the whole training, if `data.limit_train` gives the samples; else 0."""
     return config.train.epochs * ((config.data.limit_train or 0) // config.train.batch_size)
 
 

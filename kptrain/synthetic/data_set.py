@@ -45,7 +45,7 @@ def embedded_root(cache_dir: Path, progress: bool = False) -> Path:
         return unfinished.replace(root)
 
 
-def is_drawn(cache_dir: Path) -> bool:
+def embedded_exists(cache_dir: Path) -> bool:
     return _root(cache_dir).is_dir()
 
 

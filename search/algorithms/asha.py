@@ -1,13 +1,13 @@
 """ASHA, asynchronous successive halving: which trials are promoted beyond a rung.
 
-One of every `reduction` trials that reach a rung is promoted, the best of those that wait there. So
+One of every `reduction` trials that reach a rung is promoted, the best of those paused there. So
 the first trial to arrive is not promoted at once, and a series of ever better trials is not
 promoted as a whole.
 
 Source: Li et al., A System for Massively Parallel Hyperparameter Tuning, algorithm 2 (promotion).
 We depart in two ways: the number of promotions is limited by count, while in the paper a trial that
 drops out of the best after its promotion makes room for another; and only the best `reduction`
-trials wait at a rung, as each of them keeps a checkpoint on disk.
+trials stay paused at a rung, as each of them keeps a checkpoint on disk.
 """
 
 import bisect
@@ -37,8 +37,8 @@ class Rung:
     """Values of these trials at this rung and at the next one."""
     num_arrived: int = 0
     promoted: set[int] = field(default_factory=set)
-    waiting: list[tuple[float, int, int]] = field(default_factory=list)
-    """Value, order of arrival and number of each trial that waits here, the best first."""
+    paused: list[tuple[float, int, int]] = field(default_factory=list)
+    """Value, order of arrival and number of each trial that is paused here, the best first."""
 
     def pair(self, number: int, later: float) -> tuple[float, float] | None:
         """A trial's values at this rung and at the next, if it helps to assess this rung."""
@@ -53,7 +53,7 @@ class Asha:
     A value that is not finite is worse than any other. Of equal values the first to arrive is
     better. A trial that skips a rung's epoch is compared there by its next epoch.
 
-    `decide` and `next` apply the rules and change nothing; `tell`, `take`, `close` and `forget`
+    `decide` and `next` apply the rules and change nothing; `record`, `take`, `close` and `forget`
     apply decisions, whatever rules made them.
     """
 
@@ -79,9 +79,9 @@ class Asha:
         if not rung.is_trusted:
             return Arrival(rung=rung.epoch, is_compared=False, goes_on=True, out=[], trusts=trusts)
         entry = (best, rung.num_arrived, number)
-        waiting = sorted([*rung.waiting, entry])
-        goes_on = waiting[0] == entry and self._has_room(rung, rung.num_arrived + 1)
-        out = [] if goes_on else [number for _, _, number in waiting[self._reduction :]]
+        paused = sorted([*rung.paused, entry])
+        goes_on = paused[0] == entry and self._has_room(rung, rung.num_arrived + 1)
+        out = [] if goes_on else [number for _, _, number in paused[self._reduction :]]
         return Arrival(rung=rung.epoch, is_compared=True, goes_on=goes_on, out=out, trusts=trusts)
 
     def next(self, *, last_call: bool = False) -> tuple[int, int] | None:
@@ -91,16 +91,16 @@ class Asha:
         last_call: no other trial runs or will begin; each rung then promotes at least one trial.
         """
         for rung in reversed(self._rungs):
-            if rung.waiting and self._has_room(rung, rung.num_arrived):
-                return rung.waiting[0][2], rung.epoch
+            if rung.paused and self._has_room(rung, rung.num_arrived):
+                return rung.paused[0][2], rung.epoch
         for rung in self._rungs if last_call else ():
-            if rung.waiting and not rung.promoted:
-                return rung.waiting[0][2], rung.epoch
+            if rung.paused and not rung.promoted:
+                return rung.paused[0][2], rung.epoch
         return None
 
     # Changes.
 
-    def tell(self, number: int, value: float, arrival: Arrival | None) -> None:
+    def record(self, number: int, value: float, arrival: Arrival | None) -> None:
         """Record a trial's value after its next epoch; arrival: the decision if it is at a rung."""
         best = self._best[number] = self._best_with(number, value)
         if arrival is None:
@@ -118,19 +118,19 @@ class Asha:
         if arrival.goes_on:
             rung.promoted.add(number)
         else:
-            bisect.insort(rung.waiting, entry)
-        rung.waiting = [entry for entry in rung.waiting if entry[2] not in arrival.out]
+            bisect.insort(rung.paused, entry)
+        rung.paused = [entry for entry in rung.paused if entry[2] not in arrival.out]
 
     def take(self, number: int, epoch: int) -> None:
-        """Promote a trial that waits at the rung of an epoch."""
+        """Promote a trial that is paused at the rung of an epoch."""
         rung = self._rung(epoch)
-        rung.waiting = [entry for entry in rung.waiting if entry[2] != number]
+        rung.paused = [entry for entry in rung.paused if entry[2] != number]
         rung.promoted.add(number)
 
     def close(self) -> None:
-        """Promote no waiting trial any more."""
+        """Promote no paused trial any more."""
         for rung in self._rungs:
-            rung.waiting.clear()
+            rung.paused.clear()
 
     def forget(self, number: int) -> None:
         """A trial failed: another one may be promoted in its place."""
@@ -142,7 +142,7 @@ class Asha:
     def report(self, number: int, epoch: int, value: float) -> bool:
         """Decide about a trial after an epoch, and apply it; returns whether it keeps running."""
         arrival = self.decide(number, epoch, value)
-        self.tell(number, value, arrival)
+        self.record(number, value, arrival)
         return arrival is None or arrival.goes_on
 
     def promote(self, *, last_call: bool = False) -> int | None:
@@ -158,10 +158,10 @@ class Asha:
         """The epochs of all rungs, ascending."""
         return [rung.epoch for rung in self._rungs]
 
-    def waiting(self, epoch: int | None = None) -> set[int]:
-        """The trials that wait at any rung, or at the rung of an epoch."""
+    def paused(self, epoch: int | None = None) -> set[int]:
+        """The trials that are paused at any rung, or at the rung of an epoch."""
         rungs = [rung for rung in self._rungs if epoch in (None, rung.epoch)]
-        return {number for rung in rungs for _, _, number in rung.waiting}
+        return {number for rung in rungs for _, _, number in rung.paused}
 
     def _best_with(self, number: int, value: float) -> float:
         """The best value of a trial, its next epoch included."""

@@ -9,7 +9,7 @@ Ending = Literal["completed", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
-class PastTrial:
+class EarlierTrial:
     """One trial of an earlier search."""
 
     settings: dict[str, Any]
@@ -20,11 +20,11 @@ class PastTrial:
 
 
 @dataclass(frozen=True)
-class PastSearch:
+class EarlierSearch:
     """An earlier search, and the trials of it that can be used."""
 
     folder: Path
-    trials: list[PastTrial]
+    trials: list[EarlierTrial]
     num_outside: int
     """Trials left out because a value lies outside of an axis of this search."""
     num_unfinished: int

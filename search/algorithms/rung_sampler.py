@@ -64,7 +64,7 @@ class FixedSampler(BaseSampler):
         raise AssertionError(f"{name} must have a given value")
 
 
-class PointSampler(BaseSampler):
+class RandomSampler(BaseSampler):
     """Random search: each point depends only on the seed and the trial's number."""
 
     def __init__(
@@ -104,10 +104,10 @@ class PointSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
         """A random value, for an axis that a trial's given settings leave open."""
-        return PointSampler.sample_relative(self, study, trial, self._distributions)[name]
+        return RandomSampler.sample_relative(self, study, trial, self._distributions)[name]
 
 
-class RungSampler(PointSampler):
+class RungSampler(RandomSampler):
     """Proposes by Thompson sampling from the values of trials at the rungs."""
 
     def __init__(
@@ -117,8 +117,8 @@ class RungSampler(PointSampler):
         rungs: Sequence[int],
         seed: int,
     ) -> None:
-        """axes: as of `PointSampler`; rungs: epochs at which trials are compared, the last epoch of
-        a training included."""
+        """axes: as of `RandomSampler`; rungs: epochs at which trials are compared, the last epoch
+        of a training included."""
         super().__init__(distributions, axes, seed)
         self._rungs = rungs
         self._rng = np.random.default_rng(seed)

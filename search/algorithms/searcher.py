@@ -17,7 +17,7 @@ from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.algorithms.earlier import Ending
 from search.algorithms.optuna_axes import distribution, label_on, labelled, value_of
-from search.algorithms.rung_sampler import FixedSampler, PointSampler, RungSampler
+from search.algorithms.rung_sampler import FixedSampler, RandomSampler, RungSampler
 from search.space.axes import Choice, Range
 from search.space.space import Rungs, SamplerName, Space, max_epochs, rungs_of
 
@@ -49,7 +49,7 @@ class Searcher:
         self._first = first
         self._distributions = {path: distribution(axis) for path, axis in axes.items()}
         self._sampler = (
-            PointSampler(self._distributions, labelled(axes), seed)
+            RandomSampler(self._distributions, labelled(axes), seed)
             if sampler == "random"
             else RungSampler(self._distributions, labelled(axes), rungs, seed)
         )
@@ -57,7 +57,7 @@ class Searcher:
             sampler=self._sampler,
             direction="maximize" if maximise else "minimize",
         )
-        self._num_known = 0
+        self._num_registered = 0
         """Trials that were proposed by or registered with this object."""
         self._trials: dict[int, Trial] = {}
         self._best: dict[int, float] = {}
@@ -97,7 +97,7 @@ class Searcher:
 
     def propose(self, number: int) -> dict[str, Any]:
         """The settings of a trial, by dotted path. Called once per number, in order."""
-        self._num_known = number + 1
+        self._num_registered = number + 1
         if number < len(self._first):
             point = self._first[number]
             if not self._is_on_axes(point):
@@ -119,12 +119,12 @@ class Searcher:
         Does nothing for a trial that this object proposed. Raises: ValueError if the settings have
         other axes, or the memory is not one of this kind of sampler.
         """
-        if number < self._num_known:
+        if number < self._num_registered:
             return
         if settings.keys() != self._axes.keys():
             raise ValueError(f"settings must name {', '.join(self._axes)}, but got {settings}")
         self._sampler.recall(memory)
-        self._num_known = number + 1
+        self._num_registered = number + 1
         if self._is_on_axes(settings):
             labels = {path: label_on(axis, settings[path]) for path, axis in self._axes.items()}
             self._study.enqueue_trial(labels)

@@ -81,7 +81,7 @@ class TrialActor(tune.Trainable):
         return self._trainable.stream(
             self._train_config,
             run_dir,
-            known=epoch,
+            reported=epoch,
             until=self._rung or self._last,
             wait=PATIENCE,
             saved=self._send_epoch,

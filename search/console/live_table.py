@@ -123,7 +123,7 @@ def _time_left(state: StateFromEvents, max_epochs: int) -> list[str]:
     left = None if state.expected is None else state.expected.less(state.clock.now)
     if left is None or not left.likely:  # the estimate has passed before the first epoch
         return ["at most ? left"]
-    return [f"some {left} left"]
+    return [f"about {left} left"]
 
 
 def _duration(seconds: float) -> str:

@@ -105,10 +105,10 @@ class Epoch(TrialEvent):
     @model_validator(mode="after")
     def _agrees(self) -> Self:
         arrival = self.arrival
-        waits = arrival is not None and not arrival.goes_on and self.trial not in arrival.out
+        pauses = arrival is not None and not arrival.goes_on and self.trial not in arrival.out
         _must((self.state == "running") == (self.promised > 0), "promised 0 unless it runs")
         _must((self.state == "interrupted") == (self.reason is not None), "a reason if interrupted")
-        _must((self.state == "paused") == waits, "state paused if it waits at a rung")
+        _must((self.state == "paused") == pauses, "state paused if it pauses at a rung")
         return self
 
 

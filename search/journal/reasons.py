@@ -1,6 +1,6 @@
 """Why a trial or a search ended: codes with values, and their texts.
 
-A journal stores the codes and values. The texts are made when they are shown, so they may change.
+A journal stores the codes and values. The texts are generated when shown, so they may change.
 """
 
 from typing import Annotated, Literal

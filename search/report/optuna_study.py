@@ -24,7 +24,7 @@ from search.trials.record import Record, TrialRecord
 STUDY = "study.log"
 
 
-class StudyMirror:
+class StudyCopy:
     """Keeps the study equal to a record. Its owner must hold the folder's lock."""
 
     def __init__(self, record: Record, axes: Mapping[str, Choice | Range]) -> None:

@@ -214,14 +214,14 @@ class Trainable(ABC, Generic[Tree]):
         config: Tree,
         run_dir: Path,
         *,
-        known: int,
+        reported: int,
         until: int,
         wait: float,
         saved: Callable[[], None],
         group: str,
         run_id: str,
     ) -> Generator[Report, None, None]:
-        """Train, resuming from `run_dir`, and yield the reports after epoch `known` up to `until`.
+        """Train, resuming from `run_dir`; yield the reports after epoch `reported` up to `until`.
 
         wait: seconds to wait for another process that holds the folder; saved: called when the
         files of an epoch are on disk; group, run_id: names of the search and the trial for loggers.

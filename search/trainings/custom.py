@@ -42,7 +42,7 @@ class OwnTraining(Trainable[Settings]):
         order: a mapping with `epoch`, from 1, every metric, and any other figures. It may be closed
         after any epoch and called again with the same arguments: then it begins again, or resumes
         from what it has saved in the folder. If it resumes, it must yield the report of the last
-        saved epoch again, as that report may have been lost. Known reports are skipped.
+        saved epoch again, as that report may have been lost. Reports already recorded are skipped.
 
         uses_gpu: whether a trial holds the space's share of a GPU, if there is one.
 
@@ -50,7 +50,7 @@ class OwnTraining(Trainable[Settings]):
         """
         self._where = getattr(settings, "__name__", "OwnTraining")
         if not (isinstance(settings, type) and issubclass(settings, Settings)):
-            raise self._wrong("settings must be a class made from search.Settings", settings)
+            raise self._wrong("settings must be a subclass of search.Settings", settings)
         for what, given in (("best", best), ("resume", resume)):
             if isinstance(given, str) or not all(Path(name).name == name for name in given):
                 raise self._wrong(
@@ -148,7 +148,7 @@ class OwnTraining(Trainable[Settings]):
         config: Settings,
         run_dir: Path,
         *,
-        known: int,
+        reported: int,
         until: int,
         wait: float,
         saved: Callable[[], None],
@@ -166,10 +166,10 @@ class OwnTraining(Trainable[Settings]):
                 last = 0
                 for given in reports:
                     report = self._checked(given)
-                    last = self._next(report["epoch"], last, known)
+                    last = self._next(report["epoch"], last, reported)
                     if last == whole and next(reports, None) is not None:
                         raise self._wrong_reports(f"{whole} epochs, as {self.epochs} says", "more")
-                    if last > known:
+                    if last > reported:
                         self._check_best(run_dir)
                         saved()
                         yield report
@@ -193,12 +193,14 @@ class OwnTraining(Trainable[Settings]):
             if (close := getattr(reports, "close", None)) is not None:
                 close()
 
-    def _next(self, epoch: int, last: int, known: int) -> int:
+    def _next(self, epoch: int, last: int, reported: int) -> int:
         """Check the order of an epoch, and return it. Raises: TrainingError."""
-        if epoch == last + 1 or (last == 0 and 1 <= epoch <= known + 1):
+        if epoch == last + 1 or (last == 0 and 1 <= epoch <= reported + 1):
             return epoch
         first = "" if last else ", and again that of the state from which it resumes"
-        raise self._wrong_reports(f"every epoch in order{first}", f"{epoch} after {last or known}")
+        raise self._wrong_reports(
+            f"every epoch in order{first}", f"{epoch} after {last or reported}"
+        )
 
     def _checked(self, given: Any) -> Report:
         """A valid report. Raises: TrainingError."""

@@ -22,11 +22,11 @@ from search.space.axes import Choice
 from search.space.space import axis_values
 from search.space.training import Axes
 
-TRUNKS = get_args(ModelSettings.model_fields["trunk"].annotation)  # the largest first
+BACKBONES = get_args(ModelSettings.model_fields["trunk"].annotation)  # the largest first
 GREEDY: dict[str, Callable[[Any], float]] = {
     "train.batch_size": float,
     "data.image_size": math.prod,
-    "model.trunk": lambda trunk: -TRUNKS.index(trunk),
+    "model.trunk": lambda trunk: -BACKBONES.index(trunk),
     "model.deconv_channels": lambda channels: sum(c * 4**n for n, c in enumerate(channels)),
 }
 """Settings that change the memory of a training, with the size by which their values compare."""

@@ -18,7 +18,7 @@ from kptrain.data.pack_builder import build_pack, limit_of
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
 from kptrain.resolve import EMBEDDED
-from kptrain.synthetic.data_set import NUM_TRAIN, NUM_VAL, is_drawn, write_embedded
+from kptrain.synthetic.data_set import NUM_TRAIN, NUM_VAL, embedded_exists, write_embedded
 from search.space.pace import MeasuringError
 
 FEW: dict[SplitName, int] = {"train": 32, "val": 8}
@@ -45,7 +45,7 @@ class Data:
         return min(number * self.parts[name], limit_of(settings, name) or math.inf)
 
     def to_pack(self, settings: DataSettings) -> Iterator[tuple[float, int]]:
-        """For each split without a known pack: the number of images, and the bytes of the pack."""
+        """For each split without a pack: the number of images, and the bytes of the pack."""
         for name, split in self.splits.items():
             if not self.drawing and is_packed(settings, name):
                 continue
@@ -61,7 +61,7 @@ def read_data(base: TrainConfig, folder: Path) -> Data:
     Raises: DataError.
     """
     root, parts, drawing = base.data.root, {"train": 1.0, "val": 1.0}, 0.0
-    if root == EMBEDDED and not is_drawn(cache_dir()):
+    if root == EMBEDDED and not embedded_exists(cache_dir()):
         drawn, began = folder / "drawn", time.perf_counter()
         write_embedded(drawn, FEW["train"], FEW["val"])
         each = (time.perf_counter() - began) / sum(FEW.values())

@@ -17,8 +17,8 @@ def add_trainable(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trainable",
         metavar="MODULE:NAME",
-        help="a training of your own instead of the keypoints': an OwnTraining in a module that "
-        "Python finds from here",
+        help="your own training instead of the keypoint training: the OwnTraining NAME in MODULE, "
+        "importable from this folder",
     )
 
 

@@ -18,7 +18,7 @@ import kptrain
 from kptrain.config import PositiveInt, Settings
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.resolve import flatten, settings_of
-from search.algorithms.earlier import PastSearch
+from search.algorithms.earlier import EarlierSearch
 from search.journal.events import NotNegative, describe_first
 from search.space.budget import Budget
 from search.space.space import Space, max_epochs, rungs_of
@@ -62,7 +62,7 @@ class FirstLine(Settings):
 
 
 def first_line(
-    space: Space, base: Settings, past: Sequence[PastSearch], url: str | None
+    space: Space, base: Settings, past: Sequence[EarlierSearch], url: str | None
 ) -> dict[str, Any]:
     """The first line of a new journal; url: of the folder's copy."""
     rungs = rungs_of(space.asha, max_epochs(space, base))

@@ -114,9 +114,9 @@ class StateFromEvents:
             case Epoch():
                 self._check_report(event)
             case Promote():
-                waits = event.trial in self.asha.waiting(event.rung)
-                rule = f"trial must wait at the rung of epoch {event.rung}"
-                _must(waits, rule, event.trial)
+                is_paused = event.trial in self.asha.paused(event.rung)
+                rule = f"trial must be paused at the rung of epoch {event.rung}"
+                _must(is_paused, rule, event.trial)
             case ResumeTrial():
                 _must(event.trial in self._to_resume, "trial must be one to resume", event.trial)
 
@@ -182,7 +182,7 @@ class StateFromEvents:
         self.spending.spend_epoch(number, event.promised)
         self.record.report(number, event.report, event.host, event.device)
         if event.state != "completed":  # the last epoch has no rung
-            self.asha.tell(number, self.signed(value), event.arrival)
+            self.asha.record(number, self.signed(value), event.arrival)
         self._source.report(number, event.report["epoch"], value)
         self._add_news(number, "epoch")
         if event.state == "paused":

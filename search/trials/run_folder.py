@@ -19,7 +19,7 @@ from kptrain.errors import CheckpointError, KptrainError, SettingsError
 from kptrain.machine.disk import flush
 from kptrain.machine.locks import HeldError, held
 from kptrain.resolve import change
-from search.algorithms.earlier import PastSearch, PastTrial
+from search.algorithms.earlier import EarlierSearch, EarlierTrial
 from search.estimate import Estimate
 from search.journal.journal import JOURNAL, Journal, Line, read_events
 from search.journal.remote import Storage, StorageError, url_name
@@ -48,7 +48,7 @@ class Search:
     """With the present budget."""
     base: Settings
     """The settings of trial 0."""
-    past: tuple[PastTrial, ...]
+    past: tuple[EarlierTrial, ...]
     """Trials of earlier searches that it learns from."""
     first: Line
     """The first line of its journal."""
@@ -88,7 +88,7 @@ def begin_search(
     folder: Path,
     space: Space,
     base: Settings,
-    past: Sequence[PastSearch],
+    past: Sequence[EarlierSearch],
     url: str | None = None,
     *,
     numbered: bool = False,
@@ -201,7 +201,7 @@ def open_search(
     if data is not None:
         base = change(base, {trainable.data_setting(): data}, "--data")
     past = tuple(
-        PastTrial(one["settings"], [(e, v) for e, v in one["curve"]], one["ending"])
+        EarlierTrial(one["settings"], [(e, v) for e, v in one["curve"]], one["ending"])
         for one in first["past"]
     )
     fingerprints = next((e["fingerprints"] for e in events if e["event"] == "data"), None)

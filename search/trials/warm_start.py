@@ -13,7 +13,7 @@ from typing import Any
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, settings_of
-from search.algorithms.earlier import Ending, PastSearch, PastTrial
+from search.algorithms.earlier import EarlierSearch, EarlierTrial, Ending
 from search.journal.journal import JOURNAL, read_events
 from search.space.axes import Choice, Range
 from search.space.space import Space
@@ -29,7 +29,9 @@ Spellings = Mapping[str, Sequence[tuple[Any, Any]]]
 """For each choice, pairs of a value as the settings spell it and as the axis spells it."""
 
 
-def read_past_searches(folders: Sequence[Path], space: Space, base: Settings) -> list[PastSearch]:
+def read_earlier_searches(
+    folders: Sequence[Path], space: Space, base: Settings
+) -> list[EarlierSearch]:
     """Read the searches that --warm-from names.
 
     Raises: SettingsError naming why one of them cannot be used; DataError.
@@ -42,10 +44,10 @@ def read_past_searches(folders: Sequence[Path], space: Space, base: Settings) ->
             f"--warm-from: must come with a sampler that learns, but {space.path} has sampler: "
             f"random; use gp, or leave out --warm-from"
         )
-    return [read_past_search(folder, space, base) for folder in folders]
+    return [read_earlier_search(folder, space, base) for folder in folders]
 
 
-def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
+def read_earlier_search(folder: Path, space: Space, base: Settings) -> EarlierSearch:
     """Read one earlier search, and check that it ran the same training.
 
     Raises: SettingsError, also if it has no usable trial; CheckpointError; DataError.
@@ -60,7 +62,7 @@ def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
     spellings = _spellings(space, base)
     read = [_read_trial(folder, trial, space, spellings) for trial in finished]
     inside = [trial for trial in read if trial is not None]
-    past = PastSearch(folder, inside, len(read) - len(inside), len(trials) - len(finished))
+    past = EarlierSearch(folder, inside, len(read) - len(inside), len(trials) - len(finished))
     if not inside:
         raise SettingsError(
             f"--warm-from {folder}: must have a completed or stopped trial that lies in this "
@@ -71,7 +73,7 @@ def read_past_search(folder: Path, space: Space, base: Settings) -> PastSearch:
 
 def _read_trial(
     folder: Path, trial: TrialRecord, space: Space, spellings: Spellings
-) -> PastTrial | None:
+) -> EarlierTrial | None:
     """None if a value lies outside of its axis."""
     values = settings_of(trial.config)
     settings = {
@@ -82,7 +84,7 @@ def _read_trial(
         return None
     where = f"--warm-from {folder}: trial {trial.number}"
     curve = [(epoch, _value(where, report, space)) for epoch, report in enumerate(trial.curve, 1)]
-    return PastTrial(settings, curve, USED[trial.state])
+    return EarlierTrial(settings, curve, USED[trial.state])
 
 
 def _value(where: str, report: Mapping[str, Any], space: Space) -> float:

@@ -1,4 +1,4 @@
-"""Who goes on beyond a rung, told value by value."""
+"""Which trials are promoted beyond a rung, reported value by value."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from search.journal.events import Arrival
 
 
 def arrive(asha: Asha, epoch: int, values: dict[int, float]) -> list[int]:
-    """Report one value of each trial; returns those that go on at once."""
+    """Report one value of each trial; returns those that are promoted at once."""
     return [number for number, value in values.items() if asha.report(number, epoch, value)]
 
 
@@ -43,7 +43,7 @@ def test_the_best_goes_on_at_once_where_there_is_room_and_another_waits_for_it()
     asha = Asha([1], 2)
     assert arrive(asha, 1, {0: 0.5}) == []
     assert asha.report(1, 1, 0.4)
-    assert asha.waiting() == {0}
+    assert asha.paused() == {0}
     assert arrive(asha, 1, {2: 0.6, 3: 0.7}) == []
     assert asha.promote() == 0
 
@@ -52,7 +52,7 @@ def test_only_the_best_few_wait_and_the_others_are_out() -> None:
     asha = Asha([1], 3)
     arrive(asha, 1, {number: float(number) for number in range(2)})
     arrive(asha, 1, {number: float(number) for number in range(2, 9)})
-    assert asha.waiting() == {0, 1, 2}
+    assert asha.paused() == {0, 1, 2}
 
 
 def test_the_highest_rung_is_served_first() -> None:
@@ -128,9 +128,9 @@ def test_who_will_not_go_on_is_told_when_another_arrives() -> None:
     for number in range(5):
         arrival = asha.decide(number, 1, float(-number))
         assert arrival is not None
-        asha.tell(number, float(-number), arrival)
+        asha.record(number, float(-number), arrival)
         out += arrival.out
-    assert sorted(asha.waiting() | set(out)) == [0, 1, 3, 4]  # 2 went on
+    assert sorted(asha.paused() | set(out)) == [0, 1, 3, 4]  # 2 went on
     assert len(out) == 1
 
 
@@ -139,7 +139,7 @@ def test_deciding_changes_nothing_and_is_none_between_rungs() -> None:
     assert asha.decide(0, 1, 0.5) is None
     first = [asha.decide(0, 2, 0.5) for _ in range(3)]
     assert first == [Arrival(rung=2, is_compared=True, goes_on=False, out=[], trusts=None)] * 3
-    assert asha.waiting() == set()
+    assert asha.paused() == set()
     assert asha.next(last_call=True) is None
 
 
@@ -149,11 +149,11 @@ def test_what_was_decided_is_done_whatever_these_rules_say_and_rungs_are_made_fo
         arrival = told.decide(number, 1, float(number))
         assert arrival is not None
         for asha in (told, other):
-            asha.tell(number, float(number), arrival)
+            asha.record(number, float(number), arrival)
     for asha in (told, other):
         assert asha.next(last_call=True) == (0, 1)
         asha.take(0, 1)
-        assert asha.waiting(1) == {1, 2}
+        assert asha.paused(1) == {1, 2}
     assert told.epochs() == [1, 3]
     assert other.epochs() == [1, 2]
     assert other.decide(0, 2, 0.0) == Arrival(
@@ -169,7 +169,7 @@ def test_an_early_rung_is_trusted_as_was_decided_where_these_rules_have_none(agr
             value = float(number if agree or epoch == 1 else -number)
             arrival = told.decide(number, epoch, value)
             for asha in (told, other):
-                asha.tell(number, value, arrival)
+                asha.record(number, value, arrival)
     assert other.epochs() == [1, 3]
     assert [asha.report(100, 1, 1e6) for asha in (told, other)] == [not agree] * 2
 

@@ -25,7 +25,7 @@ def loss(settings: dict[str, object]) -> float:
 
 
 def best_found(sampler: str, seed: int, num: int = 60, sign: int = 1) -> float:
-    """The best of so many trials, each told in full; larger is better with sign -1."""
+    """The best of so many trials, each reported in full; larger is better with sign -1."""
     searcher = Searcher(
         AXES,
         [],
@@ -129,7 +129,7 @@ def test_settings_that_were_tried_are_not_proposed_again_while_there_are_others(
     for number in range(24):
         seen.append(searcher.propose(number)["n"])
         searcher.report(number, 1, abs(seen[-1] - 15.0))
-    at_once = [searcher.propose(24 + n)["n"] for n in range(3)]  # with nothing told between
+    at_once = [searcher.propose(24 + n)["n"] for n in range(3)]  # with nothing reported between
     later = seen[NUM_RANDOM:] + at_once
     assert len(set(later)) == len(later)
     assert not set(later) & set(seen[:NUM_RANDOM])

@@ -1,4 +1,4 @@
-"""What is proposed, in which order, and what Optuna is told."""
+"""What is proposed, in which order, and what is reported to Optuna."""
 
 import json
 from pathlib import Path
@@ -34,11 +34,11 @@ seed: 4
 
 
 def proposals(searcher: Searcher, num: int, begin: int = 0) -> list[dict[str, Any]]:
-    """Propose trials one at a time, each told a value that depends on its settings alone."""
-    return [told(searcher, number, searcher.propose(number)) for number in range(begin, num)]
+    """Propose trials one at a time; report a value of each that depends on its settings alone."""
+    return [reported(searcher, number, searcher.propose(number)) for number in range(begin, num)]
 
 
-def told(searcher: Searcher, number: int, settings: dict[str, Any]) -> dict[str, Any]:
+def reported(searcher: Searcher, number: int, settings: dict[str, Any]) -> dict[str, Any]:
     searcher.report(number, 8, settings["optim.lr"])
     searcher.finish(number, "completed", settings["optim.lr"])
     return settings
@@ -132,13 +132,13 @@ def test_what_was_proposed_before_is_taken_without_a_draw_and_leads_to_the_same_
     for number in range(num):
         settings = first.propose(number)
         lines.append(json.dumps([settings, first.memory()]))
-        told(first, number, settings)
+        reported(first, number, settings)
     with monkeypatch.context() as patch:
         patch.setattr(type(again._sampler), "sample_relative", None)  # nothing is drawn
         for number, line in enumerate(lines):
             settings, memory = json.loads(line)
             again.take(number, settings, memory)
-            told(again, number, settings)
+            reported(again, number, settings)
     trials = [[(t.params, t.value, t.state) for t in s.study.trials] for s in (first, again)]
     assert trials[0] == trials[1]
     assert proposals(again, 15, num) == proposals(first, 15, num)
@@ -206,7 +206,7 @@ sampler: random
     searcher = Searcher.of(*make(tmp_path, text))
     seen = [searcher.propose(number) for number in range(100)][1:]
     assert len(searcher.study.trials) == 99 + searcher._is_on_axes(searcher._first[0])
-    assert all(searcher._is_on_axes(point) for point in seen)  # else it is not told again
+    assert all(searcher._is_on_axes(point) for point in seen)  # else it is not reported again
     assert {p["schedule.step_epochs"] for p in seen} == {3, 4, 5}
     assert {round(p["schedule.gamma"], 9) for p in seen} == {0.1, 0.2, 0.3}
     assert {tuple(p["data.image_size"]) for p in seen} == {(64, 64), (96, 96)}

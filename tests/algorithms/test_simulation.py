@@ -29,7 +29,7 @@ TASK = Task("made/up", SPACE, curve, 27)
 
 
 class Plain:
-    """Trains the settings one after the other, in full; notes what it is told."""
+    """Trains the settings one after the other, in full; notes what is reported to it."""
 
     def __init__(self) -> None:
         self.told: list[tuple[int, int, float]] = []

@@ -1,4 +1,4 @@
-"""The Ray that a search starts, finds or is told of: folders, addresses, and what is in its way."""
+"""The Ray that a search starts, finds or is given: folders, addresses, and what is in its way."""
 
 import os
 import re

@@ -77,7 +77,7 @@ sys.exit(main(sys.argv[1:]))
 
 
 def kill_gcs(place: str) -> None:
-    """Of the cluster in a folder: what every process of Ray's asks, so that none can go on."""
+    """Kill what every process of a folder's cluster asks, so that none can continue."""
     for found in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             words = found.read_bytes()

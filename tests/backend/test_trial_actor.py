@@ -198,7 +198,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, A
 
 @pytest.fixture
 def fractions(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The caps that torch is told, as on a GPU of 2 GB."""
+    """The caps that torch is given, as on a GPU of 2 GB."""
     told: list[float] = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (0, 2 * 10**9))

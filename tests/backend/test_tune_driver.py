@@ -80,7 +80,7 @@ def test_another_try_helps_with_more_memory_or_where_a_process_died(
 
 
 class Tune:
-    """What Tune does to a search, which goes on if there is one in the folder."""
+    """What Tune does to a search, which resumes if there is one in the folder."""
 
     def __init__(self, folder: Path, budget: str = "trials: 1") -> None:
         self._folder = folder
@@ -121,7 +121,7 @@ class Tune:
         return config
 
     def report(self, *epochs: int) -> bool:
-        """Of the trial that was started last; whether it goes on after the last of them."""
+        """Report epochs of the trial that was started last; returns whether it keeps running."""
         goes_on = True
         for number in epochs:
             told = {"report": epoch(number, 0.5), "node_host": "host", "device": "cpu"}
@@ -293,7 +293,7 @@ def test_what_a_spent_budget_cut_goes_on_with_a_larger_one(
     monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
     tune = Tune(tmp_path, "epochs: 5\nasha: {grace_epochs: 4}")
     tune.start()
-    assert not tune.report(1, 2, 3, 4)  # it waits at a rung
+    assert not tune.report(1, 2, 3, 4)  # it is paused at a rung
     tune.start()
     assert not tune.report(5)
     assert tune.state.record.trials[0].error == "the budget of 5 epochs was spent"

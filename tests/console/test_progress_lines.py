@@ -174,7 +174,8 @@ def test_before_any_epoch_what_was_estimated_is_left_and_then_the_pace_of_real_e
     assert summary(state, 3) == "0/4 trials ended, no result yet, at most ? left"
     state.expected = Seconds(90.0, 160.0, 700.0)
     assert (
-        summary(state, 3) == "0/4 trials ended, no result yet, some 60 s (under 1 s to 10 min) left"
+        summary(state, 3)
+        == "0/4 trials ended, no result yet, about 60 s (under 1 s to 10 min) left"
     )
     state.clock.set(160.0)
     assert summary(state, 3) == "0/4 trials ended, no result yet, at most ? left"

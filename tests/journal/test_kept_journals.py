@@ -1,4 +1,4 @@
-"""Searches that earlier versions wrote are read, reported, and gone on with."""
+"""Searches that earlier versions wrote are read, reported and resumed."""
 
 import json
 import shutil

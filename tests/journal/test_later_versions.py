@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from pages import Parsed
-from simulated import go_on, simulate
+from simulated import resume, simulate
 from space_files import resolved
 
 from search import watch
@@ -21,7 +21,7 @@ from search.space.reader import read_space
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.history import read_history
 from search.trials.run_folder import open_search
-from search.trials.warm_start import read_past_search
+from search.trials.warm_start import read_earlier_search
 
 pytestmark = pytest.mark.slow  # pages are drawn, seconds together
 
@@ -66,21 +66,21 @@ def test_words_rules_and_defaults_change_and_a_search_is_read_and_goes_on_as_it_
     simulate(tmp_path / "whole", 20, asha=WITHOUT_ASHA)
     simulate(tmp_path / "cut", 20, asha=WITHOUT_ASHA, killed_after=40)
     whole, before = end(tmp_path / "whole"), end(tmp_path / "cut")
-    fates = outcomes(read_history(tmp_path / "whole", KEYPOINTS))
+    expected = outcomes(read_history(tmp_path / "whole", KEYPOINTS))
     change_all(later)
     assert space.Asha() == space.Asha(grace_epochs=7, reduction=5)
     assert end(tmp_path / "whole") == whole
     assert end(tmp_path / "cut") == before
     history = read_history(tmp_path / "whole", KEYPOINTS)
-    assert outcomes(history) == fates
+    assert outcomes(history) == expected
     trials = Parsed(page_of(history)).sections["trials"]
-    assert all(fate in trials for fate in fates.values())
+    assert all(outcome in trials for outcome in expected.values())
     assert watch.main([str(tmp_path / "whole")]) == 0
     assert "20/20 trials ended" in capsys.readouterr().out
     search = open_search(tmp_path / "cut", KEYPOINTS, None, {}, None)
     assert search.space.asha == space.Asha(grace_epochs=4, reduction=3)
     assert (search.space.seed, search.rungs.early) == (0, 1)
-    go_on(search)
+    resume(search)
     assert end(tmp_path / "cut") == whole
 
 
@@ -108,7 +108,7 @@ def test_other_rules_for_all_that_is_decided_from_now_on_do_not_touch_what_was(
     later.setattr(asha, "NUM_PAIRS", 3)
     assert end(tmp_path / "cut") == before
     search = open_search(tmp_path / "cut", KEYPOINTS, None, {}, None)
-    state = go_on(search)
+    state = resume(search)
     assert len(read_events(tmp_path / "cut" / JOURNAL)) > num_lines
     assert state.asha.epochs() == [1, 2, 3, 4, 5]
     assert not state.has_work()
@@ -124,7 +124,7 @@ def test_a_search_learns_from_one_that_an_earlier_version_began(
     change_all(later)
     later.setattr(type(KEYPOINTS), "fingerprints", lambda *_: {"train": "a", "val": "b"})
     here = read_space(tmp_path / "first.yaml", KEYPOINTS)
-    past = read_past_search(tmp_path / "first", here, resolved(here, {"data.root": "embedded"}))
+    past = read_earlier_search(tmp_path / "first", here, resolved(here, {"data.root": "embedded"}))
     assert [trial.settings for trial in past.trials] == [trial.settings for trial in ended]
     assert [[value for _, value in trial.curve] for trial in past.trials] == [
         trial.values() for trial in ended

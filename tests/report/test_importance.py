@@ -127,7 +127,7 @@ def test_a_metric_that_is_maximised_is_judged_by_its_largest_values(
 
 
 def stopped_by_gamma(settings: dict[str, Any], rng: np.random.Generator) -> list[float]:
-    """The value is the learning rate's, and falls a lot with each epoch; who is stopped is told by
+    """The value is the learning rate's, and falls a lot with each epoch; who is stopped is given by
     gamma alone: among final values it would seem to be all that matters."""
     values = [value + 9.0 * (3 - at) for at, value in enumerate(by_lr(settings, rng), 1)]
     return values if settings["schedule.gamma"] > 0.5 else values[:1]

@@ -13,7 +13,7 @@ from search_states import three_trials
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import change
-from search.report.optuna_study import STUDY, StudyMirror, study_of, trials_off_axes
+from search.report.optuna_study import STUDY, StudyCopy, study_of, trials_off_axes
 from search.report.svg import drawing
 from search.space.axes import Range
 from search.space.budget import Budget
@@ -29,8 +29,8 @@ def load_study(run_dir: Path) -> optuna.Study:
     return optuna.load_study(study_name=None, storage=storage)
 
 
-def mirrored(record: Record) -> list[tuple[TrialState, float, dict[int, float], float | None]]:
-    """What a reader finds."""
+def copied(record: Record) -> list[tuple[TrialState, float, dict[int, float], float | None]]:
+    """The study's trials as a reader finds them: state, learning rate, values by epoch, value."""
     return [
         (trial.state, trial.params["optim.lr"], trial.intermediate_values, trial.value)
         for trial in load_study(record.run_dir).trials
@@ -39,16 +39,16 @@ def mirrored(record: Record) -> list[tuple[TrialState, float, dict[int, float], 
 
 def test_trials_their_epochs_and_their_ends_are_those_of_the_record(tmp_path: Path) -> None:
     state = three_trials(tmp_path, Budget(trials=3), rungs=[1])
-    mirror = StudyMirror(state.record, AXES)
-    mirror.sync()
-    assert [state for state, *_ in mirrored(state.record)] == [TrialState.RUNNING] * 3
+    copy = StudyCopy(state.record, AXES)
+    copy.sync()
+    assert [state for state, *_ in copied(state.record)] == [TrialState.RUNNING] * 3
     state.report(0, epoch(1, 0.5), "host", "cpu")
     state.fail(1, "it broke", "own", gpu=0.5)
-    mirror.sync()
+    copy.sync()
     state.close()
-    mirror.sync()
-    mirror.sync()
-    found = mirrored(state.record)
+    copy.sync()
+    copy.sync()
+    found = copied(state.record)
     assert found[0] == (TrialState.PRUNED, 1e-3, {1: 0.5}, 0.5)
     assert found[1] == (TrialState.FAIL, 1e-2, {}, None)
     assert found[2] == (TrialState.RUNNING, 1e-4, {}, None)  # the axis has room for it
@@ -60,13 +60,13 @@ def test_trials_their_epochs_and_their_ends_are_those_of_the_record(tmp_path: Pa
 @pytest.mark.parametrize("cut", [1, 40, 300])
 def test_a_torn_study_is_written_anew(tmp_path: Path, cut: int) -> None:
     state = three_trials(tmp_path, Budget(trials=3))
-    StudyMirror(state.record, AXES).sync()
-    whole = mirrored(state.record)
+    StudyCopy(state.record, AXES).sync()
+    whole = copied(state.record)
     content = (tmp_path / STUDY).read_bytes()
     (tmp_path / STUDY).write_bytes(content[:-cut])
     (tmp_path / f"{STUDY}.lock").write_text("left behind")
-    StudyMirror(state.record, AXES).sync()
-    assert mirrored(state.record) == whole
+    StudyCopy(state.record, AXES).sync()
+    assert copied(state.record) == whole
     assert not (tmp_path / f"{STUDY}.lock").exists()
 
 
@@ -83,7 +83,7 @@ def test_defaults_that_an_axis_has_no_place_for_are_left_out_of_it_alone(tmp_pat
         record.add(settings, change(TrainConfig(), settings, "test"))
         record.report(number, epoch(1, 0.5 + number), "host", "cpu")
         record.end(number, "completed")
-    StudyMirror(record, axes).sync()
+    StudyCopy(record, axes).sync()
     shown = study_of(record, axes, 1, ())
     assert [trial.params for trial in load_study(tmp_path).trials] == [
         {},

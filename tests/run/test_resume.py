@@ -1,4 +1,4 @@
-"""Runs that go on: equal to uninterrupted ones, or refused with the reason."""
+"""Runs that resume: equal to uninterrupted ones, or refused with the reason."""
 
 import os
 import shutil

@@ -29,7 +29,7 @@ from search.trials.beginning import first_line
 from search.trials.history import read_history
 from search.trials.record import Record
 from search.trials.run_folder import begin_search, journal_of
-from search.trials.warm_start import read_past_search
+from search.trials.warm_start import read_earlier_search
 
 ROOT = Path(__file__).parents[2]
 RIDGE = "examples.ridge:RIDGE"
@@ -128,7 +128,7 @@ def test_an_earlier_search_of_another_training_is_no_help(modules: Path) -> None
     first = first_line(space, base, [], None)
     Journal(past / "journal.jsonl").write(first | {"trainable": "other:OTHER"})
     with pytest.raises(SettingsError, match="a search of keypoints, but is one of other:OTH"):
-        read_past_search(past, space, base)
+        read_earlier_search(past, space, base)
 
 
 def test_an_earlier_search_without_fingerprints_is_known_by_where_its_data_lie(
@@ -144,10 +144,10 @@ def test_an_earlier_search_without_fingerprints_is_known_by_where_its_data_lie(
         assert state.next_trial(lambda: "id") == 0
         for epoch in range(1, 7):
             state.report(0, {"epoch": epoch, "loss": 0.5, "accuracy": 0.5}, "host", "cpu")
-    assert len(read_past_search(past, space, base).trials) == 1
+    assert len(read_earlier_search(past, space, base).trials) == 1
     elsewhere = change(base, {"data": "/other"}, "test")
     with pytest.raises(SettingsError, match=r"data must be /other, .* but is None"):
-        read_past_search(past, space, elsewhere)
+        read_earlier_search(past, space, elsewhere)
 
 
 def test_the_example_is_of_twenty_lines_and_the_readme_shows_it() -> None:

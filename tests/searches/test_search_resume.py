@@ -1,4 +1,4 @@
-"""Real searches that are killed, interrupted or lose a node, and go on."""
+"""Real searches that are killed, interrupted or lose a node, and resume."""
 
 import json
 import os

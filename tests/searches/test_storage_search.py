@@ -1,4 +1,4 @@
-"""A search at a URL is fetched to be gone on with, from any machine."""
+"""A search at a URL is fetched and resumed, from any machine."""
 
 import shutil
 from pathlib import Path

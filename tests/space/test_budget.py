@@ -179,7 +179,7 @@ def test_a_trial_that_waited_is_taken_up_while_an_epoch_is_left() -> None:
         spending.begin(number, spending.grace_epochs)
         for _ in range(2):
             train(spending, number)
-        spending.end(number)  # it waits at a rung
+        spending.end(number)  # it is paused at a rung
     assert spending.may_resume()
     spending.resume_trial(0, 1)
     assert train(spending, 0) is None

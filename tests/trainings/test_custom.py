@@ -23,14 +23,14 @@ RIDGE = "examples.ridge:RIDGE"
 def begun(
     trainable: OwnTraining,
     folder: Path,
-    known: int = 0,
+    reported: int = 0,
     until: int = 6,
     saved: Callable[[], None] = lambda: None,
 ) -> Generator[Report, None, None]:
     return trainable.stream(
         Curve(),
         folder,
-        known=known,
+        reported=reported,
         until=until,
         wait=0.0,
         saved=saved,
@@ -52,7 +52,7 @@ def test_a_training_may_go_on_from_any_epoch_that_is_known(tmp_path: Path, first
     def fit(config: Curve, folder: Path) -> Iterator[Mapping[str, Any]]:
         return (report for report in reports(config, folder) if report["epoch"] >= first)
 
-    assert [report["epoch"] for report in begun(own(fit), tmp_path, known=2)] == [3, 4, 5, 6]
+    assert [report["epoch"] for report in begun(own(fit), tmp_path, reported=2)] == [3, 4, 5, 6]
 
 
 def test_a_training_that_is_stopped_is_closed_and_lets_go_of_its_folder(tmp_path: Path) -> None:
@@ -106,17 +106,17 @@ def test_what_no_search_can_use_is_refused(tmp_path: Path, given: Any, told: str
         list(begun(own(lambda *_: given), tmp_path))
 
 
-@pytest.mark.parametrize("known", [2, 5])
+@pytest.mark.parametrize("reported", [2, 5])
 def test_a_state_may_be_an_epoch_ahead_of_what_is_known_and_tells_it_again(
-    tmp_path: Path, known: int
+    tmp_path: Path, reported: int
 ) -> None:
     """As its process was killed between the two."""
 
     def fit(config: Curve, folder: Path) -> Iterator[Mapping[str, Any]]:
-        return (told for told in reports(config, folder) if told["epoch"] >= known + 1)
+        return (told for told in reports(config, folder) if told["epoch"] >= reported + 1)
 
-    told = [report["epoch"] for report in begun(own(fit), tmp_path, known)]
-    assert told == list(range(known + 1, 7))
+    told = [report["epoch"] for report in begun(own(fit), tmp_path, reported)]
+    assert told == list(range(reported + 1, 7))
 
 
 def test_what_a_training_does_after_its_last_report_is_done_before_that_is_told(
@@ -194,7 +194,7 @@ LOSS = [Metric("loss")]
         (lambda: OwnTraining(Curve, reports, []), "metrics must be one Metric or more"),
         (lambda: OwnTraining(Curve, reports, LOSS * 2), "Metric or more, of different names"),
         (lambda: OwnTraining(Curve, reports, cast(Any, ["loss"])), r"one Metric or more.*\['loss'"),
-        (lambda: OwnTraining(cast(Any, dict), reports, LOSS), "a class made from search.Settings"),
+        (lambda: OwnTraining(cast(Any, dict), reports, LOSS), "a subclass of search.Settings"),
         (
             lambda: OwnTraining(Curve, reports, [Metric("lr")]),
             "name of a setting or column, .* got 'lr'",

@@ -119,7 +119,7 @@ def test_a_plan_says_months_where_it_takes_months(tmp_path: Path) -> None:
     hour = 3600.0
     slow = Pace(Seconds(20 * hour, 25 * hour, 40 * hour), 2.0, 1.0, 1200.0, 11_600_000_000)
     told = estimate(space, base, slow, at_once=2, gpu=0.0).describe("/there")
-    assert told.startswith("Packs     12 GB to be written to /there\nTakes     some 2.6 months (")
+    assert told.startswith("Packs     12 GB to be written to /there\nTakes     about 2.6 months (")
     assert " on this device: 20 min to prepare the data, 18 s for Ray and the report, " in told
     assert told.endswith("; an epoch of a trial 25 hours")
 
@@ -196,7 +196,7 @@ def test_a_plan_that_measures_nothing_says_so_and_one_that_is_quiet_measures(
     assert plan(space, "--address", "a:6379").startswith(f"{not_measured}trials run on a cluster")
     assert plan("--resume", out).startswith(f"{not_measured}the search has begun")
     assert plan(space, "--quiet") == plan(space)
-    assert plan(space).startswith("Takes     some ")
+    assert plan(space).startswith("Takes     about ")
 
 
 def test_a_search_begins_also_where_nothing_can_be_measured(

@@ -1,4 +1,4 @@
-"""A whole search without processes: killed anywhere, it goes on as if nothing had happened."""
+"""A whole search without processes: killed anywhere, it resumes as if nothing had happened."""
 
 import random
 from contextlib import suppress

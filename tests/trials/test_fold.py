@@ -185,7 +185,10 @@ def test_a_line_that_cannot_be_is_named_with_what_must_hold_and_what_was_given(
 @pytest.mark.parametrize(
     ("event", "said"),
     [
-        ({"event": "promote", "trial": 0, "rung": 2, "promised": 1}, "must wait at the rung of"),
+        (
+            {"event": "promote", "trial": 0, "rung": 2, "promised": 1},
+            "must be paused at the rung of",
+        ),
         (
             {"event": "again", "trial": 0, "promised": 1},
             "trial must be one to resume",

@@ -15,7 +15,7 @@ from space_files import resolved
 from kptrain.config import TrainConfig
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.resolve import change, settings_of
-from search.algorithms.earlier import PastSearch, PastTrial
+from search.algorithms.earlier import EarlierSearch, EarlierTrial
 from search.algorithms.searcher import Searcher
 from search.journal.events import Arrival, Begin, Epoch, Event, Fail, Start, as_line
 from search.journal.journal import JOURNAL, Journal
@@ -25,7 +25,7 @@ from search.space.space import Space
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.record import State
 from search.trials.run_folder import begin_search
-from search.trials.warm_start import read_past_search, read_past_searches
+from search.trials.warm_start import read_earlier_search, read_earlier_searches
 
 TWO_AXES = """
 space:
@@ -79,9 +79,9 @@ class Earlier:
             for event in events_of(number, settings, values, state):
                 journal.write(as_line(event))
 
-    def read(self) -> PastSearch:
+    def read(self) -> EarlierSearch:
         self.write()
-        return read_past_search(self.folder, self.space, self.base)
+        return read_earlier_search(self.folder, self.space, self.base)
 
 
 def events_of(
@@ -123,10 +123,10 @@ def test_completed_and_stopped_trials_are_read_with_their_curves(earlier: Earlie
     earlier.add([0.5, 0.3, 0.4], "completed", optim__lr=2e-3, train__batch_size=4)
     earlier.add([0.7], "stopped", optim__lr=5e-3)
     assert earlier.read().trials == [
-        PastTrial(
+        EarlierTrial(
             {"optim.lr": 2e-3, "train.batch_size": 4}, [(1, 0.5), (2, 0.3), (3, 0.4)], "completed"
         ),
-        PastTrial({"optim.lr": 5e-3, "train.batch_size": 8}, [(1, 0.7)], "stopped"),
+        EarlierTrial({"optim.lr": 5e-3, "train.batch_size": 8}, [(1, 0.7)], "stopped"),
     ]
     assert str(earlier.read()) == f"2 of 2 trials of {earlier.folder}"
 
@@ -276,12 +276,12 @@ def test_a_broken_line_is_named(earlier: Earlier) -> None:
     journal = Journal(earlier.folder / JOURNAL)
     journal.write({"at": 0.0, "event": "start", "trial": 9, "gpu": 0.5})
     with pytest.raises(CheckpointError, match=r"jsonl:6: trial must be one that has begun, below"):
-        read_past_search(earlier.folder, earlier.space, earlier.base)
+        read_earlier_search(earlier.folder, earlier.space, earlier.base)
 
 
 def test_a_folder_without_a_search_is_named(earlier: Earlier) -> None:
     with pytest.raises(CheckpointError, match=r"journal.jsonl: must be the journal of a search"):
-        read_past_search(earlier.folder, earlier.space, earlier.base)
+        read_earlier_search(earlier.folder, earlier.space, earlier.base)
 
 
 def test_a_search_named_twice_and_a_sampler_that_learns_nothing_are_refused(
@@ -292,10 +292,10 @@ def test_a_search_named_twice_and_a_sampler_that_learns_nothing_are_refused(
     twice = [earlier.folder, tmp_path / "x" / ".." / "other"]
     (tmp_path / "x").mkdir()
     with pytest.raises(SettingsError, match=r"must name a search once"):
-        read_past_searches(twice, earlier.space, earlier.base)
+        read_earlier_searches(twice, earlier.space, earlier.base)
     by_chance = earlier.space.model_copy(update={"sampler": "random"})
     with pytest.raises(SettingsError, match="sampler: random"):
-        read_past_searches(twice[:1], by_chance, earlier.base)
+        read_earlier_searches(twice[:1], by_chance, earlier.base)
 
 
 def learnt(space: Space, base: TrainConfig, best_lr: float) -> list[float]:
