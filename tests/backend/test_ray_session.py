@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -227,45 +227,28 @@ with cluster.RayOnDemand(None, uses_gpus=sys.argv[1] == "uses") as search:
 """Where Ray itself would count five."""
 
 
-@pytest.mark.parametrize(("how", "told"), [("uses", "2 True"), ("uses none", "0 False")])
 def test_our_own_ray_has_the_gpus_that_the_search_has_claimed_and_no_other(
-    tmp_path: Path, how: str, told: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     said = subprocess.check_output(  # in a process of its own, as Ray leaves variables behind
-        [sys.executable, "-c", WITH_GPUS, how],
+        [sys.executable, "-c", WITH_GPUS, "uses"],
         cwd=tmp_path,
         env=shown | {"PYTHONPATH": str(ROOT)},
         text=True,
     )
-    assert said.splitlines()[-1] == told
+    assert said.splitlines()[-1] == "2 True"
+    given: list[int] = []
 
+    def session(_: object, num_gpus: int) -> ExitStack:
+        given.append(num_gpus)
+        raise SettingsError("it is not needed")
 
-def test_a_home_that_cannot_be_written_is_not_needed_and_the_command_for_the_token_is_right(
-    tmp_path: Path,
-) -> None:
-    home = tmp_path / "home"
-    home.touch()  # which nobody can write into, not even root
-    done = subprocess.run(
-        command(*RIDGE, "--trials", 1, "--out", tmp_path / "out"), cwd=ROOT,
-        env=os.environ | {"HOME": str(home)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stderr == ""  # nor does matplotlib look for it
-    assert (tmp_path / "out" / "report.html").exists()
-    told = re.search(r"\(its token: (.*)\)", done.stdout)
-    assert told is not None
-    setting, _, call = told[1].partition(" ")
-    name, _, path = setting.partition("=")
-    program = Path(sys.executable).with_name("ray")
-    assert [name, call.split()[-1]] == ["RAY_AUTH_TOKEN_PATH", "get-auth-token"]
-    said = subprocess.run(
-        [program, "get-auth-token"], env=os.environ | {"HOME": str(home), name: path},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert len(said.stdout.strip()) == 64
-    assert said.stdout.strip() == Path(path).read_text()
-    assert Path(path).stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr("search.backend.ray_session.visible_gpus", lambda: ["GPU-1", "GPU-2"])
+    monkeypatch.setattr("search.backend.ray_session.ray_session", session)
+    with RayOnDemand(None, uses_gpus=False) as search, suppress(SettingsError):
+        search.start()
+    assert given == [0]
 
 
 def test_a_token_of_the_user_stays_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

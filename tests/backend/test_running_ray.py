@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 
 
 RAY_ON = """
-import os, signal, sys, threading
+import os, signal, sys, threading, time
+from pathlib import Path
 import ray
 from kptrain.errors import SettingsError
 from ray.util.state import list_actors
@@ -41,11 +42,14 @@ assert ray.get(ray.remote(num_cpus=2)(lambda: 3).remote(), timeout=60) == 3  # a
 assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 # Ctrl-C, twice, while trials run: nothing of the search is left on the Ray of its caller.
+journal = Path(sys.argv[1] + "-cut") / "journal.jsonl"
 def twice():
+    while not (journal.exists() and '"report"' in journal.read_text()):
+        time.sleep(0.1)
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGINT)
 ridge["settings"] = {"epochs": 100_000_000}
-threading.Timer(12, twice).start()
+threading.Thread(target=twice).start()
 cut = run_search("examples/ridge.yaml", sys.argv[1] + "-cut", **ridge)
 assert not cut.is_whole
 assert ray.get(ray.remote(num_cpus=2)(lambda: 4).remote(), timeout=60) == 4

@@ -4,10 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-
-pytestmark = pytest.mark.slow  # processes of pytest, each of which imports torch
+from conftest import has_gpu_for_itself
 
 TESTS = """
 import os, subprocess, sys
@@ -28,13 +29,12 @@ def test_gpu():
 """
 
 
+@pytest.mark.slow  # a process of pytest, which imports torch
 @pytest.mark.parametrize(
     ("asked", "seen", "skipped"),
     [
         (["-m", "gpu"], "none-such", "no CUDA device on this machine"),
-        (["-m", "gpu", "--numprocesses", "1"], "", "-m pytest -m gpu"),
         (["-m", "gpu or slow"], "", "-m pytest -m gpu"),
-        ([], "", "-m pytest -m gpu"),
     ],
 )
 def test_a_gpu_is_seen_where_its_own_tests_run_alone_and_nowhere_else(
@@ -54,3 +54,23 @@ def test_a_gpu_is_seen_where_its_own_tests_run_alone_and_nowhere_else(
     assert done.returncode == 0, done.stdout + done.stderr
     assert [(tmp_path / name).read_text() for name in ("seen", "started")] == [seen, seen]
     assert skipped in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("expression", "others", "is_alone"),
+    [
+        ("gpu", {}, True),
+        ("", {}, False),
+        ("gpu or slow", {}, False),
+        ("gpu", {"numprocesses": 1}, False),
+        ("gpu", {"workerinput": {}}, False),
+    ],
+)
+def test_tests_of_a_gpu_are_alone_with_their_mark_in_one_process(
+    expression: str, others: dict[str, Any], is_alone: bool
+) -> None:
+    options = {"markexpr": expression, "numprocesses": others.get("numprocesses")}
+    config = SimpleNamespace(getoption=lambda name, default=None: options.get(name, default))
+    if "workerinput" in others:  # as xdist gives it to its processes
+        config.workerinput = others["workerinput"]
+    assert has_gpu_for_itself(cast(pytest.Config, config)) == is_alone

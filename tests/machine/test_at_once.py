@@ -1,8 +1,5 @@
 """Commands that begin at the same time: each has a folder of its own, or is refused in words."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,25 +98,3 @@ def test_trainings_without_a_chosen_folder_each_have_one_of_their_own(
     found = at_once(train._new_folder)
     expected = ["kptrain-now", *(f"kptrain-now-{number}" for number in range(2, MANY + 1))]
     assert sorted(path.name for path in found) == names(Path("runs")) == expected
-
-
-@pytest.mark.slow
-def test_two_searches_that_are_begun_at_once_both_come_to_their_end(tmp_path: Path) -> None:
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    search = ["-m", "search.run", "examples/ridge.yaml", "--trainable", "examples.ridge:RIDGE"]
-    both = [
-        subprocess.Popen(
-            [sys.executable, *search, "--trials", "2"],
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
-    told = [one.communicate(timeout=300) for one in both]
-    assert [one.returncode for one in both] == [0, 0], told
-    folders = list((tmp_path / "runs").iterdir())
-    assert len(folders) == 2
-    assert all((folder / "best" / "config.yaml").exists() for folder in folders)

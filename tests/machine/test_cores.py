@@ -11,7 +11,6 @@ import torch
 
 from kptrain.machine.cores import usable_cores
 from kptrain.machine.device import num_threads
-from search import read_history
 
 MANY = 1000
 V1 = "4:memory:/\n3:cpuset:/job\n2:cpu,cpuacct:/slurm/job\n0::/\n"
@@ -106,45 +105,3 @@ def test_torch_gets_no_more_threads_than_that_unless_it_is_told(
     assert (num_threads(), num_threads(5)) == (3, 5)
     monkeypatch.setattr("kptrain.machine.device.usable_cores", lambda: MANY)
     assert num_threads() == 4
-
-
-OWN = """
-import ray
-from search import Metric, OwnTraining, Settings
-
-class Own(Settings):
-    x: float = 0.5
-    epochs: int = 2
-
-def fit(config, folder):
-    for epoch in (1, 2):
-        yield {"epoch": epoch, "loss": config.x, "cores": ray.cluster_resources()["CPU"]}
-
-OWN = OwnTraining(Own, fit, [Metric("loss"), Metric("cores")], uses_gpu=False)
-"""
-SPACE = "space: {x: {low: 0.0, high: 1.0}}\ntrials: 2\nasha: {grace_epochs: 2}\n"
-
-
-@pytest.mark.slow
-def test_on_one_core_of_several_one_trial_runs_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "own_on_one_core.py").write_text(OWN)
-    (tmp_path / "space.yaml").write_text(SPACE)
-    name = "own_on_one_core:OWN"
-    core = str(min(os.sched_getaffinity(0)))
-    search = ["taskset", "-c", core, sys.executable, "-m", "search.run", "space.yaml"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        [*search, "--trainable", name, "--out", "out"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert "At once   1 on this machine (1 CPU" in done.stdout
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    trials = read_history("out", name).record.trials
-    assert [report["cores"] for trial in trials for report in trial.curve] == [1] * 4

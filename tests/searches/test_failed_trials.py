@@ -1,17 +1,14 @@
 """Searches whose trials fail or are killed."""
 
-import os
 import re
-import signal
-import subprocess
 from pathlib import Path
 
 import pytest
+from in_process import search_here
 from search_commands import (
     OWN,
     SMALL,
     rows,
-    watch,
     write_space,
 )
 from without_ray import search_alone
@@ -49,40 +46,23 @@ def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(
     assert "Traceback" not in done.stderr
 
 
-def test_a_trial_whose_process_is_killed_goes_on_in_another_from_its_last_epoch(
-    tmp_path: Path,
+def test_a_trial_whose_process_is_killed_resumes_in_another_from_its_last_epoch(
+    ray_address: str, tmp_path: Path
 ) -> None:
-    base = SMALL | {"train": {"epochs": 8}}
-    space = write_space(tmp_path, base=base, trials=2, asha={"grace_epochs": 8})
-    killed: list[int] = []
-
-    def kill_one(search: int, line: str) -> None:
-        if not killed and "epoch  2/8" in line:
-            killed.append(trial_process(search))
-            os.kill(killed[0], signal.SIGKILL)
-
-    done = watch(space, tmp_path, kill_one)
-    assert done.returncode == 0, done.stdout
-    assert (
-        len(re.findall(r"to be resumed after epoch \d: the trial's process died", done.stdout)) == 1
+    space = write_space(
+        tmp_path,
+        base={"killed_in": 3},
+        space={"lr": {"low": 0.1, "high": 2.0}},
+        trials=2,
+        asha={"grace_epochs": 6},
     )
+    done = search_here(ray_address, space, *OWN, "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    resumed = re.findall(r"to be resumed after epoch 2: the trial's process died", done.stdout)
+    assert len(resumed) == 2
     assert "raylet" not in done.stdout
-    told = rows(tmp_path / "out")
-    assert {row["state"] for row in told} == {"completed"}
-    assert [int(row["epoch"]) for row in told] == 2 * list(range(1, 9))
-
-
-def trial_process(driver: int) -> int:
-    """A process, of those below the driver, in which a trial trains."""
-    parents: dict[int, int] = {}
-    titles: dict[int, str] = {}
-    for line in subprocess.check_output(["ps", "-eo", "pid=,ppid=,args="], text=True).splitlines():
-        number, parent, title = line.split(maxsplit=2)
-        parents[int(number)], titles[int(number)] = int(parent), title
-    for pid, title in titles.items():
-        above = pid
-        while above in parents and above != driver:
-            above = parents[above]
-        if above == driver and re.match(r"ray::(TrialActor|ResourceTrainable)", title):
-            return pid
-    raise AssertionError(f"no trial below {driver} in {titles}")
+    table = rows(tmp_path / "out")
+    assert {row["state"] for row in table} == {"completed"}
+    assert [int(row["epoch"]) for row in table] == 2 * list(range(1, 7))
+    for trial in (tmp_path / "out" / "trials").iterdir():
+        assert (trial / "trained.txt").read_text().split() == [str(n) for n in range(1, 7)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from in_process import run_here
-from search_commands import ONE_AT_A_TIME, SMALL, rows, run, start, table, wait_for, write_space
+from search_commands import ONE_AT_A_TIME, OWN, rows, start, table, wait_for, write_space
 from without_ray import search_alone
 
 from kptrain.config import BEST
@@ -48,7 +48,7 @@ def test_killed_twice_it_ends_as_if_it_had_not_been_and_leaves_nothing_behind(
     second = start(tmp_path, "--resume", "out")
     wait_for(out, 3)
     second.send_signal(signal.SIGSTOP)  # it might come to its end meanwhile
-    at_once = run("search.run", "--resume", "out", cwd=tmp_path)
+    at_once = run_here(main, "--resume", "out", cwd=tmp_path)
     assert at_once.returncode == 2
     assert f"must not be in use, but process {second.pid} on " in at_once.stderr
     os.killpg(second.pid, signal.SIGKILL)  # whatever of Ray is in its group, too
@@ -57,7 +57,7 @@ def test_killed_twice_it_ends_as_if_it_had_not_been_and_leaves_nothing_behind(
     assert list(ray.iterdir())
     written = [path for folder in (short, tmp_path) for path in folder.rglob("*") if path.is_file()]
     assert [path for path in written if WANDB_KEY.encode() in path.read_bytes()] == []
-    done = run("search.run", "--resume", "out", cwd=tmp_path)
+    done = run_here(main, "--resume", "out", cwd=tmp_path)
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     assert list(ray.iterdir()) == []
@@ -114,10 +114,11 @@ def test_what_the_search_began_with_is_the_truth(whole: Path, tmp_path: Path) ->
 
 
 def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
-    whole: Path, tmp_path: Path
+    ray_address: str, whole: Path, tmp_path: Path
 ) -> None:
     space, out = write_space(tmp_path, **ONE_AT_A_TIME), tmp_path / "out"
-    search = start(tmp_path, space, "--data", "embedded", "--out", "out")
+    given = (space, "--data", "embedded", "--address", ray_address)
+    search = start(tmp_path, *given, "--out", "out")
     wait_for(out, 1)
     search.send_signal(signal.SIGTERM)
     assert search.wait(60) == 130
@@ -131,28 +132,17 @@ def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
     assert table(out) == table(whole)
 
 
-def test_a_second_signal_ends_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
-    base = SMALL | {"data": {"image_size": [256, 256]}, "train": {"epochs": 3}}
-    space, out = write_space(tmp_path, base=base, trials=1), tmp_path / "out"
-    search = start(tmp_path, space, "--data", "embedded", "--out", "out")
-    wait_for(out, 1, "start")  # of an epoch of many seconds
+def test_a_second_signal_ends_at_once_and_says_how_to_go_on(
+    ray_address: str, tmp_path: Path
+) -> None:
+    own = {"base": {"seconds": 60.0}, "space": {"lr": {"low": 0.1, "high": 2.0}}}
+    space, out = write_space(tmp_path, trials=1, **own), tmp_path / "out"
+    search = start(tmp_path, space, *OWN, "--address", ray_address, "--out", "out")
+    wait_for(out, 1, "start")
     search.send_signal(signal.SIGINT)
     search.send_signal(signal.SIGTERM)  # two of the same may reach it as one
     assert search.wait(30) == 130
     said = (tmp_path / "log").read_text()
     assert "Traceback" not in said
     assert "\nInterrupted at once. " in said
-    assert said.endswith(" python -m search.run --resume out\n")
-
-
-def test_two_searches_at_once_build_one_pack(
-    ray_address: str, small_coco: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "cache"))
-    model = SMALL["model"] | {"trunk": "shufflenet_v2_x0_5", "weights": "none"}
-    base = SMALL | {"model": model, "train": {"epochs": 2, "threads": 1}}
-    space = write_space(tmp_path, trials=1, base=base)
-    given = (space, "--data", small_coco, "--address", ray_address)
-    both = [start(tmp_path, *given, "--out", name) for name in "ab"]
-    assert [search.wait(120) for search in both] == [0, 0], (tmp_path / "log").read_text()
-    assert table(tmp_path / "a") == table(tmp_path / "b")
+    assert said.endswith(f" python -m search.run --resume out {' '.join(OWN)}\n")
