@@ -84,7 +84,7 @@ def _run_trials(run: TuneRun, at_once: int) -> None:
             if not isinstance(config, dict):
                 break
             running.append(_Trial(str(number), config))
-            run.start(running[-1])  # type: ignore[arg-type]  # as Tune's own
+            run.start(running[-1])
             number += 1
         if not running:
             assert config == Searcher.FINISHED or run.state.interrupted
@@ -101,7 +101,7 @@ def _goes_on(run: TuneRun, trial: _Trial) -> bool:
             result = trial.actor.step()
     except Exception as error:  # as Ray does with whatever a training raises
         trial.error = error
-        run.fail(trial)  # type: ignore[arg-type]  # as Tune's own
+        run.fail(trial)
         return False
     keeps = run.report(trial.trial_id, result) and not result["done"]
     if not keeps:

@@ -73,7 +73,7 @@ def searches(tmp_path_factory: pytest.TempPathFactory) -> Searches:
     (here / "space.yaml").write_text(SPACE)
     home.touch()  # which nobody can write into, not even root
     environment = os.environ | {"PYTHONPATH": str(site)}
-    search = [site / "bin" / "kptrain-search", "space.yaml", "--trainable", "own_training:OWN"]
+    search = [str(site / "bin" / "kptrain-search"), "space.yaml", "--trainable", "own_training:OWN"]
     on_one_core = ["taskset", "-c", str(min(os.sched_getaffinity(0)))]
     both = [
         subprocess.Popen(
