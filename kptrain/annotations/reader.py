@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kptrain.annotations import reasons
 from kptrain.annotations.categories import (
     Order,
     find_persons,
@@ -19,7 +20,6 @@ from kptrain.annotations.categories import (
 )
 from kptrain.annotations.images import Record, find_files, read_records
 from kptrain.annotations.persons import Ignored, People, Person, read_people
-from kptrain.annotations.reasons import ADVICE, NO_PERSON, OTHER_CATEGORY
 from kptrain.annotations.skipped import Skipped
 from kptrain.errors import DataError
 from kptrain.files.json_file import read_json
@@ -102,7 +102,7 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
     read = read_annotations(content, file, skipped)
     people = read.people
     labelled = [record for record in read.records if record.id in people.persons]
-    skipped.count(NO_PERSON, len(read.records) - len(labelled))
+    skipped.count(reasons.NO_PERSON, len(read.records) - len(labelled))
     paths = find_files(labelled, folder, skipped)
     images = [
         CocoImage(
@@ -145,7 +145,7 @@ def _why_none(skipped: Skipped, orders: Mapping[Id, Any]) -> str:
         return f" ({skipped}); check that this is the right file"
     ids = " or ".join(map(str, orders))
     of_person = f"persons have category_id {ids} here: give it to their annotations, or correct "
-    advice = ADVICE | {OTHER_CATEGORY: f"{of_person}categories"}
+    advice = reasons.ADVICE | {reasons.OTHER_CATEGORY: f"{of_person}categories"}
     default = "check that annotations and images belong together"
     fault = skipped.with_example(cause, skipped.counts[cause])
     others = "" if len(+skipped.counts) == 1 else f" (in all: {skipped})"

@@ -13,19 +13,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from search.report import figures, setting_figures
+from search.report import figures, setting_figures, wording
 from search.report.confirmation import describe_summary
 from search.report.importance import common_epoch, describe_importance, importance
 from search.report.optuna_study import trials_off_axes
 from search.report.svg import as_svg
-from search.report.wording import (
-    against_defaults,
-    first_reason,
-    headline,
-    how_it_ended,
-    outcomes,
-    why_no_best,
-)
 from search.space.budget import Budget, clock_of
 from search.space.space import axis_values
 from search.trials.history import History, Span
@@ -72,7 +64,7 @@ def best_title(history: History) -> str:
     if first is None and history.state.has_work() and (now := history.record.front_runner()):
         return f"trial {now.number} so far, {history.record.metric.label} {now.best():.6f}"
     if first is None:
-        return headline(history.record)
+        return wording.headline(history.record)
     return f"trial {first.trial.number}, mean {history.record.metric.label} {first.mean():.6f}"
 
 
@@ -113,11 +105,11 @@ def _against_others(history: History) -> str:
         assert history.confirmation is not None
         return f"Confirmed: {describe_summary(first, history.confirmation.defaults())}"
     if leader is None:
-        none = f"{why_no_best(record)}{first_reason(record)}."
+        none = f"{wording.why_no_best(record)}{wording.first_reason(record)}."
         return none[0].upper() + none[1:]
-    sentences = [f"The defaults: {against_defaults(leader, record)}."]
+    sentences = [f"The defaults: {wording.against_defaults(leader, record)}."]
     if history.state.has_work():
-        sentences.append(f"Its state: {outcomes(history)[leader.number]}.")
+        sentences.append(f"Its state: {wording.outcomes(history)[leader.number]}.")
     elif leader.number and (better := record.front_runner()) not in (leader, None):
         assert better is not None
         sentences.append(
@@ -125,7 +117,7 @@ def _against_others(history: History) -> str:
             f"repeated in full."
         )
     elif leader.state == "failed":
-        sentences.append(f"No trial has completed; this one {how_it_ended(leader)}.")
+        sentences.append(f"No trial has completed; this one {wording.how_it_ended(leader)}.")
     if history.search.space.confirm is None:
         sentences.append(
             "Each value is of one training; a search with confirm measures how much of it is luck."
@@ -175,7 +167,7 @@ def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
 
 def _tables(history: History) -> dict[str, Any]:
     record = history.record
-    ended, leader = outcomes(history), _leader(history)
+    ended, leader = wording.outcomes(history), _leader(history)
     captions = record.trainable.pictures()
     best = history.search.folder / "best"
     return {

@@ -7,22 +7,7 @@ from typing import Any, NamedTuple
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from search.algorithms.asha import Asha
-from search.journal.events import (
-    FIRST_LINES,
-    Begin,
-    Close,
-    Epoch,
-    Event,
-    Fail,
-    Interrupt,
-    Promote,
-    ResumeSearch,
-    ResumeTrial,
-    Start,
-    TrialEvent,
-    bad_line,
-    read_event,
-)
+from search.journal import events
 from search.journal.reasons import Cause, EndReason, Failed, Reason
 from search.space.budget import Spending
 from search.space.pace import Seconds
@@ -83,44 +68,44 @@ class StateFromEvents:
         """
         has_events = False
         for number, line in enumerate(lines, 1):
-            if line.get("event") not in FIRST_LINES:
-                self._replay(read_event(dict(line), path, number), path, number)
+            if line.get("event") not in events.FIRST_LINES:
+                self._replay(events.read_event(dict(line), path, number), path, number)
                 has_events = True
         self._news.clear()
         return has_events
 
-    def _replay(self, event: Event, path: Path, line: int) -> None:
+    def _replay(self, event: events.Event, path: Path, line: int) -> None:
         self.clock.set(event.at)
         try:
             self.check(event)
             self.apply(event)
         except (ValueError, SettingsError) as error:
-            raise bad_line(path, line, str(error)) from None
+            raise events.bad_line(path, line, str(error)) from None
 
-    def check(self, event: Event) -> None:
+    def check(self, event: events.Event) -> None:
         """Raises: ValueError if an event cannot happen in this state."""
         trials = self.record.trials
-        if isinstance(event, Begin):
+        if isinstance(event, events.Begin):
             _must(event.trial == len(trials), f"trial must be {len(trials)}", event.trial)
             return
-        if isinstance(event, TrialEvent):
+        if isinstance(event, events.TrialEvent):
             rule = f"trial must be one that has begun, below {len(trials)}"
             _must(event.trial < len(trials), rule, event.trial)
         match event:
-            case Start() | Epoch():
+            case events.Start() | events.Epoch():
                 runs = event.trial in self.running
                 _must(runs, "trial must be one that runs", event.trial)
         match event:
-            case Epoch():
+            case events.Epoch():
                 self._check_report(event)
-            case Promote():
+            case events.Promote():
                 waits = event.trial in self.asha.waiting(event.rung)
                 rule = f"trial must wait at the rung of epoch {event.rung}"
                 _must(waits, rule, event.trial)
-            case ResumeTrial():
+            case events.ResumeTrial():
                 _must(event.trial in self._to_resume, "trial must be one to resume", event.trial)
 
-    def _check_report(self, event: Epoch) -> None:
+    def _check_report(self, event: events.Epoch) -> None:
         following = len(self.record.trials[event.trial].curve) + 1
         epoch, name = event.report.get("epoch"), self.record.metric.name
         rule = f"report.epoch must be {following}, the next of trial {event.trial}"
@@ -134,33 +119,33 @@ class StateFromEvents:
 
     # Changes.
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: events.Event) -> None:
         """Change the state as an event says."""
         match event:
-            case Begin():
+            case events.Begin():
                 self._begin(event)
-            case Promote():
+            case events.Promote():
                 self.asha.take(event.trial, event.rung)
                 self._resume_trial(event.trial, event.promised)
-            case ResumeTrial():
+            case events.ResumeTrial():
                 self._to_resume.remove(event.trial)
                 self._resume_trial(event.trial, event.promised)
-            case Start():
+            case events.Start():
                 self.spending.start(event.trial, event.gpu)
                 self.record.start(event.trial)
                 self._add_news(event.trial, "started")
-            case Epoch():
+            case events.Epoch():
                 self._epoch(event)
-            case Fail():
+            case events.Fail():
                 self._fail(event)
-            case Interrupt():
+            case events.Interrupt():
                 self.interrupted = event.reason
-            case Close():
+            case events.Close():
                 self._close()
-            case ResumeSearch():
+            case events.ResumeSearch():
                 self._resume(event)
 
-    def _begin(self, event: Begin) -> None:
+    def _begin(self, event: events.Begin) -> None:
         config = self._configure(event.trial, event.settings)
         self._source.take(event.trial, event.settings, event.sampler)
         self.record.add(event.settings, config)
@@ -177,7 +162,7 @@ class StateFromEvents:
         self.running.add(number)
         self._is_closed = False  # a finished search was resumed
 
-    def _epoch(self, event: Epoch) -> None:
+    def _epoch(self, event: events.Epoch) -> None:
         number, value = event.trial, self.value(event.report)
         self.spending.spend_epoch(number, event.promised)
         self.record.report(number, event.report, event.host, event.device)
@@ -195,7 +180,7 @@ class StateFromEvents:
             if self.record.trials[other].state == "paused":
                 self._end(other, "stopped")
 
-    def _fail(self, event: Fail) -> None:
+    def _fail(self, event: events.Fail) -> None:
         number, onward = event.trial, event.onward
         reason = self.why_failed(number, event.error, event.cause, event.gpu)
         self._num_lost[number] = max(reason.num_lost, self._num_lost.get(number, 0))
@@ -230,7 +215,7 @@ class StateFromEvents:
             if trial.state == "paused":
                 self._end(trial.number, "stopped")
 
-    def _resume(self, event: ResumeSearch) -> None:
+    def _resume(self, event: events.ResumeSearch) -> None:
         self.interrupted = None
         self.running.clear()
         self._not_before.clear()
