@@ -45,25 +45,6 @@ NUM_STEPS = 20
 """Steps of the Metropolis chain before each proposal."""
 
 
-class FixedSampler(BaseSampler):
-    """Proposes nothing: all values are given beforehand."""
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> Any:
-        raise AssertionError(f"{name} must have a given value")
-
-
 class PointSampler(BaseSampler):
     """Random search: each point depends only on the seed and the trial's number."""
 

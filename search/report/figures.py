@@ -103,7 +103,7 @@ def draw_curves(axes: Axes, history: History) -> None:
     """Draw the curves of at least one trial; the best one and the defaults are labelled."""
     record = history.record
     trials = [trial for trial in record.trials if trial.curve]
-    first = record.front_runner() if history.state.has_work() else record.leader()
+    first = history.leader()
     for rung in history.state.asha.epochs():
         line = axes.axvline(rung, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
         named(line, f"rung: trials are compared after epoch {rung}")
@@ -161,7 +161,7 @@ def timeline(history: History) -> Figure | None:
     if not lanes:
         return None
     record = history.record
-    first = record.front_runner() if history.state.has_work() else record.leader()
+    first = history.leader()
     end = max(span.end for _, spans in lanes for span in spans)
     whole = end - min(span.begin for _, spans in lanes for span in spans)
     unit, name = (60, "minutes") if end > 120 else (1, "seconds")

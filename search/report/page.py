@@ -71,7 +71,7 @@ def best_title(history: History) -> str:
 def best_settings(history: History) -> str:
     """The settings of the best trial."""
     first = _confirmed_best(history)
-    leader = _leader(history) if first is None else first.trial
+    leader = history.leader() if first is None else first.trial
     return "" if leader is None else axis_values(leader.settings)
 
 
@@ -87,20 +87,14 @@ def _best(history: History) -> dict[str, Any]:
         "best_title": best_title(history),
         "best_settings": best_settings(history),
         "best": _against_others(history),
-        "best_is_known": _leader(history) is not None or _confirmed_best(history) is not None,
+        "best_is_known": history.leader() is not None or _confirmed_best(history) is not None,
     }
-
-
-def _leader(history: History) -> TrialRecord | None:
-    """The best trial; if the search has work left, it may be one that has not ended."""
-    record = history.record
-    return record.front_runner() if history.state.has_work() else record.leader()
 
 
 def _against_others(history: History) -> str:
     """The best trial compared with the defaults and the others; or why there is none."""
     record = history.record
-    leader = _leader(history)
+    leader = history.leader()
     if (first := _confirmed_best(history)) is not None:
         assert history.confirmation is not None
         return f"Confirmed: {describe_summary(first, history.confirmation.defaults())}"
@@ -167,7 +161,7 @@ def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
 
 def _tables(history: History) -> dict[str, Any]:
     record = history.record
-    ended, leader = wording.outcomes(history), _leader(history)
+    ended, leader = wording.outcomes(history), history.leader()
     captions = record.trainable.pictures()
     best = history.search.folder / "best"
     return {

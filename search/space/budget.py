@@ -17,6 +17,8 @@ from kptrain.config import PositiveInt, Settings
 Hours = Annotated[float, Field(gt=0)]
 Part = Literal["hours", "gpu_hours", "epochs"]
 """A part of the budget that can end a running trial."""
+UNITS = {"trials": "trial", "hours": "hour", "gpu_hours": "GPU hour", "epochs": "epoch"}
+"""What each part of the budget counts."""
 
 
 class Budget(Settings):
@@ -34,13 +36,8 @@ class Budget(Settings):
 
 def describe_budget(budget: Budget) -> list[str]:
     """Each part that is given as text: `40 trials`, `0.5 hours`."""
-    parts = {
-        "trial": budget.trials,
-        "hour": budget.hours,
-        "GPU hour": budget.gpu_hours,
-        "epoch": budget.epochs,
-    }
-    return [count_of(value, unit) for unit, value in parts.items() if value is not None]
+    parts = {part: getattr(budget, part) for part in UNITS}
+    return [count_of(value, UNITS[part]) for part, value in parts.items() if value is not None]
 
 
 class Clock:

@@ -5,19 +5,14 @@ it is applied; the state depends only on the events (`search.trials.fold`). This
 know Ray, and of the disk only the journal.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from kptrain.config import Settings
-from search.algorithms.asha import Asha
 from search.journal import events
 from search.journal.journal import Journal
 from search.journal.reasons import Cause, EndReason, Failed, SameFailure, Signal, Spent
-from search.space.budget import Budget, Part, Spending
+from search.space.budget import Budget, Part
 from search.space.training import Report
-from search.trials.fold import StateFromEvents
-from search.trials.proposals import Source
-from search.trials.record import Record
+from search.trials.fold import Parts, StateFromEvents
 
 MOST_LOST = 3
 """How often a trial's process or node may die before the trial has failed."""
@@ -31,19 +26,11 @@ class SearchState(StateFromEvents):
     """Decides which trial runs next and what happens to each, and records it."""
 
     def __init__(
-        self,
-        record: Record,
-        source: Source,
-        asha: Asha,
-        spending: Spending,
-        configure: Callable[[int, Mapping[str, Any]], Settings],
-        journal: Journal,
-        *,
-        ends_on_same_failure: bool = True,
+        self, parts: Parts, journal: Journal, *, ends_on_same_failure: bool = True
     ) -> None:
-        """configure: as of `StateFromEvents`; ends_on_same_failure: whether the search ends when
-        the first trials all fail for the same reason."""
-        super().__init__(record, source, asha, spending, configure)
+        """ends_on_same_failure: whether the search ends when the first trials all fail for the same
+        reason."""
+        super().__init__(parts)
         self.ended = False
         """Whether nothing was left to run at the last call of `next_trial`."""
         self._journal = journal

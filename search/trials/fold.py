@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from search.algorithms.asha import Asha
+from search.algorithms.source import Source
 from search.journal import events
 from search.journal.reasons import Cause, EndReason, Failed, Reason
 from search.space.budget import Spending
 from search.space.pace import Seconds
 from search.space.training import Report
-from search.trials.proposals import Source
 from search.trials.record import Record, State, TrialRecord
 
 
@@ -25,22 +25,23 @@ class News(NamedTuple):
     reason: Reason | None = None
 
 
+class Parts(NamedTuple):
+    """What a state consists of before any event."""
+
+    record: Record
+    source: Source
+    asha: Asha
+    spending: Spending
+    configure: Callable[[int, Mapping[str, Any]], Settings]
+    """Returns all settings of a trial, from its number and its varied settings."""
+
+
 class StateFromEvents:
     """Applies events in order, as they happen or as a journal holds them."""
 
-    def __init__(
-        self,
-        record: Record,
-        source: Source,
-        asha: Asha,
-        spending: Spending,
-        configure: Callable[[int, Mapping[str, Any]], Settings],
-    ) -> None:
-        """configure: returns all settings of a trial, from its number and its varied settings."""
-        self.record = record
-        self.asha = asha
-        self.spending = spending
-        self.clock = spending.clock
+    def __init__(self, parts: Parts) -> None:
+        self.record, self._source, self.asha, self.spending, self._configure = parts
+        self.clock = self.spending.clock
         self.interrupted: EndReason | None = None
         """Why all trials end after their current epoch although there is work left."""
         self.running: set[int] = set()
@@ -48,8 +49,6 @@ class StateFromEvents:
         self.expected: Seconds | None = None
         """The estimated time of all trials; None if it was not estimated."""
         self.wandb_ids: dict[int, str] = {}
-        self._source = source
-        self._configure = configure
         self._is_closed = False
         self._to_resume: list[int] = []
         """Trials to resume, in this order."""
@@ -132,7 +131,7 @@ class StateFromEvents:
                 self._resume_trial(event.trial, event.promised)
             case events.Start():
                 self.spending.start(event.trial, event.gpu)
-                self.record.start(event.trial)
+                self.record.set_state(event.trial, "running")
                 self._add_news(event.trial, "started")
             case events.Epoch():
                 self._epoch(event)
@@ -155,7 +154,7 @@ class StateFromEvents:
 
     def _resume_trial(self, number: int, promised: int) -> None:
         self.spending.resume_trial(number, promised)
-        self.record.wait(number)
+        self.record.set_state(number, "waiting")
         self._run(number)
 
     def _run(self, number: int) -> None:
@@ -172,7 +171,7 @@ class StateFromEvents:
         self._add_news(number, "epoch")
         if event.state == "paused":
             self._release(number)
-            self.record.pause(number)
+            self.record.set_state(number, "paused")
             self._add_news(number, "paused")
         elif event.state != "running":
             self._end(number, event.state, event.reason)
@@ -195,7 +194,7 @@ class StateFromEvents:
         self._not_before[number] = onward.not_before
         self.spending.release(number)
         self.running.discard(number)
-        self.record.wait(number)
+        self.record.set_state(number, "waiting")
         self._to_resume.append(number)
         self._add_news(number, "retry", reason)
 
@@ -224,14 +223,14 @@ class StateFromEvents:
         interrupted = [t for t in self.record.trials if t.state == "interrupted"]
         for trial in under_way:
             self.spending.release(trial.number)
-            self.record.wait(trial.number)
+            self.record.set_state(trial.number, "waiting")
         # Trials with epochs reserved come first.
         self._to_resume = [trial.number for trial in [*under_way, *interrupted]]
 
     def _end(self, number: int, ending: State, reason: Reason | None = None) -> None:
         trial = self.record.trials[number]
         self._release(number)
-        self.record.end(number, ending, reason)
+        self.record.set_state(number, ending, reason)
         if ending in ("completed", "stopped", "failed"):
             self._source.finish(number, ending, trial.best())
         self._add_news(number, "ended", reason)

@@ -50,7 +50,7 @@ def searched(folder: Path, num: int, curve: Curve, metric: Metric = "val_loss") 
         values = curve(settings, rng)
         for at, value in enumerate(values, 1):
             record.report(number, epoch(at, value), "host", "cpu")
-        record.end(number, "completed" if len(values) == 3 else "stopped")
+        record.set_state(number, "completed" if len(values) == 3 else "stopped")
     return record
 
 

@@ -50,7 +50,7 @@ def test_a_trial_that_seems_to_run_was_cut_off_where_nobody_runs_the_search(
     record: Record,
 ) -> None:
     trial = record.trials[2]
-    record.wait(2)
+    record.set_state(2, "waiting")
     assert outcomes_of(record, [1], is_run=True)[2] == "waiting"
     assert outcomes_of(record, [1], is_run=False)[2] == "cut off after epoch 1"
     trial.curve.clear()

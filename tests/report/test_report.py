@@ -35,6 +35,7 @@ from search.trials.assembly import ListedSettings, confirmation_state
 from search.trials.confirmation import Confirmation, fresh_seeds
 from search.trials.controller import SearchState
 from search.trials.history import read_history
+from search.trials.record import TrialRecord
 
 pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
 
@@ -150,7 +151,7 @@ def test_where_all_have_failed_the_best_says_after_which_epoch_and_why(tmp_path:
     state = simulate(tmp_path / "all", trials=3, error="KeyError: 'boom'", failed_after=1)
     history = read_history(tmp_path / "all", KEYPOINTS)
     assert "No trial has ended or left" in Parsed(page_of(history)).sections["best"]
-    number = min(state.record.trials, key=state.record.rank).number
+    number = min(state.record.trials, key=TrialRecord.rank).number
     for trial in state.record.trials:
         trial.run_dir.mkdir(parents=True)
         (trial.run_dir / BEST).touch()

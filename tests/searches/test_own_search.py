@@ -28,7 +28,7 @@ from search.trainings.loading import trainable_named
 from search.trials.assembly import search_state, searcher_of
 from search.trials.beginning import first_line
 from search.trials.history import read_history
-from search.trials.record import Record
+from search.trials.record import Record, TrialRecord
 from search.trials.run_folder import begin_search, journal_of
 from search.trials.warm_start import read_past_search
 
@@ -214,7 +214,7 @@ def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_err
     assert done.returncode == 2
     out, error = done.stdout, done.stderr
     record = read_history(modules / "out", trainable_named("own_trainings:BROKEN")).record
-    best = min(record.trials, key=record.rank)
+    best = min(record.trials, key=TrialRecord.rank)
     assert [trial.state for trial in record.trials] == ["failed"] * 2
     assert f"Best      trial {best.number} (failed after epoch 1: KeyError: 'boom')" in out
     assert "Confirm   trials" not in out

@@ -60,7 +60,7 @@ def train(confirmation: Confirmation, values: Sequence[float | None]) -> None:
         if value is not None:
             confirmation.report(number, epoch(1, value), "host", "cpu")
         reason = BROKE if value is None else None
-        confirmation.end(number, "failed" if value is None else "completed", reason)
+        confirmation.set_state(number, "failed" if value is None else "completed", reason)
     confirmation.sweep()
 
 
@@ -197,7 +197,7 @@ def test_the_searchs_own_winner_keeps_its_checkpoint_during_the_confirmation(
 def test_an_interrupted_confirmation_keeps_what_it_goes_on_with(tmp_path: Path) -> None:
     confirmation = confirmed(tmp_path, [0.3, 0.2, 0.3, 0.6, 0.7, 0.8])
     train(confirmation, [0.4])
-    confirmation.end(6, "interrupted")
+    confirmation.set_state(6, "interrupted")
     confirmation.sweep()
     assert checkpoints(confirmation) == ["000-11", "001-12"]
     assert not confirmation.is_whole()

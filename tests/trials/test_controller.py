@@ -20,6 +20,7 @@ from search.journal.reasons import Cause, SameFailure
 from search.space.budget import Budget, Clock, Spending
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.controller import SearchState
+from search.trials.fold import Parts
 from search.trials.record import Record
 
 TRIALS = Budget(trials=12)
@@ -28,14 +29,14 @@ TRIALS = Budget(trials=12)
 def opened(folder: Path, budget: Budget = TRIALS) -> SearchState:
     """The search in a folder, as far as it has come."""
     folder.mkdir(exist_ok=True)
-    state = SearchState(
+    parts = Parts(
         Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         Searcher(AXES, [{"optim.lr": 1e-3}], [2, 4, 6], seed=3),
         Asha([2, 4], 2),
         Spending(budget, 2, Clock()),
         lambda _, settings: change(BASE, settings, "test"),
-        Journal(folder / "journal"),
     )
+    state = SearchState(parts, Journal(folder / "journal"))
     if state.read_back():
         state.resume(budget)
     return state

@@ -18,6 +18,7 @@ from search.space.axes import Choice, Range
 from search.space.budget import Budget, Clock, Spending
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.controller import SearchState
+from search.trials.fold import Parts
 from search.trials.record import Record
 
 MORE: dict[str, Choice | Range] = AXES | {
@@ -30,14 +31,14 @@ DEFAULTS = {"optim.lr": 1e-3, "schedule.step_epochs": 3, "train.batch_size": 4}
 def opened(folder: Path) -> SearchState:
     """A search with an early rung, as its journal has it."""
     folder.mkdir(exist_ok=True)
-    state = SearchState(
+    parts = Parts(
         Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         Searcher(MORE, [DEFAULTS], [1, 2, 4, 6], seed=3),
         Asha([2, 4], 2, early=1),
         Spending(Budget(trials=26, epochs=110), 2, Clock()),
         lambda _, settings: change(BASE, settings, "test"),
-        Journal(folder / "journal"),
     )
+    state = SearchState(parts, Journal(folder / "journal"))
     state.read_back()
     return state
 
