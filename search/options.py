@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kptrain import __version__
+from kptrain.commands.settings import add_changes
 from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
 from search.space.budget import Budget
@@ -47,15 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="resume the search in this folder or at this URL, whatever ended it; --trials, "
         "--hours, --gpu-hours and --epochs change its budget",
     )
-    parser.add_argument("--data", metavar="P", help="folder with COCO, or 'embedded'")
     add_trainable(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="path=value",
-        help="fix one setting for all trials, e.g. train.epochs=5; may be given several times",
-    )
+    add_changes(parser, "fix one setting for all trials, e.g. train.epochs=5")
     _add_budget(parser)
     parser.add_argument(
         "--warm-from",

@@ -16,7 +16,7 @@ from search.journal.remote import Storage, is_url, url_name
 from search.machine.gpus import visible_gpus
 from search.machine.shadowed import check_not_hidden
 from search.plan import at_once_here, check_machine, describe_plan
-from search.request import Request, read_search
+from search.request import Request
 from search.space.pace import MeasuringError
 from search.space.space import Space, with_share
 from search.trainings.loading import trainable_named
@@ -24,20 +24,7 @@ from search.trials.run_folder import Search, begin_search, fetch_search, folder_
 from search.trials.warm_start import read_past_searches
 
 
-def plan(request: Request) -> None:
-    """Check a new or resumed search and print its plan, without beginning it."""
-    if request.folder is None:
-        _checked(request, *read_search(request))
-    else:
-        resume(request)
-
-
-def begin(request: Request, space: Space, base: Settings) -> Search:
-    """Check a new search, and create its folder."""
-    return _checked(request, space, base)()
-
-
-def _checked(request: Request, space: Space, base: Settings) -> Callable[[], Search]:
+def check(request: Request, space: Space, base: Settings) -> Callable[[], Search]:
     """Check a new search and print its plan; returns a function that begins it."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out, url = _where(request.out or f"runs/{space.path.stem}-{stamp}")

@@ -4,8 +4,9 @@ import argparse
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from search.machine.shadowed import end_if_hidden
 
@@ -14,8 +15,7 @@ end_if_hidden(__name__)  # before all that the working folder may hide
 from rich.console import Console
 from rich.live import Live
 
-from kptrain.errors import KptrainError, spelt_out
-from kptrain.machine.console import spell_out_unknown
+from kptrain.machine.console import errors_printed, run_as_script
 from search.console.live_table import render, summary
 from search.console.output import discard_output
 from search.space.space import max_epochs
@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@errors_printed
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     parsed = build_parser().parse_args(arguments)
@@ -71,19 +72,13 @@ def main(arguments: list[str]) -> int:
         watch(parsed.folder, trainable_named(parsed.trainable))
     except BrokenPipeError:  # the reader has ended, such as `head`
         discard_output(sys.stdout)
-    except (KptrainError, OSError) as error:
-        print(f"error: {spelt_out(error)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 0  # the search itself continues
     return 0
 
 
-def script() -> NoReturn:
-    """The command with its arguments, as it is installed."""
-    spell_out_unknown()
-    sys.exit(main(sys.argv[1:]))
-
+script = partial(run_as_script, main)
+"""The installed command."""
 
 if __name__ == "__main__":
     script()

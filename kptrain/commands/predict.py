@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from kptrain.commands.drawing import draw_persons
-from kptrain.commands.inference import heatmaps_of, load_model, normalised, placed
+from kptrain.commands.inference import add_model, heatmaps_of, load_model, normalised, placed
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.data.decode import read_picture
 from kptrain.data.views import PEAK_MARGIN, PERSON_MARGIN, Box, Frame, box_frame
@@ -38,7 +38,7 @@ DESCRIPTION = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
+    add_model(parser)
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
     parser.add_argument(
         "--box",
@@ -50,13 +50,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="output folder (default: the picture's)"
     )
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="auto (CUDA if there is a GPU; the default), cpu, cuda or cuda:N",
-    )
-    parser.add_argument("--flip", action="store_true", help="average with the flipped picture")
     parser.add_argument(
         "--json", action="store_true", help="print the keypoints, one JSON object per picture"
     )

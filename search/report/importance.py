@@ -9,11 +9,10 @@ Source: Watanabe et al., PED-ANOVA: Efficiently Quantifying Hyperparameter Impor
 Subspaces, 2023.
 """
 
-import csv
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
+from kptrain.machine.disk import write_csv
 from search.space.axes import Choice, Range
 from search.space.training import Metric
 from search.trials.record import Record, TrialRecord
@@ -193,11 +193,7 @@ def describe_importance(measured: Importance) -> str:
 
 def save_importance(measured: Importance, run_dir: Path) -> None:
     """Write `importance.csv`: one row per setting, the largest share first; may have no rows."""
-    with (run_dir / "importance.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["setting", "share", "low_90", "high_90", "chance", "metric", "epoch", "trials"]
-        )
-        for share in measured.shares:
-            figures = [share.path, share.share, share.low, share.high, share.chance]
-            writer.writerow([*figures, measured.metric, measured.epoch, measured.num_trials])
+    columns = ["setting", "share", "low_90", "high_90", "chance", "metric", "epoch", "trials"]
+    common = [measured.metric, measured.epoch, measured.num_trials]
+    rows = ([*astuple(share), *common] for share in measured.shares)
+    write_csv(run_dir / "importance.csv", columns, rows)

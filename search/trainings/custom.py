@@ -1,6 +1,5 @@
 """A user's own training: a function that yields one report per epoch, and its tree of settings."""
 
-import csv
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from typing import Any
 
 from kptrain.config import Settings
 from kptrain.errors import CheckpointError, SettingsError, TrainingError
+from kptrain.machine.disk import write_csv
 from kptrain.machine.locks import HeldError, held
 from kptrain.resolve import change, settings_of
 from search.space.axes import Choice
@@ -240,7 +240,5 @@ class OwnTraining(Trainable[Settings]):
 
     def save_curve(self, curve: Sequence[Report], folder: Path) -> None:
         columns = list(dict.fromkeys(name for report in curve for name in report))
-        with (folder / "metrics.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(curve)
+        rows = ([report.get(name) for name in columns] for report in curve)
+        write_csv(folder / "metrics.csv", columns, rows)

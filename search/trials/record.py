@@ -1,6 +1,5 @@
 """The table of trials: settings, curve and outcome of each, saved as `trials.csv`."""
 
-import csv
 import math
 import time
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kptrain.config import Settings
-from kptrain.machine.disk import replacing, temporary_of
+from kptrain.machine.disk import temporary_of, write_csv
 from kptrain.resolve import settings_of
 from search.journal.reasons import Reason
 from search.journal.remote import Storage
@@ -203,17 +202,11 @@ class Record:
         reports = [report for trial in self.trials for report in trial.curve]
         names = [name for report in reports for name in report] or ["epoch", self.metric.name]
         figures = [name for name in dict.fromkeys(names) if name not in self.trainable.not_figures]
-        with (
-            replacing(self.run_dir / "trials.csv") as temporary,
-            temporary.open("w", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["trial", "state", *settings, *figures, "error"])
-            for trial in self.trials:
-                values = settings_of(trial.config)
-                start = [trial.number, trial.state, *(values[path] for path in settings)]
-                for report in trial.curve:
-                    cells = (report.get(name, "") for name in figures)
-                    writer.writerow([*start, *cells, trial.error])
-                if not trial.curve:
-                    writer.writerow([*start, *[""] * len(figures), trial.error])
+        rows = []
+        for trial in self.trials:
+            values = settings_of(trial.config)
+            start = [trial.number, trial.state, *(values[path] for path in settings)]
+            for report in trial.curve or [{}]:
+                rows.append([*start, *(report.get(name) for name in figures), trial.error])
+        columns = ["trial", "state", *settings, *figures, "error"]
+        write_csv(self.run_dir / "trials.csv", columns, rows)

@@ -16,9 +16,9 @@ from kptrain.resolve import change, resolve
 from search.algorithms.asha import Asha
 from search.estimate import RAY, REPORT, estimate, makespan
 from search.options import build_parser, keywords
-from search.prepare import begin, plan
-from search.request import Request, read_search
+from search.request import Request
 from search.run import main
+from search.session import plan_search
 from search.space.pace import MeasuringError, Pace, Seconds
 from search.space.reader import read_space
 from search.space.space import Space
@@ -149,7 +149,7 @@ def request_of(folder: Path, *options: str, space: str = "trials: 16") -> Reques
 def begun(folder: Path, *options: str) -> Search:
     """A search as the command begins it."""
     request = request_of(folder, *options)
-    return begin(request, *read_search(request))
+    return plan_search(request)()
 
 
 def test_a_search_begins_with_the_estimate_that_its_plan_tells(
@@ -162,7 +162,7 @@ def test_a_search_begins_with_the_estimate_that_its_plan_tells(
         return PACE
 
     monkeypatch.setattr(KEYPOINTS, "pace", pace)
-    plan(request_of(tmp_path, "--plan"))
+    plan_search(request_of(tmp_path, "--plan"))
     printed = capsys.readouterr().out.splitlines()[-1]
     search = begun(tmp_path)
     assert search.estimate is not None
