@@ -16,7 +16,7 @@ from kptrain.resolve import change, flatten
 from kptrain.run.folder import only_user_of
 from search.journal.remote import Storage
 from search.machine.gpus import usable_bytes
-from search.space.training import Report
+from search.space.training import Report, Stretch
 from search.trainings.loading import trainable_named
 
 PATIENCE = 60.0
@@ -78,9 +78,7 @@ class TrialActor(tune.Trainable):
             _fetch(self._remote, run_dir)
         self._last = self._trainable.epochs_of(self._train_config)
         self._rung = next((rung for rung in self._own["rungs"] if epoch < rung < self._last), None)
-        return self._trainable.stream(
-            self._train_config,
-            run_dir,
+        stretch = Stretch(
             known=epoch,
             until=self._rung or self._last,
             wait=PATIENCE,
@@ -88,6 +86,7 @@ class TrialActor(tune.Trainable):
             group=self._own["search"],
             run_id=self._own["wandb_id"],
         )
+        return self._trainable.stream(self._train_config, run_dir, stretch)
 
     def step(self) -> dict[str, Any]:
         if self._reports is None:

@@ -16,6 +16,7 @@ from kptrain.resolve import change, check_names, flatten
 from kptrain.strict_yaml import read_yaml
 from search.space.axes import Choice, Range, check_keys, either, read_choice, read_range
 from search.space.budget import Budget
+from search.space.faults import describe_first
 from search.space.space import Asha, Confirm, Resources, Space
 from search.space.training import Metric, Trainable
 
@@ -86,7 +87,7 @@ def with_budget(space: Space, given: Mapping[str, float]) -> Space:
     try:
         Budget.model_validate(dict(given))
     except ValidationError as error:
-        (part,), rule = error.errors()[0]["loc"], _first(error).partition(" ")[2]
+        (part,), rule = error.errors()[0]["loc"], describe_first(error).partition(" ")[2]
         raise SettingsError(f"{options[str(part)]} {rule}") from None
     changed = space.model_copy(update=dict(given))
     _check_budget(changed, options)
@@ -221,22 +222,14 @@ def _build(path: Path, content: dict[str, Any]) -> Space:
     try:
         return Space.model_validate(content | source)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {_first(error)}") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing":
-        return f"{name} must be given, but is missing"
-    if name.startswith("resources.gpu"):  # its errors name each of the two types
-        return (
-            f"resources.gpu must be auto or a share above 0 and at most 1, as a trial uses at most "
-            f"one GPU, but got {first['input']!r}"
-        )
-    return f"{name} must be {first['msg'].removeprefix('Input should be ')}, but got " + repr(
-        first["input"]
-    )
+        first = error.errors()[0]
+        fault = describe_first(error)
+        if first["loc"][:2] == ("resources", "gpu"):  # its errors name each of the two types
+            fault = (
+                f"resources.gpu must be auto or a share above 0 and at most 1, as a trial uses at "
+                f"most one GPU, but got {first['input']!r}"
+            )
+        raise SettingsError(f"{path}: {fault}") from None
 
 
 def _check_comparable(space: Space) -> None:

@@ -13,7 +13,7 @@ from kptrain.machine.disk import write_csv
 from kptrain.machine.locks import HeldError, held
 from kptrain.resolve import change, settings_of
 from search.space.axes import Choice
-from search.space.training import SEEDS_BELOW, Axes, Metric, Report, Trainable
+from search.space.training import SEEDS_BELOW, Axes, Metric, Report, Stretch, Trainable
 
 LOCK = ".lock"
 RESERVED = ("trial", "state", "error")
@@ -46,7 +46,8 @@ class OwnTraining(Trainable[Settings]):
 
         uses_gpu: whether a trial holds the space's share of a GPU, if there is one.
 
-        The other arguments are those of `Trainable`. Raises: SettingsError for invalid arguments.
+        The other arguments are the attributes of `Trainable`. Raises: SettingsError for invalid
+        arguments.
         """
         self._where = getattr(settings, "__name__", "OwnTraining")
         if not (isinstance(settings, type) and issubclass(settings, Settings)):
@@ -59,9 +60,10 @@ class OwnTraining(Trainable[Settings]):
         names = [metric.name for metric in metrics if isinstance(metric, Metric)]
         if not names or len(set(names)) < len(metrics):
             raise self._wrong("metrics must be one Metric or more, of different names", metrics)
-        super().__init__(
-            settings, metrics, epochs=epochs, seed=seed, data=data, best=best, resume=resume
-        )
+        self.settings = settings
+        self.metrics = {metric.name: metric for metric in metrics}
+        self.epochs, self.seed, self.data = epochs, seed, data
+        self.best, self.resume = tuple(best), tuple(resume)
         self._fit = fit
         self._uses_gpu = uses_gpu
         self._check_settings()
@@ -144,15 +146,7 @@ class OwnTraining(Trainable[Settings]):
         return self._uses_gpu
 
     def stream(
-        self,
-        config: Settings,
-        run_dir: Path,
-        *,
-        known: int,
-        until: int,
-        wait: float,
-        saved: Callable[[], None],
-        **_: str,
+        self, config: Settings, run_dir: Path, stretch: Stretch
     ) -> Generator[Report, None, None]:
         """The last report is yielded when `fit` has ended.
 
@@ -162,18 +156,18 @@ class OwnTraining(Trainable[Settings]):
         run_dir.mkdir(parents=True, exist_ok=True)
         whole = self.epochs_of(config)
         try:
-            with held(run_dir / LOCK, wait), self._called(config, run_dir) as reports:
+            with held(run_dir / LOCK, stretch.wait), self._called(config, run_dir) as reports:
                 last = 0
                 for given in reports:
                     report = self._checked(given)
-                    last = self._next(report["epoch"], last, known)
+                    last = self._next(report["epoch"], last, stretch.known)
                     if last == whole and next(reports, None) is not None:
                         raise self._wrong_reports(f"{whole} epochs, as {self.epochs} says", "more")
-                    if last > known:
+                    if last > stretch.known:
                         self._check_best(run_dir)
-                        saved()
+                        stretch.saved()
                         yield report
-                    if last == until:
+                    if last == stretch.until:
                         return
         except HeldError as error:
             raise CheckpointError(f"{run_dir}: must not be in use, but {error} uses it") from None

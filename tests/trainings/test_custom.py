@@ -14,7 +14,7 @@ from pydantic import Field
 from kptrain.errors import CheckpointError, SettingsError, TrainingError
 from kptrain.machine.locks import held
 from search import Metric, OwnTraining, Settings
-from search.space.training import Report
+from search.space.training import Report, Stretch
 
 ROOT = Path(__file__).parents[2]
 RIDGE = "examples.ridge:RIDGE"
@@ -27,16 +27,9 @@ def begun(
     until: int = 6,
     saved: Callable[[], None] = lambda: None,
 ) -> Generator[Report, None, None]:
-    return trainable.stream(
-        Curve(),
-        folder,
-        known=known,
-        until=until,
-        wait=0.0,
-        saved=saved,
-        group="search",
-        run_id="id",
-    )
+    names = {"group": "search", "run_id": "id"}
+    stretch = Stretch(known=known, until=until, wait=0.0, saved=saved, **names)
+    return trainable.stream(Curve(), folder, stretch)
 
 
 def test_a_stream_tells_what_is_not_known_up_to_where_it_is_asked_to(tmp_path: Path) -> None:
