@@ -5,6 +5,7 @@ never reads it. Paused and interrupted trials are `RUNNING` in Optuna's terms, a
 resumed.
 """
 
+import datetime
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search.algorithms.optuna_axes import distribution_with, has_place, label
 from search.algorithms.searcher import STATES
@@ -63,13 +64,19 @@ class StudyMirror:
         """Add a trial in its present state, in one write."""
         state = STATES.get(trial.state, TrialState.RUNNING)
         values = trial.values()
-        params = _params(self._axes, trial)
-        frozen = optuna.create_trial(
+        now = datetime.datetime.now()
+        frozen = FrozenTrial(
+            number=trial.number,
+            trial_id=-1,
             state=state,
             value=trial.best() if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
-            params=params,
+            values=None,
+            datetime_start=now,
+            datetime_complete=now if state.is_finished() else None,
+            params=(params := _params(self._axes, trial)),
             distributions={path: self._distributions[path] for path in params},
             user_attrs=_attributes(trial),
+            system_attrs={},
             intermediate_values=dict(enumerate(values, 1)),
         )
         self._ids.append(self._storage.create_new_trial(self._study, frozen))
