@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.algorithms.gaussian_process import GaussianProcess
 from search.algorithms.unit_cube import Points, UnitCube
-from search.space.axes import Choice, Range
+from search.space.axes import Axes
 
 NUM_RANDOM = 6
 """Trials with a value before the Gaussian process is used; until then proposals are random."""
@@ -51,7 +51,7 @@ class PointSampler(BaseSampler):
     def __init__(
         self,
         distributions: Mapping[str, BaseDistribution],
-        axes: Mapping[str, Choice | Range],
+        axes: Axes,
         seed: int,
     ) -> None:
         """axes: the same axes as the distributions', with labels as values."""
@@ -94,7 +94,7 @@ class RungSampler(PointSampler):
     def __init__(
         self,
         distributions: Mapping[str, BaseDistribution],
-        axes: Mapping[str, Choice | Range],
+        axes: Axes,
         rungs: Sequence[int],
         seed: int,
     ) -> None:

@@ -20,7 +20,7 @@ from search.algorithms.earlier import Ending
 from search.algorithms.optuna_axes import distribution, label_on, labelled, value_of
 from search.algorithms.rung_sampler import PointSampler, RungSampler
 from search.algorithms.source import Source
-from search.space.axes import Choice, Range
+from search.space.axes import Axes
 from search.space.space import Rungs, SamplerName, Space, max_epochs, rungs_of
 
 STATES: dict[str, TrialState] = {
@@ -36,7 +36,7 @@ class Searcher(Source):
 
     def __init__(
         self,
-        axes: Mapping[str, Choice | Range],
+        axes: Axes,
         first: Sequence[dict[str, Any]],
         rungs: Sequence[int],
         *,

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray._private.node import Node
@@ -67,7 +66,7 @@ def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
     Raises: SettingsError if it does not start.
     """
     # The output of processes that died, which the search reports; Ray has no setting for it.
-    ray._private.worker.print_to_stdstream = _print_nothing
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     # It logs each failure of a trial with a long traceback; the search reports the cause.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
@@ -176,10 +175,6 @@ class RayOnDemand(ExitStack):
         self._is_started = True
         if session.dashboard:
             print(f"Dashboard http://{session.dashboard} (its token: {session.token})", flush=True)
-
-
-def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:
-    pass
 
 
 def has_gpu() -> bool:

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from kptrain.resolve import change, flatten
 from kptrain.run.folder import only_user_of
 from search.journal.remote import Storage
 from search.machine.gpus import usable_bytes
-from search.space.training import Report, Stretch
+from search.space.training import Reports, Stretch
 from search.trainings.loading import trainable_named
 
 PATIENCE = 60.0
@@ -66,10 +65,10 @@ class TrialActor(tune.Trainable):
         defaults = self._trainable.settings()
         self._train_config = change(defaults, flatten(config["settings"]), config["title"])
         self._remote = None if config["storage"] is None else Storage(config["storage"])
-        self._reports: Generator[Report, None, None] | None = None
+        self._reports: Reports | None = None
         self._epoch: int = config["epoch"]
 
-    def _resume(self, epoch: int) -> Generator[Report, None, None]:
+    def _resume(self, epoch: int) -> Reports:
         """Resume the training after an epoch, up to its next rung, from what is saved."""
         _cap_memory(self._own["gpu"])
         self._device = self._trainable.device(self._train_config)

@@ -118,17 +118,13 @@ def _time_left(state: StateFromEvents, max_epochs: int) -> list[str]:
         return []
     done = state.record.num_epochs()
     if done:
-        seconds = epochs * state.clock.now / done
-        return [f"at most {_duration(min(seconds, state.spending.seconds_left()))} left"]
+        seconds = min(epochs * state.clock.now / done, state.spending.seconds_left())
+        shown = clock_of(seconds) if seconds < LONG else in_words(seconds)
+        return [f"at most {shown} left"]
     left = None if state.expected is None else state.expected.less(state.clock.now)
     if left is None or not left.likely:  # the estimate has passed before the first epoch
         return ["at most ? left"]
     return [f"some {left} left"]
-
-
-def _duration(seconds: float) -> str:
-    """As `1:02:03`, or in days if it is LONG."""
-    return clock_of(seconds) if seconds < LONG else in_words(seconds)
 
 
 def _epochs_left(state: StateFromEvents, max_epochs: int) -> float:

@@ -18,7 +18,7 @@ from search.report.confirmation import describe_summary
 from search.report.importance import common_epoch, describe_importance, importance
 from search.report.optuna_study import trials_off_axes
 from search.report.svg import as_svg
-from search.space.budget import Budget, clock_of
+from search.space.budget import clock_of
 from search.space.space import axis_values
 from search.trials.history import History, Span
 from search.trials.record import TrialRecord
@@ -52,8 +52,9 @@ def _state(history: History) -> str:
     ended = record.num_ended()
     trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
     state = str(history.state.interrupted or progress) if history.state.has_work() else "finished"
+    begun = history.search.first["started"]
     return (
-        f"Begun {history.search.started}; {trials} ended, {record.num_epochs()} epochs in {now} of "
+        f"Begun {begun}; {trials} ended, {record.num_epochs()} epochs in {now} of "
         f"running time; {state}. Judged by {record.metric.label}."
     )
 
@@ -210,18 +211,15 @@ def _commands(history: History) -> list[tuple[str, str]]:
     rerun = trainable.rerun(shlex.quote(str(config))) if config.exists() else None
     resume = f"python -m search.run --resume {folder}{trainable.option}"
     then = f" ({LAST[0].lower()}{LAST[1:-1]})" if history.state.has_work() else ""
+    budget = {part: value for part, value in history.state.spending.budget if value is not None}
+    twice = "".join(f" --{part.replace('_', '-')} {2 * value}" for part, value in budget.items())
     return [
         *([(f"The best training again, alone{then}", f"python {rerun}")] if rerun else []),
         *([("Resume it", resume)] if history.state.has_work() else []),
-        ("Extend it to twice the budget", f"{resume}{_twice(history.state.spending.budget)}"),
+        ("Extend it to twice the budget", f"{resume}{twice}"),
         ("This page again", f"python -m search.report {folder}{trainable.option}"),
         ("In Optuna's dashboard", f"optuna-dashboard {folder}/study.log"),
     ]
-
-
-def _twice(budget: Budget) -> str:
-    parts = {part.replace("_", "-"): value for part, value in budget if value is not None}
-    return "".join(f" --{part} {2 * value}" for part, value in parts.items())
 
 
 def _svg(draw: Callable[[], Figure | None]) -> Markup:

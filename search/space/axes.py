@@ -4,7 +4,7 @@ import difflib
 import math
 import random
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
@@ -28,6 +28,10 @@ class Choice:
 
     def ends(self) -> tuple[Any, Any]:
         return self.values[0], self.values[-1]
+
+    def marks(self) -> tuple[Any, ...]:
+        """The values that stand for all: each one, or the ends of a range."""
+        return self.values
 
     def draw(self, rng: random.Random) -> Any:
         return rng.choice(self.values)
@@ -57,6 +61,8 @@ class Range:
     def ends(self) -> tuple[float, float]:
         return self.low, self.high
 
+    marks = ends
+
     def draw(self, rng: random.Random) -> float:
         if self.log:
             return self._draw_log(rng)
@@ -82,6 +88,12 @@ class Range:
             return True
         steps = (value - self.low) / self.step
         return abs(steps - round(steps)) < 1e-8  # a tuner's floats are off in the last digits
+
+
+Axis = Choice | Range
+"""The values of one setting."""
+Axes = Mapping[str, Axis]
+"""The varied settings, by dotted path."""
 
 
 def read_choice(values: list[Any], where: str) -> Choice:

@@ -14,7 +14,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names, flatten
 from kptrain.strict_yaml import read_yaml
-from search.space.axes import Choice, Range, check_keys, either, read_choice, read_range
+from search.space.axes import Axes, Axis, check_keys, either, read_choice, read_range
 from search.space.budget import Budget
 from search.space.faults import describe_first
 from search.space.space import Asha, Confirm, Resources, Space
@@ -134,7 +134,7 @@ def _read_metric(given: Any, trainable: Trainable[Any], path: str) -> Metric:
     return metrics[given]
 
 
-def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, Choice | Range]:
+def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, Axis]:
     if given is None or given == {}:
         raise SettingsError(f"{where}: must vary at least one setting, but names none; name one")
     if not isinstance(given, dict):
@@ -147,7 +147,7 @@ def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, C
     }
 
 
-def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> Choice | Range:
+def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> Axis:
     info = trainable.infos()[name]
     if name == trainable.metric_setting:
         raise SettingsError(f"{where}: cannot be varied, trials must share it; use `metric`")
@@ -184,7 +184,7 @@ def _read_base(
 
 
 def _read_start(
-    given: Any, axes: Mapping[str, Choice | Range], trainable: Trainable[Any], where: str
+    given: Any, axes: Axes, trainable: Trainable[Any], where: str
 ) -> list[dict[str, Any]]:
     if not isinstance(given, list):
         raise SettingsError(f"{where}: must be a list of points, but got {given!r}")
@@ -198,7 +198,7 @@ def _read_start(
     return points
 
 
-def _check_on_axis(name: str, value: Any, axes: Mapping[str, Choice | Range], where: str) -> None:
+def _check_on_axis(name: str, value: Any, axes: Axes, where: str) -> None:
     if name not in axes:
         raise SettingsError(
             f"{where}: must name axes of the space only, but got {name}; vary it or remove it"

@@ -13,15 +13,15 @@ from typing import Any, Generic, Literal
 
 from kptrain.errors import SettingsError
 from kptrain.resolve import SettingInfo, Tree, setting_infos
-from search.space.axes import Choice, Range
+from search.space.axes import Axes
 from search.space.pace import Pace
 
 SEEDS_BELOW = 10**6
 """Fresh seeds are below this: they are part of folder names, so they are short."""
-Axes = Mapping[str, Choice | Range]
-"""The varied settings, by dotted path."""
 Report = dict[str, Any]
 """The results of an epoch: `epoch`, from 1, and figures by name."""
+Reports = Generator[Report, None, None]
+"""The reports of a training, each after its epoch; closing it ends the training."""
 
 
 @dataclass(frozen=True)
@@ -214,9 +214,7 @@ class Trainable(ABC, Generic[Tree]):
         return ""
 
     @abstractmethod
-    def stream(
-        self, config: Tree, run_dir: Path, stretch: Stretch
-    ) -> Generator[Report, None, None]:
+    def stream(self, config: Tree, run_dir: Path, stretch: Stretch) -> Reports:
         """Train, resuming from `run_dir`, and yield the reports of a stretch.
 
         Raises: KptrainError, and whatever a user's own training raises.

@@ -1,7 +1,7 @@
 """A user's own training: a function that yields one report per epoch, and its tree of settings."""
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -12,8 +12,8 @@ from kptrain.errors import CheckpointError, SettingsError, TrainingError
 from kptrain.machine.disk import write_csv
 from kptrain.machine.locks import HeldError, held
 from kptrain.resolve import change, settings_of
-from search.space.axes import Choice
-from search.space.training import SEEDS_BELOW, Axes, Metric, Report, Stretch, Trainable
+from search.space.axes import Axes
+from search.space.training import SEEDS_BELOW, Metric, Report, Reports, Stretch, Trainable
 
 LOCK = ".lock"
 RESERVED = ("trial", "state", "error")
@@ -123,7 +123,7 @@ class OwnTraining(Trainable[Settings]):
 
     def check_axes(self, axes: Axes, base: Settings, where: str) -> None:
         if (axis := axes.get(self.epochs)) is not None:
-            least = min(axis.values if isinstance(axis, Choice) else axis.ends())
+            least = min(axis.marks())
             self._check_epochs(least, f"{where}: space")
 
     def _check_epochs(self, epochs: float, where: str) -> None:
@@ -145,9 +145,7 @@ class OwnTraining(Trainable[Settings]):
     def uses_gpu(self, config: Settings) -> bool:
         return self._uses_gpu
 
-    def stream(
-        self, config: Settings, run_dir: Path, stretch: Stretch
-    ) -> Generator[Report, None, None]:
+    def stream(self, config: Settings, run_dir: Path, stretch: Stretch) -> Reports:
         """The last report is yielded when `fit` has ended.
 
         Raises: TrainingError for an invalid report; CheckpointError if another process holds the

@@ -1,6 +1,6 @@
 """The keypoint training of this package as a `Trainable`."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -11,9 +11,9 @@ from kptrain.errors import SettingsError
 from kptrain.files.layout import SplitName
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
 from kptrain.resolve import banner, change, resolve, size_notes
-from search.space.axes import Choice
+from search.space.axes import Axes, Choice
 from search.space.pace import Pace
-from search.space.training import Axes, Metric, Report, Stretch, Trainable
+from search.space.training import Metric, Report, Reports, Stretch, Trainable
 
 # Torch takes seconds to import: it is imported late, so that mistakes in a space file are reported
 # at once.
@@ -129,9 +129,7 @@ class Keypoints(Trainable[TrainConfig]):
 
         return describe_device(config)
 
-    def stream(
-        self, config: TrainConfig, run_dir: Path, stretch: Stretch
-    ) -> Generator[Report, None, None]:
+    def stream(self, config: TrainConfig, run_dir: Path, stretch: Stretch) -> Reports:
         from kptrain.run.folder import CONFIG
         from kptrain.run.loggers import log_reports
         from kptrain.training.fit import fit

@@ -15,7 +15,7 @@ from kptrain.errors import SettingsError
 from kptrain.resolve import change, settings_of
 from search.algorithms.earlier import Ending, PastSearch, PastTrial
 from search.journal.journal import JOURNAL, read_events
-from search.space.axes import Choice, Range
+from search.space.axes import Axis, Choice, Range
 from search.space.space import Space
 from search.trials.beginning import check_format
 from search.trials.history import History, read_history
@@ -97,7 +97,7 @@ def _value(where: str, report: Mapping[str, Any], space: Space) -> float:
     return value
 
 
-def _on_axis(value: Any, axis: Choice | Range, spellings: Sequence[tuple[Any, Any]]) -> Any:
+def _on_axis(value: Any, axis: Axis, spellings: Sequence[tuple[Any, Any]]) -> Any:
     """A value as the axis itself spells it."""
     if isinstance(axis, Range):
         return value
