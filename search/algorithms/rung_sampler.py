@@ -23,6 +23,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.algorithms.gaussian_process import GaussianProcess
+from search.algorithms.optuna_axes import distribution
 from search.algorithms.unit_cube import Points, UnitCube
 from search.space.axes import Axes
 
@@ -48,14 +49,9 @@ NUM_STEPS = 20
 class PointSampler(BaseSampler):
     """Random search: each point depends only on the seed and the trial's number."""
 
-    def __init__(
-        self,
-        distributions: Mapping[str, BaseDistribution],
-        axes: Axes,
-        seed: int,
-    ) -> None:
-        """axes: the same axes as the distributions', with labels as values."""
-        self._distributions = dict(distributions)
+    def __init__(self, axes: Axes, seed: int) -> None:
+        """axes: with labels as values."""
+        self.distributions = {path: distribution(axis) for path, axis in axes.items()}
         self._cube = UnitCube(axes)
         self._seed = seed
 
@@ -72,7 +68,7 @@ class PointSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """All axes, from the first trial on."""
-        return self._distributions
+        return self.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -85,22 +81,16 @@ class PointSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
         """A random value, for an axis that a trial's given settings leave open."""
-        return PointSampler.sample_relative(self, study, trial, self._distributions)[name]
+        return PointSampler.sample_relative(self, study, trial, self.distributions)[name]
 
 
 class RungSampler(PointSampler):
     """Proposes by Thompson sampling from the values of trials at the rungs."""
 
-    def __init__(
-        self,
-        distributions: Mapping[str, BaseDistribution],
-        axes: Axes,
-        rungs: Sequence[int],
-        seed: int,
-    ) -> None:
+    def __init__(self, axes: Axes, rungs: Sequence[int], seed: int) -> None:
         """axes: as of `PointSampler`; rungs: epochs at which trials are compared, the last epoch of
         a training included."""
-        super().__init__(distributions, axes, seed)
+        super().__init__(axes, seed)
         self._rungs = rungs
         self._rng = np.random.default_rng(seed)
         _, axis_of = self._cube.features(self._cube.draw(np.random.default_rng(0), 1))

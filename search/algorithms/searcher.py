@@ -17,7 +17,7 @@ from optuna.trial import Trial, TrialState, create_trial
 from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.algorithms.earlier import Ending
-from search.algorithms.optuna_axes import distribution, label_on, labelled, value_of
+from search.algorithms.optuna_axes import label_on, labelled, value_of
 from search.algorithms.rung_sampler import PointSampler, RungSampler
 from search.algorithms.source import Source
 from search.space.axes import Axes
@@ -49,12 +49,12 @@ class Searcher(Source):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._axes = axes
         self._first = first
-        self._distributions = {path: distribution(axis) for path, axis in axes.items()}
         self._sampler = (
-            PointSampler(self._distributions, labelled(axes), seed)
+            PointSampler(labelled(axes), seed)
             if sampler == "random"
-            else RungSampler(self._distributions, labelled(axes), rungs, seed)
+            else RungSampler(labelled(axes), rungs, seed)
         )
+        self._distributions = self._sampler.distributions
         self.study = optuna.create_study(
             sampler=self._sampler,
             direction="maximize" if maximise else "minimize",
