@@ -7,7 +7,7 @@ a tree of settings, so the rules and the error texts are the same here and in a 
 import difflib
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
@@ -114,9 +114,13 @@ def check_names(given: Mapping[str, Any], where: str, tree: type[Settings] = Tra
     paths = list(setting_infos(tree))
     for path in given:
         if path not in paths:
-            near = difflib.get_close_matches(path, paths, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{where}: {path} is not a setting{hint}")
+            raise SettingsError(f"{where}: {path} is not a setting{did_you_mean(path, paths)}")
+
+
+def did_you_mean(given: str, known: Collection[str]) -> str:
+    """The most similar of the known names, as the end of an error; empty if none is similar."""
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def read_settings(file: Path) -> dict[str, Any]:

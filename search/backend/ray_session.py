@@ -188,7 +188,7 @@ def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
 
     larger: the shares of running trials that hold more of a GPU than `gpu`.
     """
-    nodes = [_size(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     most = sum(concurrent_trials(cpu, gpu, *node) for node in nodes)
     if not gpu:
         return most
@@ -196,16 +196,16 @@ def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
     return min(most, on_gpus - sum(slots(share, gpu) - 1 for share in larger))
 
 
-def _size(node: dict[str, float]) -> tuple[int, int]:
-    """Cores and GPUs of a node."""
-    return int(node.get("CPU", 0)), int(node.get("GPU", 0))
+def _nodes() -> list[tuple[int, int]]:
+    """Cores and GPUs of each node."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive]
 
 
 def enlarged(cpu: int, gpu: float, times: int) -> tuple[int, float]:
     """`times` the cores and the GPU share of a trial, limited to what one node has."""
     if times == 1:
         return cpu, gpu
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fitting = [node for node in nodes if concurrent_trials(cpu, gpu, *_size(node))]
-    most = max((_size(node)[0] for node in fitting), default=cpu)
+    fitting = [cores for cores, gpus in _nodes() if concurrent_trials(cpu, gpu, cores, gpus)]
+    most = max(fitting, default=cpu)
     return min(times * cpu, most), min(times * gpu, max(gpu, 1.0))

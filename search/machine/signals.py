@@ -16,7 +16,7 @@ def end_at_once() -> None:
     only one that receives signals."""
     if _is_main_thread():
         for number in SIGNALS:
-            signal.signal(number, _end)
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
@@ -72,7 +72,3 @@ def signals_delayed() -> Iterator[None]:
 def _is_main_thread() -> bool:
     """Whether this is the main thread, the only one that receives signals."""
     return threading.current_thread() is threading.main_thread()
-
-
-def _end(*_: object) -> None:
-    raise KeyboardInterrupt

@@ -39,7 +39,10 @@ def page_of(history: History) -> str:
         has_work=history.state.has_work(),
         last=LAST,
         state=_state(history),
-        **_best(history),
+        best_title=best_title(history),
+        best_settings=best_settings(history),
+        best=_against_others(history),
+        best_is_known=history.leader() is not None or _confirmed_best(history) is not None,
         **_figures(history),
         **_tables(history),
     )
@@ -81,15 +84,6 @@ def _confirmed_best(history: History) -> SeedSummary | None:
     if confirmation is None or not confirmation.is_whole() or confirmation.leader() is None:
         return None
     return confirmation.summaries()[0]
-
-
-def _best(history: History) -> dict[str, Any]:
-    return {
-        "best_title": best_title(history),
-        "best_settings": best_settings(history),
-        "best": _against_others(history),
-        "best_is_known": history.leader() is not None or _confirmed_best(history) is not None,
-    }
 
 
 def _against_others(history: History) -> str:

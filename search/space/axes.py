@@ -1,6 +1,5 @@
 """The values that one setting may take in a search: a choice, or a range of numbers."""
 
-import difflib
 import math
 import random
 import sys
@@ -10,6 +9,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from kptrain.errors import SettingsError
+from kptrain.resolve import did_you_mean
 
 RANGE_KEYS = ("low", "high", "log", "step")
 
@@ -177,8 +177,7 @@ def check_keys(given: Any, known: Collection[str], where: str) -> None:
         raise SettingsError(f"{where}: must be a mapping with {either(known)}, but got {given!r}")
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(str(key), known)
             raise SettingsError(f"{where}: must have {either(known)} only, but got {key!r}{hint}")
 
 

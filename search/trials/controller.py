@@ -71,7 +71,9 @@ class SearchState(StateFromEvents):
         """A trial has finished its next epoch; returns whether it keeps running."""
         self.clock.tick()
         part, promised = self.spending.decide_epoch(number)
-        arrival = self._arrival(number, report)
+        arrival = None
+        if report["epoch"] < self.record.trials[number].epochs:  # a trial's last one is no rung
+            arrival = self.asha.decide(number, report["epoch"], self.signed(self.value(report)))
         state, reason = self._judge(number, report, arrival, part)
         event = events.Epoch(
             at=self.clock.now,
@@ -166,12 +168,6 @@ class SearchState(StateFromEvents):
     def _must_wait(self, number: int) -> bool:
         """Whether the pause after its node was full has not ended."""
         return self._not_before.get(number, 0.0) > self.clock.now
-
-    def _arrival(self, number: int, report: Report) -> events.Arrival | None:
-        """ASHA's decision; None between rungs and at the last epoch of a training."""
-        if report["epoch"] == self.record.trials[number].epochs:
-            return None
-        return self.asha.decide(number, report["epoch"], self.signed(self.value(report)))
 
     def _judge(
         self, number: int, report: Report, arrival: events.Arrival | None, part: Part | None

@@ -90,10 +90,8 @@ class StateFromEvents:
         if isinstance(event, events.TrialEvent):
             rule = f"trial must be one that has begun, below {len(trials)}"
             _must(event.trial < len(trials), rule, event.trial)
-        match event:
-            case events.Start() | events.Epoch():
-                runs = event.trial in self.running
-                _must(runs, "trial must be one that runs", event.trial)
+        if isinstance(event, events.Start | events.Epoch):
+            _must(event.trial in self.running, "trial must be one that runs", event.trial)
         match event:
             case events.Epoch():
                 self._check_report(event)
