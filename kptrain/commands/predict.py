@@ -152,8 +152,20 @@ def find_persons(
     regions = _regions(config, image, boxes)
     height, width = config.data.image_size
     size = max(1, BATCH_PIXELS // (height * width))
-    parts = [regions[start : start + size] for start in range(0, len(regions), size)]
-    return np.concatenate([_find(model, config, image, part, flip=flip) for part in parts])
+    device = next(model.parameters()).device
+    dtype = find_dtype(config, device)
+    persons = []
+    for part in (regions[start : start + size] for start in range(0, len(regions), size)):
+        frames = list(dict.fromkeys(frame for frame, _ in part))  # one in the image view
+        pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames])).to(device)
+        heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
+        each = heatmaps[[frames.index(frame) for frame, _ in part]]
+        places = torch.from_numpy(np.stack([place for _, place in part]).astype(np.float32))
+        found = decode(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy().astype(np.float64)
+        for person, (frame, _) in zip(found, part, strict=True):
+            person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
+        persons.append(found)
+    return np.concatenate(persons)
 
 
 def _regions(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[Region]:
@@ -173,29 +185,6 @@ def _regions(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[
     if not boxes:
         return [(whole, whole.inside((image.height, image.width)))]
     return [(whole, whole.box_in(box, PEAK_MARGIN)) for box in boxes]
-
-
-def _find(
-    model: torch.nn.Module,
-    config: TrainConfig,
-    image: Image.Image,
-    regions: list[Region],
-    *,
-    flip: bool,
-) -> np.ndarray:
-    """`find_persons` of one batch."""
-    device = next(model.parameters()).device
-    frames = list(dict.fromkeys(frame for frame, _ in regions))  # one in the image view
-    pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames])).to(device)
-    dtype = find_dtype(config, device)
-    heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
-    each = heatmaps[[frames.index(frame) for frame, _ in regions]]
-    places = torch.from_numpy(np.stack([place for _, place in regions]).astype(np.float32))
-    found: np.ndarray = decode(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
-    found = found.astype(np.float64)
-    for person, (frame, _) in zip(found, regions, strict=True):
-        person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
-    return found
 
 
 def _as_json(person: np.ndarray) -> dict[str, Any]:
