@@ -34,31 +34,20 @@ def page_of(history: History) -> str:
     css = Markup((HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
     return pages.get_template("page.html").render(
         css=css,
+        history=history,
+        record=history.record,
         name=history.search.folder.name,
         label=history.record.metric.label,
+        now=clock_of(history.state.clock.now),
         has_work=history.state.has_work(),
         last=LAST,
-        state=_state(history),
+        describe_summary=describe_summary,
         best_title=best_title(history),
         best_settings=best_settings(history),
         best=_against_others(history),
         best_is_known=history.leader() is not None or _confirmed_best(history) is not None,
         **_figures(history),
         **_tables(history),
-    )
-
-
-def _state(history: History) -> str:
-    record, now = history.record, clock_of(history.state.clock.now)
-    progress = "under way" if history.is_run else "cut off: no command runs it now"
-    budget = history.state.spending.budget.trials
-    ended = record.num_ended()
-    trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
-    state = str(history.state.interrupted or progress) if history.state.has_work() else "finished"
-    begun = history.search.first["started"]
-    return (
-        f"Begun {begun}; {trials} ended, {record.num_epochs()} epochs in {now} of "
-        f"running time; {state}. Judged by {record.metric.label}."
     )
 
 
@@ -124,26 +113,13 @@ def _figures(history: History) -> dict[str, Any]:
         "importances": _svg(lambda: setting_figures.importances(measured)),
         "mattered": describe_importance(measured).partition("  ")[2].strip(),
         "slices": _drawn(setting_figures.slices(history, epoch)),
-        "at_epoch": _compared_at(history, epoch),
+        "epoch": epoch,
+        "outliers": setting_figures.outlier_trials(history, epoch),
+        "off_axes": [trial.label for trial in trials_off_axes(record, axes)],
         "parallel": _svg(lambda: setting_figures.parallel(history, epoch)),
         "timeline": _svg(lambda: figures.timeline(history)) if lanes else "",
         "idle": _idle(lanes) if lanes else "",
     }
-
-
-def _compared_at(history: History, epoch: int) -> str:
-    """The epoch at which settings are compared, and the trials that are left out."""
-    record = history.record
-    text = (
-        f"By their best {record.metric.label} until epoch {epoch}, the last that all reached."
-        if epoch
-        else ""
-    )
-    if outliers := setting_figures.outlier_trials(history, epoch):
-        text += f" Left out as outliers: {', '.join(outliers)}."
-    if off := [trial.label for trial in trials_off_axes(record, history.search.space.axes)]:
-        text += f" Left out, as a value cannot be shown on its axis: {', '.join(off)}."
-    return text
 
 
 def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
@@ -160,7 +136,6 @@ def _tables(history: History) -> dict[str, Any]:
     captions = record.trainable.pictures()
     best = history.search.folder / "best"
     return {
-        "confirmed": _confirmed(history),
         "failures": _failures(record.trials),
         "has_pictures": bool(captions),
         "pictures": [
@@ -172,15 +147,6 @@ def _tables(history: History) -> dict[str, Any]:
         "leader": -1 if leader is None else leader.number,
         "commands": _commands(history),
     }
-
-
-def _confirmed(history: History) -> dict[str, Any] | None:
-    if (confirmation := history.confirmation) is None:
-        return None
-    done = f"{confirmation.num_done()} of {len(confirmation.points())} trainings are done."
-    defaults = confirmation.defaults()
-    rows = [describe_summary(summary, defaults) for summary in confirmation.summaries()]
-    return {"done": done, "rows": rows}
 
 
 def _failures(trials: list[TrialRecord]) -> list[list[str]]:
