@@ -75,10 +75,12 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     stops_none = Asha((), reduction)
     rules = (Asha(rungs.all(), reduction), Asha(rungs.stops, reduction, rungs.early), stops_none)
     trials = seconds(rules, (space.trials, space.epochs))
+    held = at_once * gpu  # by all trials together
+    by_gpu = math.inf if space.gpu_hours is None or not held else space.gpu_hours / held
     return Estimate(
         pace,
         (RAY + REPORT) * pace.process,
-        trials.at_most(_seconds_of_budget(space, at_once * gpu), epoch),
+        trials.at_most(3600 * min(space.hours or math.inf, by_gpu), epoch),
         seconds([stops_none] * 3, (confirmed_trainings(space), None)),
     )
 
@@ -90,12 +92,6 @@ def _lengths(space: Space, base: Settings) -> tuple[int, int, int]:
     if axis is not None:
         values += [int(v) for v in axis.marks()]
     return min(values), round((min(values) + max(values)) / 2), max(values)
-
-
-def _seconds_of_budget(space: Space, gpus: float) -> float:
-    """The seconds until `hours` or `gpu_hours` are spent; gpus: held by all trials together."""
-    by_gpu = math.inf if space.gpu_hours is None or not gpus else space.gpu_hours / gpus
-    return 3600 * min(space.hours or math.inf, by_gpu)
 
 
 def makespan(

@@ -18,7 +18,7 @@ from search.machine.shadowed import check_not_hidden
 from search.plan import at_once_here, check_machine, describe_plan
 from search.request import Request
 from search.space.pace import MeasuringError
-from search.space.space import Space, with_share
+from search.space.space import Space
 from search.trainings.loading import trainable_named
 from search.trials.run_folder import Search, begin_search, fetch_search, folder_exists, open_search
 from search.trials.warm_start import read_past_searches
@@ -93,7 +93,8 @@ def _planned(space: Space, base: Settings, request: Request) -> tuple[Space, Est
     num_gpus = len(visible_gpus())
     if space.resources.gpu == "auto" and num_gpus and trainable.uses_gpu(base):
         share, explanation = trainable.fit_gpu(space.axes, base, where)
-        space = with_share(space, share)
+        resources = space.resources.model_copy(update={"gpu": share})
+        space = space.model_copy(update={"resources": resources})
         print(explanation)
     here = request.address is None
     print(describe_plan(space, base, num_gpus if here else None), flush=True)

@@ -54,7 +54,7 @@ def annotations_of_persons(
             continue
         given = id_of(annotation.get("id"))
         which = which if given is None else f"annotation {given}"
-        if ids.is_repeated(given, annotation):
+        if given is not None and ids.first.get(given) == annotation:
             skipped.add(reasons.TWICE, which, file)
             continue
         image_id = records.id_of(annotation.get("image_id"))
@@ -78,17 +78,14 @@ class _Ids:
     def __init__(self, annotations: list[Any]) -> None:
         given = (id_of(one.get("id")) for one in annotations if isinstance(one, dict))
         self._free = free_ids({number for number in given if number is not None})
-        self._first: dict[Id, dict[str, Any]] = {}
-
-    def is_repeated(self, given: Id | None, annotation: dict[str, Any]) -> bool:
-        """Whether an equal annotation came before."""
-        return given is not None and self._first.get(given) == annotation
+        self.first: dict[Id, dict[str, Any]] = {}
+        """The first annotation of each id."""
 
     def number(self, given: Id | None, annotation: dict[str, Any]) -> tuple[int, str | None]:
         """A unique id, and the reason if it is not the given one."""
         if given is None:
             return next(self._free), reasons.NO_ID
-        if given in self._first:
+        if given in self.first:
             return next(self._free), reasons.ID_TWICE
-        self._first[given] = annotation
+        self.first[given] = annotation
         return (next(self._free), reasons.TEXT_ID) if isinstance(given, str) else (given, None)

@@ -62,7 +62,9 @@ def run(parsed: argparse.Namespace) -> None:
     for path in parsed.images:
         if given.count(path.absolute()) > 1:
             raise SettingsError(f"{path}: must be named once, but is named twice; leave one out")
-    drawings = [_drawing(path, parsed.out) for path in parsed.images]
+    drawings = [
+        (parsed.out or path.parent) / f"{path.stem}-keypoints.png" for path in parsed.images
+    ]
     for path, drawn in zip(parsed.images, drawings, strict=True):
         if drawings.count(drawn) > 1:
             raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
@@ -102,10 +104,6 @@ def _check_files(paths: list[Path]) -> None:
             raise DataError(f"{path}: must be a picture, but is a folder; name the files in it")
         if not path.exists():
             raise DataError(f"{path}: must be a picture, but there is no such file; name another")
-
-
-def _drawing(path: Path, out: Path | None) -> Path:
-    return (out or path.parent) / f"{path.stem}-keypoints.png"
 
 
 def join_boxes(arguments: list[str]) -> list[str]:

@@ -53,7 +53,7 @@ class TrialActor(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next trial in this process: a new one would import torch for seconds."""
         try:
-            self._release()
+            self.cleanup()
         except Exception as error:  # of the previous trial, which has ended
             print(f"the end of {self._own['title']}: {error}", flush=True)
         self._begin(new_config)
@@ -101,7 +101,7 @@ class TrialActor(tune.Trainable):
         values = (f"{name} {report[name]:.6g}" for name in self._trainable.metrics)
         print(f"epoch {self._epoch}  {'  '.join(values)}", flush=True)
         if self._epoch == self._rung:
-            self._release()
+            self.cleanup()
         return {
             "report": report,
             "done": self._epoch == self._last,
@@ -109,7 +109,7 @@ class TrialActor(tune.Trainable):
             "device": self._device,
         }
 
-    def _release(self) -> None:
+    def cleanup(self) -> None:
         """Release the training and its folder; its files are on disk, or only at its URL."""
         reports, self._reports = self._reports, None
         if reports is not None:
@@ -124,9 +124,6 @@ class TrialActor(tune.Trainable):
         if self._remote is not None:  # without the loggers' files, which are sent at the end
             run_dir = Path(self._own["run_dir"])
             self._remote.send(run_dir, skip=self._trainable.is_log)
-
-    def cleanup(self) -> None:
-        self._release()
 
     def __repr__(self) -> str:
         """The actor's name in the dashboard, which reads it once."""

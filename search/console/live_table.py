@@ -28,8 +28,11 @@ STYLES = {"running": "green", "failed": "red", "completed": "bold"}
 
 def render(state: StateFromEvents, max_epochs: int, width: int) -> Group:
     """The complete output, for a terminal of `width` columns."""
+    trials = state.spending.budget.trials
+    by_trials = 0.0 if trials is None else state.record.num_ended() / trials
+    share = min(max(by_trials, state.spending.share()), 1.0)  # the largest of any part
     spent = Table.grid()  # a bar alone does not end its line
-    spent.add_row(ProgressBar(total=1.0, completed=_share_spent(state), width=min(width, 60)))
+    spent.add_row(ProgressBar(total=1.0, completed=share, width=min(width, 60)))
     # Not a title of the table, which would be wrapped at the table's width.
     return Group(summary(state, max_epochs), spent, _table(state, width >= WIDE))
 
@@ -101,13 +104,6 @@ def summary(state: StateFromEvents, max_epochs: int) -> str:
     count = count_of(ended, "trial") if trials is None else f"{ended}/{trials} trials"
     left = [*state.spending.left(), *_time_left(state, max_epochs)] if state.has_work() else []
     return ", ".join([f"{count} ended", shown, *left])
-
-
-def _share_spent(state: StateFromEvents) -> float:
-    """The largest share of a part of the budget that is spent, 0 to 1."""
-    trials = state.spending.budget.trials
-    by_trials = 0.0 if trials is None else state.record.num_ended() / trials
-    return min(max(by_trials, state.spending.share()), 1.0)
 
 
 def _time_left(state: StateFromEvents, max_epochs: int) -> list[str]:

@@ -97,12 +97,6 @@ class Space(Budget):
     """Hash of the file's bytes, in hexadecimal."""
 
 
-def with_share(space: Space, gpu: float) -> Space:
-    """Replace `gpu: auto` by a measured share."""
-    resources = space.resources.model_copy(update={"gpu": gpu})
-    return space.model_copy(update={"resources": resources})
-
-
 def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
     """Return the settings of trial 0: the file's base, overridden by the command's settings.
 
@@ -192,10 +186,8 @@ def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
 
 def axis_values(settings: Mapping[str, Any]) -> str:
     """Settings as a short text: `lr=0.001 step_epochs=10`."""
-    return " ".join(
-        f"{path.rpartition('.')[2]}={_short(value)}" for path, value in settings.items()
-    )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")
+    texts = []
+    for path, value in settings.items():
+        text = f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")
+        texts.append(f"{path.rpartition('.')[2]}={text}")
+    return " ".join(texts)
