@@ -25,7 +25,6 @@ from search.trials.record import TrialRecord
 from search.trials.seed_summary import SeedSummary
 
 HERE = Path(__file__).parent
-LAST = "Of the best trial when the search last ended."
 
 
 def page_of(history: History) -> str:
@@ -40,14 +39,16 @@ def page_of(history: History) -> str:
         label=history.record.metric.label,
         now=clock_of(history.state.clock.now),
         has_work=history.state.has_work(),
-        last=LAST,
         describe_summary=describe_summary,
         best_title=best_title(history),
         best_settings=best_settings(history),
-        best=_against_others(history),
-        best_is_known=history.leader() is not None or _confirmed_best(history) is not None,
+        leader=history.leader(),
+        first=_confirmed_best(history),
+        outcomes=wording.outcomes(history),
+        wording=wording,
         **_figures(history),
         **_tables(history),
+        **_commands(history),
     )
 
 
@@ -73,34 +74,6 @@ def _confirmed_best(history: History) -> SeedSummary | None:
     if confirmation is None or not confirmation.is_whole() or confirmation.leader() is None:
         return None
     return confirmation.summaries()[0]
-
-
-def _against_others(history: History) -> str:
-    """The best trial compared with the defaults and the others; or why there is none."""
-    record = history.record
-    leader = history.leader()
-    if (first := _confirmed_best(history)) is not None:
-        assert history.confirmation is not None
-        return f"Confirmed: {describe_summary(first, history.confirmation.defaults())}"
-    if leader is None:
-        none = f"{wording.why_no_best(record)}{wording.first_reason(record)}."
-        return none[0].upper() + none[1:]
-    sentences = [f"The defaults: {wording.against_defaults(leader, record)}."]
-    if history.state.has_work():
-        sentences.append(f"Its state: {wording.outcomes(history)[leader.number]}.")
-    elif leader.number and (better := record.front_runner()) not in (leader, None):
-        assert better is not None
-        sentences.append(
-            f"Trial {better.number} had {better.best():.6f}, but only a completed trial can be "
-            f"repeated in full."
-        )
-    elif leader.state == "failed":
-        sentences.append(f"No trial has completed; this one {wording.how_it_ended(leader)}.")
-    if history.search.space.confirm is None:
-        sentences.append(
-            "Each value is of one training; a search with confirm measures how much of it is luck."
-        )
-    return " ".join(sentences)
 
 
 def _figures(history: History) -> dict[str, Any]:
@@ -132,7 +105,7 @@ def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
 
 def _tables(history: History) -> dict[str, Any]:
     record = history.record
-    ended, leader = wording.outcomes(history), history.leader()
+    ended = wording.outcomes(history)
     captions = record.trainable.pictures()
     best = history.search.folder / "best"
     return {
@@ -144,8 +117,6 @@ def _tables(history: History) -> dict[str, Any]:
             if (best / name).is_file()
         ],
         "trials": [[*_row(trial), ended[trial.number]] for trial in record.trials],
-        "leader": -1 if leader is None else leader.number,
-        "commands": _commands(history),
     }
 
 
@@ -164,22 +135,16 @@ def _row(trial: TrialRecord) -> list[str]:
     return [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
 
 
-def _commands(history: History) -> list[tuple[str, str]]:
-    folder = shlex.quote(str(history.search.folder))
-    trainable = history.record.trainable
-    config = history.search.folder / "best" / "config.yaml"
-    rerun = trainable.rerun(shlex.quote(str(config))) if config.exists() else None
-    resume = f"python -m search.run --resume {folder}{trainable.option}"
-    then = f" ({LAST[0].lower()}{LAST[1:-1]})" if history.state.has_work() else ""
+def _commands(history: History) -> dict[str, str | None]:
+    """Parts of the commands that the page shows."""
+    trainable, folder = history.record.trainable, history.search.folder
+    config = folder / "best" / "config.yaml"
     budget = {part: value for part, value in history.state.spending.budget if value is not None}
-    twice = "".join(f" --{part.replace('_', '-')} {2 * value}" for part, value in budget.items())
-    return [
-        *([(f"The best training again, alone{then}", f"python {rerun}")] if rerun else []),
-        *([("Resume it", resume)] if history.state.has_work() else []),
-        ("Extend it to twice the budget", f"{resume}{twice}"),
-        ("This page again", f"python -m search.report {folder}{trainable.option}"),
-        ("In Optuna's dashboard", f"optuna-dashboard {folder}/study.log"),
-    ]
+    return {
+        "folder": shlex.quote(str(folder)),
+        "rerun": trainable.rerun(shlex.quote(str(config))) if config.exists() else None,
+        "twice": "".join(f" --{p.replace('_', '-')} {2 * value}" for p, value in budget.items()),
+    }
 
 
 def _svg(draw: Callable[[], Figure | None]) -> Markup:
