@@ -21,7 +21,7 @@ from search.console.output import discard_output
 from search.space.space import max_epochs
 from search.space.training import Trainable
 from search.trainings.loading import add_trainable, trainable_named
-from search.trials.history import History, read_history
+from search.trials.history import read_history
 
 SECONDS = 1.0
 """The time between two updates."""
@@ -40,18 +40,15 @@ def watch(folder: Path, trainable: Trainable[Any]) -> None:
     ):
         while True:
             history = read_history(folder, trainable)
+            epochs = max_epochs(history.search.space, history.search.base)
             if live is not None:
-                live.update(render(history.state, _epochs(history), console.width), refresh=True)
-            elif (line := summary(history.state, _epochs(history))) != shown:
+                live.update(render(history.state, epochs, console.width), refresh=True)
+            elif (line := summary(history.state, epochs)) != shown:
                 shown = line
                 print(line, flush=True)
             if not history.is_run:
                 return
             time.sleep(SECONDS)
-
-
-def _epochs(history: History) -> int:
-    return max_epochs(history.search.space, history.search.base)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -5,7 +5,7 @@
 
 import base64
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ def page_of(history: History) -> str:
         label=history.record.metric.label,
         now=clock_of(history.state.clock.now),
         has_work=history.state.has_work(),
+        axis_values=axis_values,
         describe_summary=describe_summary,
         best_title=best_title(history),
         best_settings=best_settings(history),
@@ -105,7 +106,6 @@ def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
 
 def _tables(history: History) -> dict[str, Any]:
     record = history.record
-    ended = wording.outcomes(history)
     captions = record.trainable.pictures()
     best = history.search.folder / "best"
     return {
@@ -116,7 +116,6 @@ def _tables(history: History) -> dict[str, Any]:
             for name, caption in captions.items()
             if (best / name).is_file()
         ],
-        "trials": [[*_row(trial), ended[trial.number]] for trial in record.trials],
     }
 
 
@@ -127,12 +126,6 @@ def _failures(trials: list[TrialRecord]) -> list[list[str]]:
         if trial.state == "failed":
             causes.setdefault(trial.error, []).append(trial.label)
     return [[str(len(who)), ", ".join(who), why] for why, who in causes.items()]
-
-
-def _row(trial: TrialRecord) -> list[str]:
-    best = trial.best()
-    value = "" if best is None else f"{best:.6f}"
-    return [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
 
 
 def _commands(history: History) -> dict[str, str | None]:
@@ -151,5 +144,5 @@ def _svg(draw: Callable[[], Figure | None]) -> Markup:
     return Markup(as_svg(draw) or "")  # noqa: S704  (matplotlib escapes the text in it)
 
 
-def _drawn(draws: list[Callable[[], Figure | None]]) -> list[Markup]:
+def _drawn(draws: Sequence[Callable[[], Figure | None]]) -> list[Markup]:
     return [svg for draw in draws if (svg := _svg(draw))]
