@@ -12,15 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kptrain.annotations import reasons
-from kptrain.annotations.boxes import (
-    Box,
-    box_of_joints,
-    box_of_outline,
-    fits_joints,
-    is_outline,
-    read_box,
-)
+from kptrain.annotations import boxes, reasons
 from kptrain.annotations.categories import Order
 from kptrain.annotations.images import Records
 from kptrain.annotations.joints import are_joints, in_one_list, read_joints
@@ -42,7 +34,7 @@ class Person:
     """Unique in the split."""
     keypoints: np.ndarray
     """(17, 3) float64: x, y, v; v is 0 (not labelled), 1 (labelled, hidden) or 2 (visible)."""
-    box_xywh: Box
+    box_xywh: boxes.Box
     area: float
     place: int = 0
     """Index of its annotation in the file."""
@@ -55,7 +47,7 @@ class Ignored:
 
     segmentation: Any
     """COCO's polygons or RLE; empty if there is none that can be drawn."""
-    box_xywh: Box
+    box_xywh: boxes.Box
     area: float
     """The annotation's; else the box's."""
     is_crowd: bool
@@ -104,10 +96,10 @@ def read_people(
     return people
 
 
-def _box(annotation: Annotation, file: Path, skipped: Skipped) -> Box | None:
+def _box(annotation: Annotation, file: Path, skipped: Skipped) -> boxes.Box | None:
     """The annotation's box, else one around its outline or joints; None if there is neither."""
     given = annotation.content.get("bbox")
-    box = read_box(given, annotation.image.size)
+    box = boxes.read_box(given, annotation.image.size)
     if box is None:
         box = _box_around(annotation, file, skipped)
     if box is None:
@@ -115,24 +107,24 @@ def _box(annotation: Annotation, file: Path, skipped: Skipped) -> Box | None:
     return box
 
 
-def _box_around(annotation: Annotation, file: Path, skipped: Skipped) -> Box | None:
+def _box_around(annotation: Annotation, file: Path, skipped: Skipped) -> boxes.Box | None:
     """The box of the outline, or of the labelled joints if they are not near it; else None."""
     keypoints, _ = _keypoints(annotation)
-    box = box_of_outline(annotation.content.get("segmentation"), annotation.image.size)
-    if box is not None and (not keypoints[:, 2].any() or fits_joints(box, keypoints)):
+    box = boxes.box_of_outline(annotation.content.get("segmentation"), annotation.image.size)
+    if box is not None and (not keypoints[:, 2].any() or boxes.fits_joints(box, keypoints)):
         skipped.repair(reasons.BOX_OF_OUTLINE, annotation.which, file)
         return box
-    around = box_of_joints(keypoints)
+    around = boxes.box_of_joints(keypoints)
     if around is not None:
         skipped.repair(reasons.BOX_OF_JOINTS, annotation.which, file)
     return around
 
 
 def _person_or_ignored(
-    annotation: Annotation, box: Box, file: Path, skipped: Skipped
+    annotation: Annotation, box: boxes.Box, file: Path, skipped: Skipped
 ) -> Person | Ignored:
     keypoints = _labelled(annotation, file, skipped)
-    if keypoints is not None and not fits_joints(box, keypoints):
+    if keypoints is not None and not boxes.fits_joints(box, keypoints):
         around = _box_around(annotation, file, skipped)
         if around is None:
             skipped.add(reasons.EMPTY_BOX, annotation.which, file)
@@ -217,9 +209,9 @@ def _is_crowd(annotation: Annotation) -> bool | None:
     return bool(number) if number in (0, 1) else None
 
 
-def _ignored(annotation: Annotation, box: Box, file: Path, skipped: Skipped) -> Ignored:
+def _ignored(annotation: Annotation, box: boxes.Box, file: Path, skipped: Skipped) -> Ignored:
     outline = annotation.content.get("segmentation") or []
-    if not is_outline(outline, annotation.image.size):
+    if not boxes.is_outline(outline, annotation.image.size):
         skipped.add(reasons.MALFORMED_OUTLINE, annotation.which, file)
         outline = []
     area = number_of(annotation.content.get("area"))

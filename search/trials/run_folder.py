@@ -25,12 +25,7 @@ from search.journal.remote import Storage, StorageError, url_name
 from search.space.reader import read_space, with_budget
 from search.space.space import Rungs, Space
 from search.space.training import Trainable
-from search.trials.beginning import (
-    check_format,
-    check_same_space,
-    check_same_trainable,
-    first_line,
-)
+from search.trials import beginning
 
 SPACE_FILE = "space.yaml"
 LOCK = ".lock"
@@ -89,7 +84,7 @@ def begin_search(
     Raises: SettingsError if the name is in use.
     """
     trials = tuple(trial for search in past for trial in search.trials)
-    first = first_line(space, base, past, url)
+    first = beginning.first_line(space, base, past, url)
     with _hidden(folder) as hidden:
         hidden.mkdir(parents=True)
         (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
@@ -179,11 +174,11 @@ def open_search(
     Raises: CheckpointError, SettingsError.
     """
     events = read_events(folder / JOURNAL)
-    check_format(folder / JOURNAL, events)
+    beginning.check_format(folder / JOURNAL, events)
     first = events[0]
-    check_same_trainable(folder, trainable, first["trainable"])
+    beginning.check_same_trainable(folder, trainable, first["trainable"])
     for path in (folder / SPACE_FILE, *([] if given is None else [given])):
-        check_same_space(path, first["space"])
+        beginning.check_same_space(path, first["space"])
     budgets = [first["budget"], *(e["budget"] for e in events if e["event"] == "resume")]
     space = read_space(folder / SPACE_FILE, trainable, first["resolved"])
     space = with_budget(space.model_copy(update=budgets[-1]), budget)
