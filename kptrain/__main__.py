@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from typing import NoReturn
+from functools import partial
 
 from kptrain.machine.shadowed import end_if_hidden
 
@@ -10,8 +10,7 @@ end_if_hidden(__name__)  # before any import that the working folder may shadow
 
 from kptrain import __version__
 from kptrain.commands import evaluate, export, predict, show, train
-from kptrain.errors import KptrainError, spelt_out
-from kptrain.machine.console import spell_out_unknown
+from kptrain.machine.console import errors_printed, run_as_script
 
 COMMANDS = {
     "train": train,
@@ -55,14 +54,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return build_parser().parse_args(predict.join_boxes(arguments))
 
 
+@errors_printed
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     parsed = parse(arguments)
     try:
         COMMANDS[parsed.command].run(parsed)
-    except (KptrainError, OSError) as error:
-        print(f"error: {spelt_out(error)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         how = f": {train.how_to_resume(parsed.out)}" if parsed.command == "train" else ""
         print(f"interrupted{how}", file=sys.stderr)
@@ -70,11 +67,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def script() -> NoReturn:
-    """The installed command."""
-    spell_out_unknown()
-    sys.exit(main(sys.argv[1:]))
-
+script = partial(run_as_script, main)
+"""The installed command."""
 
 if __name__ == "__main__":
     script()

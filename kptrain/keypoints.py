@@ -7,77 +7,39 @@ https://cocodataset.org/#keypoints-eval (falloff: `k = 2 * sigma`; the ten numbe
 from collections.abc import Mapping
 from types import MappingProxyType
 
-JOINTS: tuple[str, ...] = (
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
+SIDES = ("left", "right")
+PAIRS: Mapping[str, float] = MappingProxyType(
+    {
+        "eye": 0.025,
+        "ear": 0.035,
+        "shoulder": 0.079,
+        "elbow": 0.072,
+        "wrist": 0.062,
+        "hip": 0.107,
+        "knee": 0.087,
+        "ankle": 0.089,
+    }
 )
+"""The joints that exist on both sides, with their falloff as in OKS_SIGMAS."""
+
+JOINTS: tuple[str, ...] = ("nose", *(f"{side}_{part}" for part in PAIRS for side in SIDES))
 NUM_JOINTS = len(JOINTS)
 
-FLIPPED: tuple[int, ...] = tuple(
-    JOINTS.index(
-        name.replace("left", "right") if name.startswith("left") else name.replace("right", "left")
-    )
-    for name in JOINTS
+FLIPPED: tuple[int, ...] = (
+    0,
+    *(JOINTS.index(f"{side}_{part}") for part in PAIRS for side in reversed(SIDES)),
 )
 """For each joint its counterpart in a horizontally flipped image."""
 
 SKELETON: tuple[tuple[int, int], ...] = (
-    (15, 13),
-    (13, 11),
-    (16, 14),
-    (14, 12),
-    (11, 12),
-    (5, 11),
-    (6, 12),
-    (5, 6),
-    (5, 7),
-    (6, 8),
-    (7, 9),
-    (8, 10),
-    (1, 2),
-    (0, 1),
-    (0, 2),
-    (1, 3),
-    (2, 4),
-    (3, 5),
-    (4, 6),
+    *((15, 13), (13, 11), (16, 14), (14, 12)),  # legs
+    *((11, 12), (5, 11), (6, 12), (5, 6)),  # torso
+    *((5, 7), (6, 8), (7, 9), (8, 10)),  # arms
+    *((1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),  # head
 )
 """Limbs as pairs of joint indices, from 0."""
 
-OKS_SIGMAS: tuple[float, ...] = (
-    0.026,
-    0.025,
-    0.025,
-    0.035,
-    0.035,
-    0.079,
-    0.079,
-    0.072,
-    0.072,
-    0.062,
-    0.062,
-    0.107,
-    0.107,
-    0.087,
-    0.087,
-    0.089,
-    0.089,
-)
+OKS_SIGMAS: tuple[float, ...] = (0.026, *(sigma for sigma in PAIRS.values() for _ in SIDES))
 """Per-joint standard deviation of human annotators, relative to the square root of the area."""
 
 COCO_NUMBERS: Mapping[str, str] = MappingProxyType(

@@ -7,21 +7,11 @@ a tree of settings, so the rules and the error texts are the same here and in a 
 import difflib
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType, NoneType, UnionType
-from typing import (
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-)
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -57,7 +47,11 @@ class SettingInfo(NamedTuple):
 @cache  # a search checks a thousand points
 def setting_infos(tree: type[Settings] = TrainConfig) -> Mapping[str, SettingInfo]:
     """Every setting of a tree, by its dotted path."""
-    return MappingProxyType({path: _info(field) for path, field in _fields(tree, "")})
+    infos = {}
+    for path, field in _fields(tree, ""):
+        extra: Any = field.json_schema_extra or {}
+        infos[path] = SettingInfo(_single_type(field.annotation), extra.get("changes", "nothing"))
+    return MappingProxyType(infos)
 
 
 def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:
@@ -68,11 +62,6 @@ def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:
         else:
             fields.append((prefix + name, field))
     return fields
-
-
-def _info(field: FieldInfo) -> SettingInfo:
-    extra = cast(dict[str, Changes], field.json_schema_extra or {})
-    return SettingInfo(_single_type(field.annotation), extra.get("changes", "nothing"))
 
 
 def _single_type(annotation: Any) -> type | None:
@@ -114,9 +103,13 @@ def check_names(given: Mapping[str, Any], where: str, tree: type[Settings] = Tra
     paths = list(setting_infos(tree))
     for path in given:
         if path not in paths:
-            near = difflib.get_close_matches(path, paths, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise SettingsError(f"{where}: {path} is not a setting{hint}")
+            raise SettingsError(f"{where}: {path} is not a setting{did_you_mean(path, paths)}")
+
+
+def did_you_mean(given: str, known: Collection[str]) -> str:
+    """The most similar of the known names, as the end of an error; empty if none is similar."""
+    near = difflib.get_close_matches(given, known, n=1, cutoff=0.4)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def read_settings(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@ that contain themselves are errors."""
 
 import re
 from collections.abc import Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,17 @@ class _StrictLoader(yaml.SafeLoader):
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
-    # Deep construction finds a value that contains itself; PyYAML would build it.
-    def construct_whole_map(self, node: yaml.MappingNode) -> dict[Hashable, Any]:
-        return self.construct_mapping(node, deep=True)
-
-    def construct_whole_list(self, node: yaml.SequenceNode) -> list[Any]:
-        return self.construct_sequence(node, deep=True)
-
 
 class _StrictDumper(yaml.SafeDumper):
     """The dumper for it: quotes the text `1e-3`, which would be read back as a number."""
 
 
-_StrictLoader.add_constructor("tag:yaml.org,2002:map", _StrictLoader.construct_whole_map)
-_StrictLoader.add_constructor("tag:yaml.org,2002:seq", _StrictLoader.construct_whole_list)
+# Deep construction finds a value that contains itself; PyYAML would build it.
+for _kind, _construct in (
+    ("map", _StrictLoader.construct_mapping),
+    ("seq", _StrictLoader.construct_sequence),
+):
+    _StrictLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", partial(_construct, deep=True))
 
 NUMBERS = {
     "int": r"[-+]?(0|[1-9][0-9]*)$",

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from kptrain.config import Settings
 from kptrain.machine.progress import in_words
 from search.algorithms.asha import Asha
-from search.plan import confirmed_settings
-from search.space.axes import Choice
+from search.plan import confirmed_trainings
 from search.space.pace import Pace, Seconds
 from search.space.space import Space, max_epochs, rungs_of
 
@@ -76,17 +75,14 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
     stops_none = Asha((), reduction)
     rules = (Asha(rungs.all(), reduction), Asha(rungs.stops, reduction, rungs.early), stops_none)
     trials = seconds(rules, (space.trials, space.epochs))
+    held = at_once * gpu  # by all trials together
+    by_gpu = math.inf if space.gpu_hours is None or not held else space.gpu_hours / held
     return Estimate(
         pace,
         (RAY + REPORT) * pace.process,
-        trials.at_most(_seconds_of_budget(space, at_once * gpu), epoch),
-        seconds([stops_none] * 3, (_trainings(space), None)),
+        trials.at_most(3600 * min(space.hours or math.inf, by_gpu), epoch),
+        seconds([stops_none] * 3, (confirmed_trainings(space), None)),
     )
-
-
-def _trainings(space: Space) -> int:
-    """The number of trainings of a confirmation."""
-    return 0 if space.confirm is None else confirmed_settings(space) * space.confirm.seeds
 
 
 def _lengths(space: Space, base: Settings) -> tuple[int, int, int]:
@@ -94,14 +90,8 @@ def _lengths(space: Space, base: Settings) -> tuple[int, int, int]:
     axis = space.axes.get(space.trainable.epochs)
     values = [space.trainable.epochs_of(base)]
     if axis is not None:
-        values += [int(v) for v in (axis.values if isinstance(axis, Choice) else axis.ends())]
+        values += [int(v) for v in axis.marks()]
     return min(values), round((min(values) + max(values)) / 2), max(values)
-
-
-def _seconds_of_budget(space: Space, gpus: float) -> float:
-    """The seconds until `hours` or `gpu_hours` are spent; gpus: held by all trials together."""
-    by_gpu = math.inf if space.gpu_hours is None or not gpus else space.gpu_hours / gpus
-    return 3600 * min(space.hours or math.inf, by_gpu)
 
 
 def makespan(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from kptrain import __version__
+from kptrain.commands.settings import add_changes
 from kptrain.errors import SettingsError
 from kptrain.resolve import parse_assignments
 from search.space.budget import Budget
@@ -57,13 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--data", metavar="P", help="folder with COCO, or 'embedded' for the synthetic data set"
     )
     add_trainable(parser)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="path=value",
-        help="fix one setting for all trials, e.g. train.epochs=5; may be given several times",
-    )
+    add_changes(parser, "fix one setting for all trials, e.g. train.epochs=5")
     _add_budget(parser)
     parser.add_argument(
         "--warm-from",

@@ -64,22 +64,25 @@ def confirmed_settings(space: Space) -> int:
     return most if space.trials is None else min(most, space.trials)
 
 
+def confirmed_trainings(space: Space) -> int:
+    """The largest number of trainings of a confirmation."""
+    return 0 if space.confirm is None else confirmed_settings(space) * space.confirm.seeds
+
+
 def _describe_confirm(space: Space, epochs: int) -> str:
     if space.confirm is None:
         return ""
-    trainings = confirmed_settings(space) * space.confirm.seeds
     top = min(space.confirm.top, space.trials or space.confirm.top)
     return (
         f"Confirm   top {top} and the defaults, "
-        f"{space.confirm.seeds} seeds each: at most {trainings * epochs} epochs\n"
+        f"{space.confirm.seeds} seeds each: at most {confirmed_trainings(space) * epochs} epochs\n"
     )
 
 
 def most_at_once(space: Space, at_once: int) -> int:
     """The number of trials or trainings that run at once: at_once, unless there are fewer."""
-    seeds = 0 if space.confirm is None else space.confirm.seeds
     trials = at_once if space.trials is None else space.trials
-    return min(at_once, max(trials, confirmed_settings(space) * seeds))
+    return min(at_once, max(trials, confirmed_trainings(space)))
 
 
 def at_once_here(space: Space, base: Settings, num_gpus: int) -> tuple[int, int, float]:

@@ -16,28 +16,15 @@ from search.journal.remote import Storage, is_url, url_name
 from search.machine.gpus import visible_gpus
 from search.machine.shadowed import check_not_hidden
 from search.plan import at_once_here, check_machine, describe_plan
-from search.request import Request, read_search
+from search.request import Request
 from search.space.pace import MeasuringError
-from search.space.space import Space, with_share
+from search.space.space import Space
 from search.trainings.loading import trainable_named
 from search.trials.run_folder import Search, begin_search, fetch_search, folder_exists, open_search
 from search.trials.warm_start import read_earlier_searches
 
 
-def plan(request: Request) -> None:
-    """Check a new or resumed search and print its plan, without beginning it."""
-    if request.folder is None:
-        _checked(request, *read_search(request))
-    else:
-        resume(request)
-
-
-def begin(request: Request, space: Space, base: Settings) -> Search:
-    """Check a new search, and create its folder."""
-    return _checked(request, space, base)()
-
-
-def _checked(request: Request, space: Space, base: Settings) -> Callable[[], Search]:
+def check(request: Request, space: Space, base: Settings) -> Callable[[], Search]:
     """Check a new search and print its plan; returns a function that begins it."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out, url = _where(request.out or f"runs/{space.path.stem}-{stamp}")
@@ -106,7 +93,8 @@ def _planned(space: Space, base: Settings, request: Request) -> tuple[Space, Est
     num_gpus = len(visible_gpus())
     if space.resources.gpu == "auto" and num_gpus and trainable.uses_gpu(base):
         share, explanation = trainable.fit_gpu(space.axes, base, where)
-        space = with_share(space, share)
+        resources = space.resources.model_copy(update={"gpu": share})
+        space = space.model_copy(update={"resources": resources})
         print(explanation)
     here = request.address is None
     print(describe_plan(space, base, num_gpus if here else None), flush=True)

@@ -81,7 +81,7 @@ def _provenance(winner: TrialRecord, search: Search) -> dict[str, Any]:
         "space_sha256": space.sha256,
         "space_text": space.text,
         "search_seed": space.seed,
-        "warm_from": search.warm_from,
+        "warm_from": search.first["warm_from"],
         "training_seed": winner.seed,
         "data": {
             "root": trainable.data_of(winner.config),
@@ -93,7 +93,7 @@ def _provenance(winner: TrialRecord, search: Search) -> dict[str, Any]:
         "device": winner.device,
         "host": winner.host,
         "platform": platform.platform(),
-        "started": search.started,
+        "started": search.first["started"],
         "ended": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "confirmed": None,
     }

@@ -2,14 +2,13 @@
 
 import sys
 from contextlib import nullcontext
-from typing import NoReturn
+from functools import partial
 
 from search.machine.shadowed import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
-from kptrain.errors import KptrainError, spelt_out
-from kptrain.machine.console import spell_out_unknown
+from kptrain.machine.console import errors_printed, run_as_script
 from search.console.output import Output
 from search.machine.signals import end_at_once
 from search.options import build_parser, keywords
@@ -20,6 +19,7 @@ INTERRUPTED = 130
 """The exit code after Ctrl-C or SIGTERM: that of shells for Ctrl-C."""
 
 
+@errors_printed
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     end_at_once()
@@ -33,20 +33,14 @@ def main(arguments: list[str]) -> int:
             return 0
         run = resume_search if parsed.resume else run_search
         result = run(**arguments_of_search)
-    except (KptrainError, OSError) as error:
-        print(f"error: {spelt_out(error)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED
     return 0 if result.is_whole else INTERRUPTED
 
 
-def script() -> NoReturn:
-    """The command with its arguments, as it is installed."""
-    spell_out_unknown()
-    sys.exit(main(sys.argv[1:]))
-
+script = partial(run_as_script, main)
+"""The installed command."""
 
 if __name__ == "__main__":
     script()

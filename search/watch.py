@@ -4,8 +4,9 @@ import argparse
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from search.machine.shadowed import end_if_hidden
 
@@ -14,14 +15,13 @@ end_if_hidden(__name__)  # before all that the working folder may hide
 from rich.console import Console
 from rich.live import Live
 
-from kptrain.errors import KptrainError, spelt_out
-from kptrain.machine.console import spell_out_unknown
+from kptrain.machine.console import errors_printed, run_as_script
 from search.console.live_table import render, summary
 from search.console.output import discard_output
 from search.space.space import max_epochs
 from search.space.training import Trainable
 from search.trainings.loading import add_trainable, trainable_named
-from search.trials.history import History, read_history
+from search.trials.history import read_history
 
 SECONDS = 1.0
 """The time between two updates."""
@@ -40,18 +40,15 @@ def watch(folder: Path, trainable: Trainable[Any]) -> None:
     ):
         while True:
             history = read_history(folder, trainable)
+            epochs = max_epochs(history.search.space, history.search.base)
             if live is not None:
-                live.update(render(history.state, _epochs(history), console.width), refresh=True)
-            elif (line := summary(history.state, _epochs(history))) != shown:
+                live.update(render(history.state, epochs, console.width), refresh=True)
+            elif (line := summary(history.state, epochs)) != shown:
                 shown = line
                 print(line, flush=True)
             if not history.is_run:
                 return
             time.sleep(SECONDS)
-
-
-def _epochs(history: History) -> int:
-    return max_epochs(history.search.space, history.search.base)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -64,6 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@errors_printed
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     parsed = build_parser().parse_args(arguments)
@@ -71,19 +69,13 @@ def main(arguments: list[str]) -> int:
         watch(parsed.folder, trainable_named(parsed.trainable))
     except BrokenPipeError:  # the reader has ended, such as `head`
         discard_output(sys.stdout)
-    except (KptrainError, OSError) as error:
-        print(f"error: {spelt_out(error)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         return 0  # the search itself continues
     return 0
 
 
-def script() -> NoReturn:
-    """The command with its arguments, as it is installed."""
-    spell_out_unknown()
-    sys.exit(main(sys.argv[1:]))
-
+script = partial(run_as_script, main)
+"""The installed command."""
 
 if __name__ == "__main__":
     script()

@@ -37,5 +37,5 @@ def add(record: Record, values: list[float], state: State, lr: float = 1e-3) -> 
         (trial.run_dir / name).write_bytes(b"x")
     for number, value in enumerate(values, 1):
         record.report(trial.number, epoch(number, value), "host", "cpu")
-    record.end(trial.number, state, BROKE if state == "failed" else None)
+    record.set_state(trial.number, state, BROKE if state == "failed" else None)
     return trial

@@ -18,6 +18,7 @@ from search.space.training import Report
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.assembly import ListedSettings
 from search.trials.controller import SearchState
+from search.trials.fold import Parts
 from search.trials.record import Record, TrialRecord
 
 AXES: dict[str, Choice | Range] = {"optim.lr": Range("float", 1e-4, 1e-1, True)}
@@ -39,14 +40,14 @@ def three_trials(
     base = change(TrainConfig(), {"train.epochs": 3}, "test")
     clock = Still()
     clock.set(100.0)
-    state = SearchState(
+    parts = Parts(
         Record(run_dir, KEYPOINTS, KEYPOINTS.metrics[metric]),
         ListedSettings([{"optim.lr": lr} for lr in (1e-3, 1e-2, 1e-4)]),
         Asha(rungs, 3),
         Spending(budget, 1, clock),
         lambda _, settings: change(base, settings, "test"),
-        Journal(run_dir / "journal.jsonl"),
     )
+    state = SearchState(parts, Journal(run_dir / "journal.jsonl"))
     for _ in range(3):
         state.next_trial(lambda: "an id")
     for number in range(2):

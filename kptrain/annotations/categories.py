@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kptrain.annotations import reasons
 from kptrain.annotations.boxes import PERSON
 from kptrain.annotations.joints import are_joints, in_one_list
-from kptrain.annotations.reasons import NO_CATEGORIES, NO_JOINT_NAMES, OTHER_NAME, OTHER_ORDER
 from kptrain.annotations.skipped import Skipped
 from kptrain.errors import DataError
 from kptrain.files.values import Id, id_of, printable
@@ -55,10 +55,10 @@ def find_persons(content: Mapping[str, Any], file: Path, skipped: Skipped) -> di
         return {person.id: _order(person, file, skipped) for person in named}
     if not categories:
         category_id = _by_annotations(annotations, file)
-        skipped.repair(NO_CATEGORIES, f"category {category_id}", file, unsound=False)
+        skipped.repair(reasons.NO_CATEGORIES, f"category {category_id}", file, unsound=False)
         return {category_id: None}
     person = _by_joints(categories, annotations, file)
-    skipped.repair(OTHER_NAME, f"category {person}", file, unsound=False)
+    skipped.repair(reasons.OTHER_NAME, f"category {person}", file, unsound=False)
     return {person.id: _order(person, file, skipped)}
 
 
@@ -124,7 +124,7 @@ def _joint_names(joints: Any) -> tuple[str, ...] | None:
 def _order(person: Category, file: Path, skipped: Skipped) -> Order:
     """Raises: DataError if the joints are not COCO's."""
     if person.joints is None:
-        skipped.repair(NO_JOINT_NAMES, f"category {person}", file, unsound=False)
+        skipped.repair(reasons.NO_JOINT_NAMES, f"category {person}", file, unsound=False)
         return None
     if not _has_coco_joints(person):
         raise DataError(
@@ -136,7 +136,7 @@ def _order(person: Category, file: Path, skipped: Skipped) -> Order:
     order = tuple(map(names.index, _COCO_NAMES))
     if order == tuple(range(len(JOINTS))):
         return None
-    skipped.repair(OTHER_ORDER, f"category {person}", file, unsound=False)
+    skipped.repair(reasons.OTHER_ORDER, f"category {person}", file, unsound=False)
     return order
 
 

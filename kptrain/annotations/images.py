@@ -7,20 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from kptrain.annotations.reasons import (
-    BY_END,
-    IMAGE_ID_TWICE,
-    IMAGE_TWICE,
-    NO_FILE,
-    NO_IMAGE_ID,
-    NO_NAME,
-    NO_SIZE,
-    SAME_FILE,
-    SEVERAL_FILES,
-    SHARED_FILE,
-    TEXT_ID,
-    TOO_LARGE,
-)
+from kptrain.annotations import reasons
 from kptrain.annotations.skipped import Skipped
 from kptrain.files.file_names import FileNames
 from kptrain.files.values import Id, id_of, length_of, spelt_id_of
@@ -67,9 +54,9 @@ def read_records(images: list[Any], file: Path, skipped: Skipped) -> Records:
         if image_id in several:
             image_id = spelt_id_of(record["id"])
         if image_id is None:
-            skipped.add(NO_IMAGE_ID, f"images[{index}]", file)
+            skipped.add(reasons.NO_IMAGE_ID, f"images[{index}]", file)
         elif not isinstance(record.get("file_name"), str):
-            skipped.add(NO_NAME, f"image {image_id}", file)
+            skipped.add(reasons.NO_NAME, f"image {image_id}", file)
             records.unsound.add(image_id)
         else:
             by_id.setdefault(image_id, []).append(record)
@@ -79,7 +66,7 @@ def read_records(images: list[Any], file: Path, skipped: Skipped) -> Records:
         first = entries[0]
         which = f"image {image_id}, {first['file_name']}"
         if isinstance(image_id, str):
-            skipped.repair(TEXT_ID, which, file, unsound=False)
+            skipped.repair(reasons.TEXT_ID, which, file, unsound=False)
         size = _one_size(entries, which, file, skipped)
         if size is None:
             records.unsound.add(image_id)
@@ -110,15 +97,15 @@ def _one_size(
     for other in entries[1:]:
         if any(other.get(key) != first.get(key) for key in ("file_name", "height", "width")):
             both = f"{which} and {other['file_name']}"
-            skipped.add(IMAGE_ID_TWICE, both, file, number=len(entries))
+            skipped.add(reasons.IMAGE_ID_TWICE, both, file, number=len(entries))
             return None
-        skipped.add(IMAGE_TWICE, which, file)
+        skipped.add(reasons.IMAGE_TWICE, which, file)
     height, width = length_of(first.get("height")), length_of(first.get("width"))
     if height is None or width is None:
-        skipped.add(NO_SIZE, which, file)
+        skipped.add(reasons.NO_SIZE, which, file)
         return None
     if height * width > MOST_PIXELS:
-        skipped.add(TOO_LARGE, which, file)
+        skipped.add(reasons.TOO_LARGE, which, file)
         return None
     return height, width
 
@@ -133,14 +120,14 @@ def find_files(records: list[Record], folder: Path, skipped: Skipped) -> dict[in
     for record in records:
         name, how = found[record.id]
         if name is None:
-            reason = NO_FILE if how == "missing" else SEVERAL_FILES
+            reason = reasons.NO_FILE if how == "missing" else reasons.SEVERAL_FILES
             skipped.add(reason, record.file_name, folder)
         elif how == "by its end" and users[name] > 1:
-            skipped.add(SHARED_FILE, f"{record.file_name}, found as {name}", folder)
+            skipped.add(reasons.SHARED_FILE, f"{record.file_name}, found as {name}", folder)
         else:
             if how == "by its end":
-                skipped.repair(BY_END, f"{record.file_name}, found as {name}", folder)
+                skipped.repair(reasons.BY_END, f"{record.file_name}, found as {name}", folder)
             elif owners[name] > 1:
-                skipped.doubt(SAME_FILE, f"{record.file_name}, id {record.id}", folder)
+                skipped.doubt(reasons.SAME_FILE, f"{record.file_name}, id {record.id}", folder)
             paths[record.id] = folder / name
     return paths

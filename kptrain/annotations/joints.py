@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from kptrain.annotations.reasons import BORDER_PX, CLIPPED, NO_PLACE, OUTSIDE, UNKNOWN_FLAG
+from kptrain.annotations import reasons
 from kptrain.files.values import number_of
 from kptrain.keypoints import NUM_JOINTS
 
@@ -70,16 +70,16 @@ def _joint(x: float, y: float, v: float, size: tuple[int, int], faults: Counter[
     if v == 0:
         return (x, y, v) if is_inside else NOT_LABELLED
     if v not in (1, 2):
-        faults[UNKNOWN_FLAG] += 1
+        faults[reasons.UNKNOWN_FLAG] += 1
         return NOT_LABELLED
     if not (math.isfinite(x) and math.isfinite(y)):
-        faults[NO_PLACE] += 1
+        faults[reasons.NO_PLACE] += 1
         return NOT_LABELLED
     if is_inside:
         return x, y, v
     nearest = min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
-    if max(abs(x - nearest[0]), abs(y - nearest[1])) > BORDER_PX:
-        faults[OUTSIDE] += 1
+    if max(abs(x - nearest[0]), abs(y - nearest[1])) > reasons.BORDER_PX:
+        faults[reasons.OUTSIDE] += 1
         return NOT_LABELLED
-    faults[CLIPPED] += 1
+    faults[reasons.CLIPPED] += 1
     return *nearest, v

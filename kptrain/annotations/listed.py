@@ -5,19 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kptrain.annotations import reasons
 from kptrain.annotations.categories import Order
 from kptrain.annotations.images import Record, Records, free_ids
-from kptrain.annotations.reasons import (
-    ID_TWICE,
-    NO_CATEGORY,
-    NO_ID,
-    NOT_A_MAPPING,
-    NOT_LISTED,
-    OF_SKIPPED,
-    OTHER_CATEGORY,
-    TEXT_ID,
-    TWICE,
-)
 from kptrain.annotations.skipped import Skipped
 from kptrain.files.values import Id, id_of
 
@@ -55,30 +45,30 @@ def annotations_of_persons(
     for place, annotation in enumerate(annotations):
         which = f"annotations[{place}]"
         if not isinstance(annotation, dict):
-            skipped.add(NOT_A_MAPPING, which, file)
+            skipped.add(reasons.NOT_A_MAPPING, which, file)
             continue
         names_none = annotation.get("category_id") in (None, "")
         category = only if names_none else id_of(annotation.get("category_id"))
         if category is None or category not in orders:
-            skipped.count(OTHER_CATEGORY)
+            skipped.count(reasons.OTHER_CATEGORY)
             continue
         given = id_of(annotation.get("id"))
         which = which if given is None else f"annotation {given}"
-        if ids.is_repeated(given, annotation):
-            skipped.add(TWICE, which, file)
+        if given is not None and ids.first.get(given) == annotation:
+            skipped.add(reasons.TWICE, which, file)
             continue
         image_id = records.id_of(annotation.get("image_id"))
         image = None if image_id is None else records.sound.get(image_id)
         if image_id in records.unsound:
-            skipped.count(OF_SKIPPED)
+            skipped.count(reasons.OF_SKIPPED)
         elif image is None:
-            skipped.add(NOT_LISTED, which, file)
+            skipped.add(reasons.NOT_LISTED, which, file)
         else:
             number, repair = ids.number(given, annotation)
             if repair:
-                skipped.repair(repair, which, file, unsound=repair != TEXT_ID)
+                skipped.repair(repair, which, file, unsound=repair != reasons.TEXT_ID)
             if names_none:
-                skipped.repair(NO_CATEGORY, which, file, unsound=False)
+                skipped.repair(reasons.NO_CATEGORY, which, file, unsound=False)
             yield Annotation(annotation, place, which, number, image, orders[category])
 
 
@@ -88,17 +78,14 @@ class _Ids:
     def __init__(self, annotations: list[Any]) -> None:
         given = (id_of(one.get("id")) for one in annotations if isinstance(one, dict))
         self._free = free_ids({number for number in given if number is not None})
-        self._first: dict[Id, dict[str, Any]] = {}
-
-    def is_repeated(self, given: Id | None, annotation: dict[str, Any]) -> bool:
-        """Whether an equal annotation came before."""
-        return given is not None and self._first.get(given) == annotation
+        self.first: dict[Id, dict[str, Any]] = {}
+        """The first annotation of each id."""
 
     def number(self, given: Id | None, annotation: dict[str, Any]) -> tuple[int, str | None]:
         """A unique id, and the reason if it is not the given one."""
         if given is None:
-            return next(self._free), NO_ID
-        if given in self._first:
-            return next(self._free), ID_TWICE
-        self._first[given] = annotation
-        return (next(self._free), TEXT_ID) if isinstance(given, str) else (given, None)
+            return next(self._free), reasons.NO_ID
+        if given in self.first:
+            return next(self._free), reasons.ID_TWICE
+        self.first[given] = annotation
+        return (next(self._free), reasons.TEXT_ID) if isinstance(given, str) else (given, None)

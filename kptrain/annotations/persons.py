@@ -12,39 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from kptrain.annotations.boxes import (
-    Box,
-    box_of_joints,
-    box_of_outline,
-    fits_joints,
-    is_outline,
-    read_box,
-)
+from kptrain.annotations import boxes, reasons
 from kptrain.annotations.categories import Order
 from kptrain.annotations.images import Records
 from kptrain.annotations.joints import are_joints, in_one_list, read_joints
 from kptrain.annotations.listed import Annotation, annotations_of_persons
-from kptrain.annotations.reasons import (
-    BOX_OF_JOINTS,
-    BOX_OF_OUTLINE,
-    CLIPPED,
-    CROWD,
-    EMPTY_BOX,
-    MALFORMED_BOX,
-    MALFORMED_CROWD,
-    MALFORMED_KEYPOINTS,
-    MALFORMED_OUTLINE,
-    NESTED,
-    NO_AREA,
-    NO_BOX,
-    NO_CROWD,
-    NO_FLAGS,
-    NO_MASKED_AREA,
-    NOT_17,
-    ODD_AREA,
-    OTHER_COUNT,
-    UNLABELLED,
-)
 from kptrain.annotations.skipped import Skipped
 from kptrain.files.values import Id, number_of
 from kptrain.keypoints import NUM_JOINTS
@@ -62,7 +34,7 @@ class Person:
     """Unique in the split."""
     keypoints: np.ndarray
     """(17, 3) float64: x, y, v; v is 0 (not labelled), 1 (labelled, hidden) or 2 (visible)."""
-    box_xywh: Box
+    box_xywh: boxes.Box
     area: float
     place: int = 0
     """Index of its annotation in the file."""
@@ -75,7 +47,7 @@ class Ignored:
 
     segmentation: Any
     """COCO's polygons or RLE; empty if there is none that can be drawn."""
-    box_xywh: Box
+    box_xywh: boxes.Box
     area: float
     """The annotation's; else the box's."""
     is_crowd: bool
@@ -124,49 +96,49 @@ def read_people(
     return people
 
 
-def _box(annotation: Annotation, file: Path, skipped: Skipped) -> Box | None:
+def _box(annotation: Annotation, file: Path, skipped: Skipped) -> boxes.Box | None:
     """The annotation's box, else one around its outline or joints; None if there is neither."""
     given = annotation.content.get("bbox")
-    box = read_box(given, annotation.image.size)
+    box = boxes.read_box(given, annotation.image.size)
     if box is None:
         box = _box_around(annotation, file, skipped)
     if box is None:
-        skipped.add(MALFORMED_BOX if given else NO_BOX, annotation.which, file)
+        skipped.add(reasons.MALFORMED_BOX if given else reasons.NO_BOX, annotation.which, file)
     return box
 
 
-def _box_around(annotation: Annotation, file: Path, skipped: Skipped) -> Box | None:
+def _box_around(annotation: Annotation, file: Path, skipped: Skipped) -> boxes.Box | None:
     """The box of the outline, or of the labelled joints if they are not near it; else None."""
     keypoints, _ = _keypoints(annotation)
-    box = box_of_outline(annotation.content.get("segmentation"), annotation.image.size)
-    if box is not None and (not keypoints[:, 2].any() or fits_joints(box, keypoints)):
-        skipped.repair(BOX_OF_OUTLINE, annotation.which, file)
+    box = boxes.box_of_outline(annotation.content.get("segmentation"), annotation.image.size)
+    if box is not None and (not keypoints[:, 2].any() or boxes.fits_joints(box, keypoints)):
+        skipped.repair(reasons.BOX_OF_OUTLINE, annotation.which, file)
         return box
-    around = box_of_joints(keypoints)
+    around = boxes.box_of_joints(keypoints)
     if around is not None:
-        skipped.repair(BOX_OF_JOINTS, annotation.which, file)
+        skipped.repair(reasons.BOX_OF_JOINTS, annotation.which, file)
     return around
 
 
 def _person_or_ignored(
-    annotation: Annotation, box: Box, file: Path, skipped: Skipped
+    annotation: Annotation, box: boxes.Box, file: Path, skipped: Skipped
 ) -> Person | Ignored:
     keypoints = _labelled(annotation, file, skipped)
-    if keypoints is not None and not fits_joints(box, keypoints):
+    if keypoints is not None and not boxes.fits_joints(box, keypoints):
         around = _box_around(annotation, file, skipped)
         if around is None:
-            skipped.add(EMPTY_BOX, annotation.which, file)
+            skipped.add(reasons.EMPTY_BOX, annotation.which, file)
             keypoints = None
         box = around or box
     if keypoints is None:
         return _ignored(annotation, box, file, skipped)
     area = number_of(annotation.content.get("area"))
     if area is None or area <= 0:
-        skipped.repair(NO_AREA, annotation.which, file)
+        skipped.repair(reasons.NO_AREA, annotation.which, file)
         area = box[2] * box[3]
     if not LEAST_AREA * box[2] * box[3] < area < MOST_AREA * box[2] * box[3]:
         which = f"{annotation.which}, {area:g} in a box of {box[2]:g} x {box[3]:g}"
-        skipped.doubt(ODD_AREA, which, file)
+        skipped.doubt(reasons.ODD_AREA, which, file)
     return Person(annotation.id, keypoints, box, area, annotation.place)
 
 
@@ -174,12 +146,12 @@ def _labelled(annotation: Annotation, file: Path, skipped: Skipped) -> np.ndarra
     """The keypoints of a labelled person; None if the annotation is masked instead."""
     values = in_one_list(annotation.content.get("keypoints"))
     if annotation.content.get("iscrowd") in (None, ""):
-        skipped.repair(NO_CROWD, annotation.which, file, unsound=False)
+        skipped.repair(reasons.NO_CROWD, annotation.which, file, unsound=False)
     crowd = _is_crowd(annotation)
     if crowd is None:
-        skipped.add(MALFORMED_CROWD, annotation.which, file)
+        skipped.add(reasons.MALFORMED_CROWD, annotation.which, file)
     elif crowd:
-        skipped.count(CROWD)
+        skipped.count(reasons.CROWD)
     elif values and not are_joints(values):
         reason, count = _no_joints(values)
         skipped.add(reason, annotation.which + count, file)
@@ -191,11 +163,11 @@ def _labelled(annotation: Annotation, file: Path, skipped: Skipped) -> np.ndarra
 def _no_joints(values: Any) -> tuple[str, str]:
     """The reason why these are not 17 keypoints, and how many they are, for a message."""
     if not isinstance(values, list) or any(isinstance(value, list | dict) for value in values):
-        return MALFORMED_KEYPOINTS, ""
+        return reasons.MALFORMED_KEYPOINTS, ""
     if len(values) == 2 * NUM_JOINTS:
-        return NO_FLAGS, ""
+        return reasons.NO_FLAGS, ""
     count = f"{len(values) // 3}" if len(values) % 3 == 0 else f"{len(values)} numbers"
-    return NOT_17, f", with {count}"
+    return reasons.NOT_17, f", with {count}"
 
 
 def _checked(annotation: Annotation, file: Path, skipped: Skipped) -> np.ndarray | None:
@@ -203,18 +175,18 @@ def _checked(annotation: Annotation, file: Path, skipped: Skipped) -> np.ndarray
     keypoints, faults = _keypoints(annotation)
     given = annotation.content.get("keypoints")
     if in_one_list(given) is not given:
-        skipped.repair(NESTED, annotation.which, file, unsound=False)
+        skipped.repair(reasons.NESTED, annotation.which, file, unsound=False)
     for reason, number in faults.items():
-        if reason == CLIPPED:
+        if reason == reasons.CLIPPED:
             skipped.repair(reason, annotation.which, file, number)
         else:
             skipped.add(reason, annotation.which, file, number)
     num_labelled = int((keypoints[:, 2] > 0).sum())
     stated = number_of(annotation.content.get("num_keypoints"))
     if stated not in (None, num_labelled) and not faults:
-        skipped.repair(OTHER_COUNT, annotation.which, file, unsound=False)
+        skipped.repair(reasons.OTHER_COUNT, annotation.which, file, unsound=False)
     if not num_labelled:
-        skipped.count(UNLABELLED)
+        skipped.count(reasons.UNLABELLED)
     return keypoints if num_labelled else None
 
 
@@ -237,14 +209,14 @@ def _is_crowd(annotation: Annotation) -> bool | None:
     return bool(number) if number in (0, 1) else None
 
 
-def _ignored(annotation: Annotation, box: Box, file: Path, skipped: Skipped) -> Ignored:
+def _ignored(annotation: Annotation, box: boxes.Box, file: Path, skipped: Skipped) -> Ignored:
     outline = annotation.content.get("segmentation") or []
-    if not is_outline(outline, annotation.image.size):
-        skipped.add(MALFORMED_OUTLINE, annotation.which, file)
+    if not boxes.is_outline(outline, annotation.image.size):
+        skipped.add(reasons.MALFORMED_OUTLINE, annotation.which, file)
         outline = []
     area = number_of(annotation.content.get("area"))
     if area is None or area < 0:  # 0 is valid in COCO's evaluation
-        skipped.repair(NO_MASKED_AREA, annotation.which, file)
+        skipped.repair(reasons.NO_MASKED_AREA, annotation.which, file)
         area = box[2] * box[3]
     return Ignored(
         segmentation=outline,

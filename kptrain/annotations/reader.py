@@ -10,16 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kptrain.annotations.categories import (
-    Order,
-    find_persons,
-    id_as_written,
-    only_category,
-    other_with_joints,
-)
+from kptrain.annotations import categories, reasons
 from kptrain.annotations.images import Record, find_files, read_records
 from kptrain.annotations.persons import Ignored, People, Person, read_people
-from kptrain.annotations.reasons import ADVICE, NO_PERSON, OTHER_CATEGORY
 from kptrain.annotations.skipped import Skipped
 from kptrain.errors import DataError
 from kptrain.files.json_file import read_json
@@ -57,7 +50,7 @@ class Split:
     """Of persons."""
     written_category_id: Any = None
     """As the file spells it."""
-    joint_order: Order = None
+    joint_order: categories.Order = None
     """Of the joints in the file."""
 
     @property
@@ -72,7 +65,7 @@ class Annotations:
     records: list[Record]
     """The images, sorted by id."""
     people: People
-    orders: Mapping[Id, Order]
+    orders: Mapping[Id, categories.Order]
     """The categories of persons."""
 
 
@@ -82,9 +75,9 @@ def read_annotations(content: Mapping[str, Any], file: Path, skipped: Skipped) -
     Raises: DataError if it has no persons with COCO's joints; if `skipped` is strict, at the first
     unsound record.
     """
-    orders = find_persons(content, file, skipped)
+    orders = categories.find_persons(content, file, skipped)
     records = read_records(content["images"], file, skipped)
-    only = only_category(content, orders)
+    only = categories.only_category(content, orders)
     people = read_people(content["annotations"], orders, records, file, skipped, only)
     images = sorted(records.sound.values(), key=lambda record: record.id)
     return Annotations(images, people, orders)
@@ -102,7 +95,7 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
     read = read_annotations(content, file, skipped)
     people = read.people
     labelled = [record for record in read.records if record.id in people.persons]
-    skipped.count(NO_PERSON, len(read.records) - len(labelled))
+    skipped.count(reasons.NO_PERSON, len(read.records) - len(labelled))
     paths = find_files(labelled, folder, skipped)
     images = [
         CocoImage(
@@ -120,11 +113,11 @@ def read_split(root: Path, name: SplitName, strict: bool = False) -> Split:
         raise DataError(
             f"{file}: must hold a person with a labelled keypoint whose image lies in {folder}, "
             f"but of {len(content['images'])} images none has one"
-            f"{_why_none(skipped, read.orders)}{other_with_joints(content, read.orders)}"
+            f"{_why_none(skipped, read.orders)}{categories.other_with_joints(content, read.orders)}"
         )
     _check_pixels(images, file)
     category_id, order = next(iter(read.orders.items()))
-    written = id_as_written(category_id, content)
+    written = categories.id_as_written(category_id, content)
     return Split(name, tuple(images), skipped, category_id, written, order)
 
 
@@ -145,7 +138,7 @@ def _why_none(skipped: Skipped, orders: Mapping[Id, Any]) -> str:
         return f" ({skipped}); check that this is the right file"
     ids = " or ".join(map(str, orders))
     of_person = f"persons have category_id {ids} here: give it to their annotations, or correct "
-    advice = ADVICE | {OTHER_CATEGORY: f"{of_person}categories"}
+    advice = reasons.ADVICE | {reasons.OTHER_CATEGORY: f"{of_person}categories"}
     default = "check that annotations and images belong together"
     fault = skipped.with_example(cause, skipped.counts[cause])
     others = "" if len(+skipped.counts) == 1 else f" (in all: {skipped})"

@@ -15,7 +15,7 @@ from pycocotools.cocoeval import COCOeval
 
 from kptrain.annotations.reader import Ignored, read_annotations
 from kptrain.annotations.skipped import Skipped
-from kptrain.commands.inference import heatmaps_of, load_model, placed
+from kptrain.commands.inference import add_model, heatmaps_of, load_model, placed
 from kptrain.config import TrainConfig
 from kptrain.data.pack import data_folder, open_pack
 from kptrain.data.pack_format import Pack
@@ -43,21 +43,12 @@ DESCRIPTION = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a best_keypoint_model.pth"
-    )
+    add_model(parser)
     parser.add_argument(
         "--data", metavar="P", help="folder with COCO (default: the data of the training)"
     )
     parser.add_argument(
         "--split", choices=("val", "train"), default="val", help="split to evaluate (default: val)"
-    )
-    parser.add_argument("--flip", action="store_true", help="average with the flipped image")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="auto (CUDA if there is a GPU; the default), cpu, cuda or cuda:N",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="results (default: results.json beside CHECKPOINT)"

@@ -3,6 +3,7 @@
 Shapes: B images, K joints, H x W input pixels, h x w heatmap pixels.
 """
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -17,6 +18,20 @@ from kptrain.model.checkpoint import load_checkpoint
 from kptrain.model.network import KeypointNet
 from kptrain.resolve import change
 from kptrain.training.batches import MEAN, STD
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which model predicts, where and how."""
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a best_keypoint_model.pth"
+    )
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="D",
+        help="auto (CUDA if there is a GPU; the default), cpu, cuda or cuda:N",
+    )
+    parser.add_argument("--flip", action="store_true", help="average with the flipped image")
 
 
 def load_model(path: Path) -> tuple[KeypointNet, TrainConfig]:

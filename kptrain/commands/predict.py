@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from kptrain.commands.drawing import draw_persons
-from kptrain.commands.inference import heatmaps_of, load_model, normalised, placed
+from kptrain.commands.inference import add_model, heatmaps_of, load_model, normalised, placed
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.data.decode import read_picture
 from kptrain.data.views import PEAK_MARGIN, PERSON_MARGIN, Box, Frame, box_frame
@@ -38,9 +38,7 @@ DESCRIPTION = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a best_keypoint_model.pth"
-    )
+    add_model(parser)
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="picture to draw on")
     parser.add_argument(
         "--box",
@@ -56,13 +54,6 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="output folder (default: the folder of each picture)",
     )
     parser.add_argument(
-        "--device",
-        default="auto",
-        metavar="D",
-        help="auto (CUDA if there is a GPU; the default), cpu, cuda or cuda:N",
-    )
-    parser.add_argument("--flip", action="store_true", help="average with the flipped picture")
-    parser.add_argument(
         "--json", action="store_true", help="print the keypoints, one JSON object per picture"
     )
 
@@ -74,7 +65,9 @@ def run(parsed: argparse.Namespace) -> None:
     for path in parsed.images:
         if given.count(path.absolute()) > 1:
             raise SettingsError(f"{path}: must be named once, but is named twice; leave one out")
-    drawings = [_drawing(path, parsed.out) for path in parsed.images]
+    drawings = [
+        (parsed.out or path.parent) / f"{path.stem}-keypoints.png" for path in parsed.images
+    ]
     for path, drawn in zip(parsed.images, drawings, strict=True):
         if drawings.count(drawn) > 1:
             raise SettingsError(f"{path}: must be drawn alone as {drawn}; draw them one by one")
@@ -114,10 +107,6 @@ def _check_files(paths: list[Path]) -> None:
             raise DataError(f"{path}: must be a picture, but is a folder; name the files in it")
         if not path.exists():
             raise DataError(f"{path}: must be a picture, but there is no such file; name another")
-
-
-def _drawing(path: Path, out: Path | None) -> Path:
-    return (out or path.parent) / f"{path.stem}-keypoints.png"
 
 
 def join_boxes(arguments: list[str]) -> list[str]:
@@ -164,8 +153,20 @@ def find_persons(
     regions = _regions(config, image, boxes)
     height, width = config.data.image_size
     size = max(1, BATCH_PIXELS // (height * width))
-    parts = [regions[start : start + size] for start in range(0, len(regions), size)]
-    return np.concatenate([_find(model, config, image, part, flip=flip) for part in parts])
+    device = next(model.parameters()).device
+    dtype = find_dtype(config, device)
+    persons = []
+    for part in (regions[start : start + size] for start in range(0, len(regions), size)):
+        frames = list(dict.fromkeys(frame for frame, _ in part))  # one in the image view
+        pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames])).to(device)
+        heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
+        each = heatmaps[[frames.index(frame) for frame, _ in part]]
+        places = torch.from_numpy(np.stack([place for _, place in part]).astype(np.float32))
+        found = decode(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy().astype(np.float64)
+        for person, (frame, _) in zip(found, part, strict=True):
+            person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
+        persons.append(found)
+    return np.concatenate(persons)
 
 
 def _regions(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[Region]:
@@ -185,29 +186,6 @@ def _regions(config: TrainConfig, image: Image.Image, boxes: list[Box]) -> list[
     if not boxes:
         return [(whole, whole.inside((image.height, image.width)))]
     return [(whole, whole.box_in(box, PEAK_MARGIN)) for box in boxes]
-
-
-def _find(
-    model: torch.nn.Module,
-    config: TrainConfig,
-    image: Image.Image,
-    regions: list[Region],
-    *,
-    flip: bool,
-) -> np.ndarray:
-    """`find_persons` of one batch."""
-    device = next(model.parameters()).device
-    frames = list(dict.fromkeys(frame for frame, _ in regions))  # one in the image view
-    pixels = torch.from_numpy(np.stack([frame.cut(image) for frame in frames])).to(device)
-    dtype = find_dtype(config, device)
-    heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
-    each = heatmaps[[frames.index(frame) for frame, _ in regions]]
-    places = torch.from_numpy(np.stack([place for _, place in regions]).astype(np.float32))
-    found: np.ndarray = decode(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
-    found = found.astype(np.float64)
-    for person, (frame, _) in zip(found, regions, strict=True):
-        person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
-    return found
 
 
 def _as_json(person: np.ndarray) -> dict[str, Any]:

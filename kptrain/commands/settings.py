@@ -11,6 +11,11 @@ from kptrain.resolve import check_names, parse_assignments, read_settings, resol
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", type=Path, metavar="CONFIG", help="settings in yaml")
+    add_changes(parser, "change one setting, e.g. optim.lr=3e-4")
+
+
+def add_changes(parser: argparse.ArgumentParser, meaning: str) -> None:
+    """Add the options that change settings; meaning: of --set."""
     parser.add_argument(
         "--data", metavar="P", help="folder with COCO, or 'embedded' for the synthetic data set"
     )
@@ -19,7 +24,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="path=value",
-        help="change one setting, e.g. optim.lr=3e-4; may be given several times",
+        help=f"{meaning}; may be given several times",
     )
 
 

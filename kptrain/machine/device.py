@@ -177,12 +177,11 @@ def explained(config: TrainConfig) -> Iterator[None]:
                 f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
                 f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
             ) from None
-        if config.train.cuda_graph and "captur" in str(
-            error
-        ):  # as CUDA and torch call the recording of a graph
+        # As CUDA and torch call the recording of a graph.
+        if config.train.cuda_graph and "captur" in str(error):
             raise TrainingError(
-                f"train.cuda_graph: a step must be recordable here, but is not "
-                f"({_first_line(error)}); set train.cuda_graph to false"
+                f"train.cuda_graph: a step must be recordable here, but is not ({reason}); set "
+                f"train.cuda_graph to false"
             ) from None
         if config.train.compile and type(error).__module__.startswith("torch._"):
             raise TrainingError(

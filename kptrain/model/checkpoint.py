@@ -22,6 +22,8 @@ from kptrain.machine.disk import replacing
 FORMAT = 1
 PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 """The first bytes of JPEG, PNG, GIF, WebP, BMP and TIFF; no file of torch begins so."""
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Ends of the names of normalisation statistics."""
 NO_KINDS: Mapping[str, type] = MappingProxyType({})
 
 
@@ -70,11 +72,7 @@ def with_dtype(
     """The weights in a dtype; the running statistics of normalisation stay as they are."""
     if dtype == "float32":
         return weights
-    return {key: v if _is_statistic(key) else v.bfloat16() for key, v in weights.items()}
-
-
-def _is_statistic(key: str) -> bool:
-    return key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    return {key: v if key.endswith(STATISTICS) else v.bfloat16() for key, v in weights.items()}
 
 
 def load_checkpoint(path: Path, kinds: Mapping[str, type] = NO_KINDS) -> dict[str, Any]:

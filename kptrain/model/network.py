@@ -21,6 +21,10 @@ from kptrain.keypoints import NUM_JOINTS
 from kptrain.model.checkpoint import load_weights
 
 RESNET_PARTS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+COUNT = ".num_batches_tracked"
+"""torchvision's older files lack these counts, and this network does not read them."""
+CLASSIFIER = ("trunk.fc.", "trunk.conv5.")
+"""Shufflenet's conv5 is between the last stage and the classifier."""
 SHUFFLENET_PARTS = ("conv1", "maxpool", "stage2", "stage3", "stage4")
 
 
@@ -115,8 +119,8 @@ def _load_into(
     if not any(key.startswith("trunk.") for key in weights):
         theirs = {f"trunk.{key}": value for key, value in weights.items()}
         ours = {key: value for key, value in ours.items() if key.startswith("trunk.")}
-        theirs = {key: theirs[key] for key in theirs if not _is_classifier(key)}
-    missing = [key for key in ours if key not in theirs and not _is_count(key)]
+        theirs = {key: theirs[key] for key in theirs if not key.startswith(CLASSIFIER)}
+    missing = [key for key in ours if key not in theirs and not key.endswith(COUNT)]
     extra = [key for key in theirs if key not in ours]
     shapes = [key for key in ours if key in theirs and ours[key].shape != theirs[key].shape]
     if missing or extra or shapes:
@@ -127,16 +131,6 @@ def _load_into(
             f"use the settings that it was trained with"
         )
     model.load_state_dict(theirs, strict=False)
-
-
-def _is_count(key: str) -> bool:
-    # torchvision's older files lack these counts, and this network does not read them.
-    return key.endswith(".num_batches_tracked")
-
-
-def _is_classifier(key: str) -> bool:
-    # Shufflenet's conv5 is between the last stage and the classifier.
-    return key.startswith(("trunk.fc.", "trunk.conv5."))
 
 
 def _listed(kind: str, keys: list[str]) -> str:

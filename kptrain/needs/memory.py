@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 
-from kptrain.config import ModelSettings, TrainConfig
+from kptrain.config import TrainConfig
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.machine.device import explained, find_device, peak_memory
 from kptrain.model.network import KeypointNet
@@ -103,16 +103,11 @@ def random_batch(config: TrainConfig, device: torch.device) -> Batch:
 
 def checkpoint_bytes(config: TrainConfig) -> tuple[int, int]:
     """Bytes of the best checkpoint and of the resume state, without names and settings."""
-    num_weights, num_statistics = _num_weights(config.model)
+    with torch.device("meta"):
+        model = KeypointNet(config.model)
+    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    num_statistics = sum(buffer.numel() for buffer in model.buffers())  # of normalisation
     small = config.checkpoint.best_dtype == "bfloat16"
     best = (2 if small else 4) * num_weights + 4 * num_statistics
     moments = 2 * num_weights  # Adam's
     return best, 4 * (num_weights + num_statistics + moments)
-
-
-def _num_weights(settings: ModelSettings) -> tuple[int, int]:
-    """The numbers of weights and of normalisation statistics."""
-    with torch.device("meta"):
-        model = KeypointNet(settings)
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    return weights, sum(buffer.numel() for buffer in model.buffers())

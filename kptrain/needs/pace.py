@@ -145,16 +145,13 @@ def answer(niceness: int) -> None:
     for line in sys.stdin:
         try:
             with redirect_stdout(sys.stderr):
-                measured = _asked(json.loads(line))
+                job = json.loads(line)
+                config = TrainConfig.model_validate_json(json.dumps(job["config"]))
+                train, val = (read_pack(Path(folder), "")[0] for folder in job["packs"])
+                measured = measure(config, train, val, job["num_steps"])
             _say(asdict(measured))
         except Exception as error:  # the calling process reports it
             _say({"error": " ".join(str(error).split())[:200] or type(error).__name__})
-
-
-def _asked(job: dict[str, Any]) -> Measured:
-    config = TrainConfig.model_validate_json(json.dumps(job["config"]))
-    train, val = (read_pack(Path(folder), "")[0] for folder in job["packs"])
-    return measure(config, train, val, job["num_steps"])
 
 
 def _say(content: dict[str, Any]) -> None:

@@ -4,12 +4,11 @@
 rest.
 """
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 from kptrain.keypoints import COCO_NUMBERS
-from kptrain.machine.disk import replacing
+from kptrain.machine.disk import write_csv
 
 METRICS = ("epoch", "train_loss", "val_loss", "val_oks", *COCO_NUMBERS, "lr")
 TIMING = ("epoch", "seconds", "images_per_second", "peak_memory_bytes")
@@ -66,7 +65,5 @@ class EpochReport:
 def save_curve(curve: list[EpochReport], run_dir: Path) -> None:
     """Replace both tables, each completely or not at all."""
     for name, columns in (("metrics.csv", METRICS), ("timing.csv", TIMING)):
-        with replacing(run_dir / name) as temporary, temporary.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([getattr(row, column) for column in columns] for row in curve)
+        rows = ([getattr(row, column) for column in columns] for row in curve)
+        write_csv(run_dir / name, columns, rows)

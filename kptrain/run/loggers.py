@@ -1,9 +1,9 @@
 """Logs reports to Weights & Biases and TensorBoard, as the settings ask, and passes them on."""
 
-from collections.abc import Generator
-from contextlib import closing, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from kptrain.config import TrainConfig
 from kptrain.resolve import settings_of
@@ -13,11 +13,7 @@ from kptrain.strict_yaml import dump_yaml
 
 TENSORBOARD = "tensorboard"
 """The folder of its files, in the run folder."""
-
-
-class Logger(Protocol):
-    def log(self, report: EpochReport) -> None: ...
-    def finish(self, exit_code: int, /) -> None: ...
+Log = Callable[[EpochReport], None]
 
 
 def log_reports(
@@ -34,59 +30,52 @@ def log_reports(
 
     Raises: SettingsError if Weights & Biases cannot start a run.
     """
-    with closing(reports):
-        loggers: list[Logger] = []
+    with closing(reports), ExitStack() as stack:
+        logs: list[Log] = []
         if config.wandb.mode != "disabled":
-            loggers.append(
-                WandbLogger(start_wandb_run(config, run_dir, run_dir.name, group, run_id))
-            )
+            run = start_wandb_run(config, run_dir, run_dir.name, group, run_id)
+            logs.append(stack.enter_context(_wandb_log(run)))
         if config.tensorboard.enabled:
-            loggers.append(TensorboardLogger(config, run_dir))
-        exit_code = 1
-        try:
-            with suppress(GeneratorExit):  # stopping early is not a failure
-                for report in reports:
-                    for logger in loggers:
-                        logger.log(report)
-                    yield report
-            exit_code = 0
-        finally:
-            for logger in loggers:
-                logger.finish(exit_code)
+            logs.append(stack.enter_context(_tensorboard_log(config, run_dir)))
+        with suppress(GeneratorExit):  # stopping early is not a failure
+            for report in reports:
+                for log in logs:
+                    log(report)
+                yield report
 
 
-class WandbLogger:
-    def __init__(self, run: Any) -> None:
-        self._run = run
+@contextmanager
+def _wandb_log(run: Any) -> Iterator[Log]:
+    exit_code = 1
+    try:
+        yield lambda report: run.log(vars(report), step=report.epoch)
+        exit_code = 0
+    finally:
+        run.finish(exit_code)  # not `with run`: that prints a traceback
 
-    def log(self, report: EpochReport) -> None:
-        self._run.log(vars(report), step=report.epoch)
 
-    def finish(self, exit_code: int) -> None:
-        self._run.finish(exit_code)  # not `with run`: that prints a traceback
+@contextmanager
+def _tensorboard_log(config: TrainConfig, run_dir: Path) -> Iterator[Log]:
+    writer: Any = None
 
-
-class TensorboardLogger:
-    def __init__(self, config: TrainConfig, run_dir: Path) -> None:
-        self._config = config
-        self._folder = run_dir / TENSORBOARD
-        self._writer: Any = None
-
-    def log(self, report: EpochReport) -> None:
-        if self._writer is None:
+    def log(report: EpochReport) -> None:
+        nonlocal writer
+        if writer is None:
             from tensorboardX import SummaryWriter  # noqa: PLC0415  (half a second of start-up)
 
             # Epochs that are trained again after a kill replace their old values.
-            self._writer = SummaryWriter(str(self._folder), purge_step=report.epoch)
-            self._writer.add_text("settings", f"```\n{dump_yaml(settings_of(self._config))}```")
+            writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=report.epoch)
+            writer.add_text("settings", f"```\n{dump_yaml(settings_of(config))}```")
         for name, value in vars(report).items():
             if name != "epoch" and value is not None:
-                self._writer.add_scalar(name, float(value), report.epoch)
-        self._writer.flush()
+                writer.add_scalar(name, float(value), report.epoch)
+        writer.flush()
 
-    def finish(self, _: int) -> None:
-        if self._writer is not None:
-            self._writer.close()
+    try:
+        yield log
+    finally:
+        if writer is not None:
+            writer.close()
 
 
 def log_artifact(config: TrainConfig, folder: Path, *, group: str, run_id: str) -> None:

@@ -13,16 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kptrain.keypoints import JOINTS
-from kptrain.synthetic.poses import (
-    FACE,
-    SIDES,
-    Build,
-    Floats,
-    Points,
-    hidden_by_head,
-    random_build,
-    random_pose,
-)
+from kptrain.synthetic import poses
+from kptrain.synthetic.poses import Build, Floats, Points
 
 Colour = tuple[int, int, int]
 
@@ -90,10 +82,10 @@ Layered = list[tuple[float, Part]]  # (nearness to the viewer, part)
 
 def random_figure(rng: np.random.Generator) -> Figure:
     """Return a person of random build, clothes, pose and heading, in the view frame."""
-    build = random_build(rng)
-    points = random_pose(rng, build)
+    build = poses.random_build(rng)
+    points = poses.random_pose(rng, build)
     look = _random_look(rng)
-    hidden = hidden_by_head(points, build)
+    hidden = poses.hidden_by_head(points, build)
     parts = _trunk_parts(rng, points, build, look) + _limb_parts(points, build, look)
     parts += _head_parts(points, build, look, hidden)
     return Figure(
@@ -169,7 +161,7 @@ def _limb_parts(points: Points, build: Build, look: Look) -> Layered:
     for limb, start, end, radius_1, radius_2, cloth in LIMBS:
         is_bare = look.has_skirt and cloth == "shin"
         colour = look.colours["skin" if is_bare else cloth]
-        for side, _ in SIDES:
+        for side, _ in poses.SIDES:
             ends = [points[f"{side}_{start}"], points[f"{side}_{end}"]]
             radii = [radius_1 * build.girth, radius_2 * build.girth]
             parts.append(_part(f"{side} {limb}", ends, radii, colour))
@@ -189,7 +181,7 @@ def _head_parts(points: Points, build: Build, look: Look, hidden: dict[str, bool
         parts.append(_part("head", cap, [0.85 * r, 0.5 * r], look.colours["band"], 0.1))
     marks = {"nose": (0.16, shaded(skin, 0.72)), "eye": (0.15, EYE_COLOUR)}
     marks["ear"] = (0.25, shaded(skin, 0.9))
-    for name in FACE:
+    for name in poses.FACE:
         radius, colour = marks[name.rpartition("_")[2]]
         if not hidden[name]:
             parts.append(_part("head", [points[name]], [radius * r], colour, 0.2))

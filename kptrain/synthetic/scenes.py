@@ -14,17 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from kptrain.keypoints import JOINTS
+from kptrain.synthetic import scenery
 from kptrain.synthetic.figures import GROUPS, Figure, random_figure, shown_on
 from kptrain.synthetic.poses import Floats
-from kptrain.synthetic.scenery import (
-    OVERSAMPLING,
-    Canvas,
-    draw_furniture,
-    draw_object,
-    first_label,
-    random_background,
-    silhouette,
-)
 
 SIZES_WH = ((160, 128), (128, 160), (160, 160), (192, 128))
 
@@ -62,8 +54,8 @@ class Scene:
 def draw_scene(rng: np.random.Generator) -> Scene:
     """Draw an image without persons, or with one large person, and maybe others and a crowd."""
     size_wh = SIZES_WH[rng.integers(len(SIZES_WH))]
-    canvas = Canvas(random_background(rng, size_wh))
-    draw_furniture(rng, canvas, size_wh)
+    canvas = scenery.Canvas(scenery.random_background(rng, size_wh))
+    scenery.draw_furniture(rng, canvas, size_wh)
     annotations = []
     if rng.random() >= SHARE_EMPTY:
         crowd = _random_crowd(rng, size_wh) if rng.random() < SHARE_CROWD else []
@@ -157,21 +149,21 @@ def _random_crowd(rng: np.random.Generator, size_wh: tuple[int, int]) -> list[Fi
 
 
 def _draw_persons(
-    rng: np.random.Generator, canvas: Canvas, crowd: list[Figure], persons: list[Person]
+    rng: np.random.Generator, canvas: scenery.Canvas, crowd: list[Figure], persons: list[Person]
 ) -> None:
     for figure in crowd:
         canvas.unlabelled(figure)
     for index, person in enumerate(persons):
-        canvas.person(person.figure, first_label(index))
+        canvas.person(person.figure, scenery.first_label(index))
         if person.is_behind_object:
             joint_xy = person.figure.joints_xy[rng.integers(5, len(JOINTS))]
             low, high = person.figure.corners_xy()
-            draw_object(rng, canvas, joint_xy, rng.uniform(0.15, 0.4) * (high[1] - low[1]))
+            scenery.draw_object(rng, canvas, joint_xy, rng.uniform(0.15, 0.4) * (high[1] - low[1]))
 
 
 def _finished(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
     """Return the picture at its own size, grainy, in a few cases grey."""
-    small = np.asarray(picture.reduce(OVERSAMPLING), np.float32)
+    small = np.asarray(picture.reduce(scenery.OVERSAMPLING), np.float32)
     grain = rng.standard_normal(small.shape, np.float32) * np.float32(rng.uniform(0.0, 7.0))
     image = Image.fromarray(np.clip(small + grain, 0, 255).astype(np.uint8))
     return image.convert("L") if rng.random() < SHARE_GREY else image
@@ -189,7 +181,7 @@ def _person_annotation(
         "num_keypoints": int(np.count_nonzero(keypoints[:, 2])),
         "iscrowd": 0,
         "keypoints": keypoints.ravel().tolist(),
-        **_extent(silhouette([person.figure], size_wh), OVERSAMPLING),
+        **_extent(scenery.silhouette([person.figure], size_wh), scenery.OVERSAMPLING),
     }
 
 
@@ -204,8 +196,8 @@ def _keypoints(
         is_inside = bool(np.all(xy >= 0) and np.all(xy < size_wh))
         if not is_inside or (is_behind_head and not person.labels_hidden_face):
             continue
-        column, row = np.floor(xy * OVERSAMPLING).astype(int)
-        own = {first_label(index) + GROUPS.index(group) for group in shown_on(name)}
+        column, row = np.floor(xy * scenery.OVERSAMPLING).astype(int)
+        own = {scenery.first_label(index) + GROUPS.index(group) for group in shown_on(name)}
         is_seen = int(labels[row, column]) in own and not is_behind_head
         keypoints[joint] = (*np.floor(xy).astype(int), 2 if is_seen else 1)
     return keypoints
@@ -213,7 +205,7 @@ def _keypoints(
 
 def _crowd_annotation(crowd: list[Figure], size_wh: tuple[int, int]) -> Annotation:
     # One canvas pixel per pixel is enough: COCO's masks of crowds are coarse too.
-    mask = silhouette(crowd, size_wh)[::OVERSAMPLING, ::OVERSAMPLING]
+    mask = scenery.silhouette(crowd, size_wh)[:: scenery.OVERSAMPLING, :: scenery.OVERSAMPLING]
     return {
         "segmentation": {"counts": run_lengths(mask), "size": list(mask.shape)},
         "num_keypoints": 0,

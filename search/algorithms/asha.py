@@ -175,23 +175,20 @@ class Asha:
             self._rungs.insert(at, Rung(epoch))
         return self._rungs[at]
 
-    def _below(self, number: int) -> Rung | None:
-        """The last rung that a trial reached."""
-        passed = self._passed.get(number)
-        return None if passed is None else self._rung(passed)
+    def _below(self, number: int) -> Rung:
+        """The last rung that a trial reached; before the first rung, one that nothing assesses."""
+        return self._rung(self._passed[number]) if number in self._passed else Rung(0)
 
     def _trusts(self, number: int, best: float) -> bool | None:
         """Whether to trust the rung below, if this trial completes its assessment; else None."""
         below = self._below(number)
-        pair = None if below is None else below.pair(number, best)
-        if below is None or pair is None or len(below.pairs) + 1 < NUM_PAIRS:
+        pair = below.pair(number, best)
+        if pair is None or len(below.pairs) + 1 < NUM_PAIRS:
             return None
         return kendall_tau([*below.pairs, pair]) >= AGREEMENT
 
     def _judge(self, number: int, best: float, trusts: bool | None) -> None:
         below = self._below(number)
-        if below is None:
-            return
         if (pair := below.pair(number, best)) is not None:
             below.pairs.append(pair)
         if trusts is not None:

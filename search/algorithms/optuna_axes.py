@@ -1,7 +1,6 @@
 """The axes of a space in Optuna's terms: distributions, and labels for the values of a choice."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import (
@@ -11,13 +10,13 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.space.axes import Choice, Range
+from search.space.axes import Axes, Axis, Choice, Range
 
 Label = bool | int | float | str | None
 """The types that Optuna stores as values of a choice."""
 
 
-def distribution(axis: Choice | Range) -> BaseDistribution:
+def distribution(axis: Axis) -> BaseDistribution:
     """The distribution of an axis."""
     if isinstance(axis, Choice):
         return CategoricalDistribution([label(value) for value in axis.values])
@@ -27,7 +26,7 @@ def distribution(axis: Choice | Range) -> BaseDistribution:
     return FloatDistribution(axis.low, axis.high, log=axis.log, step=axis.step)
 
 
-def distribution_with(axis: Choice | Range, extra: Any) -> BaseDistribution:
+def distribution_with(axis: Axis, extra: Any) -> BaseDistribution:
     """The distribution of an axis extended by a value, such as a default outside of the axis."""
     if isinstance(axis, Choice):
         labels = dict.fromkeys(label(value) for value in (*axis.values, extra))
@@ -38,14 +37,14 @@ def distribution_with(axis: Choice | Range, extra: Any) -> BaseDistribution:
     return FloatDistribution(min(ends), max(ends), log=axis.log)
 
 
-def has_place(axis: Choice | Range, value: Any) -> bool:
+def has_place(axis: Axis, value: Any) -> bool:
     """Whether `distribution_with` can include a value: not None, nor 0 on a log scale."""
     if isinstance(axis, Choice):
         return True
     return value is not None and (value > 0 or not axis.log)
 
 
-def labelled(axes: Mapping[str, Choice | Range]) -> dict[str, Choice | Range]:
+def labelled(axes: Axes) -> dict[str, Axis]:
     """The axes with labels instead of values."""
     return {
         path: axis if isinstance(axis, Range) else Choice(tuple(map(label, axis.values)))
@@ -60,13 +59,13 @@ def label(value: Any) -> Label:
     return json.dumps(value)
 
 
-def label_on(axis: Choice | Range, value: Any) -> Label:
+def label_on(axis: Axis, value: Any) -> Label:
     """The label of a value in the axis's own spelling: `1.0` has the label of the choice `1`."""
     own = value if isinstance(axis, Range) else next(v for v in axis.values if v == value)
     return label(own)
 
 
-def value_of(axis: Choice | Range, labelled: Any) -> Any:
+def value_of(axis: Axis, labelled: Any) -> Any:
     """The value of an axis for a label."""
     if isinstance(axis, Range):
         return labelled

@@ -23,8 +23,9 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search.algorithms.gaussian_process import GaussianProcess
+from search.algorithms.optuna_axes import distribution
 from search.algorithms.unit_cube import Points, UnitCube
-from search.space.axes import Choice, Range
+from search.space.axes import Axes
 
 NUM_RANDOM = 6
 """Trials with a value before the Gaussian process is used; until then proposals are random."""
@@ -45,36 +46,12 @@ NUM_STEPS = 20
 """Steps of the Metropolis chain before each proposal."""
 
 
-class FixedSampler(BaseSampler):
-    """Proposes nothing: all values are given beforehand."""
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> Any:
-        raise AssertionError(f"{name} must have a given value")
-
-
 class RandomSampler(BaseSampler):
     """Random search: each point depends only on the seed and the trial's number."""
 
-    def __init__(
-        self,
-        distributions: Mapping[str, BaseDistribution],
-        axes: Mapping[str, Choice | Range],
-        seed: int,
-    ) -> None:
-        """axes: the same axes as the distributions', with labels as values."""
-        self._distributions = dict(distributions)
+    def __init__(self, axes: Axes, seed: int) -> None:
+        """axes: with labels as values."""
+        self.distributions = {path: distribution(axis) for path, axis in axes.items()}
         self._cube = UnitCube(axes)
         self._seed = seed
 
@@ -91,7 +68,7 @@ class RandomSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """All axes, from the first trial on."""
-        return self._distributions
+        return self.distributions
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -104,22 +81,16 @@ class RandomSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
         """A random value, for an axis that a trial's given settings leave open."""
-        return RandomSampler.sample_relative(self, study, trial, self._distributions)[name]
+        return RandomSampler.sample_relative(self, study, trial, self.distributions)[name]
 
 
 class RungSampler(RandomSampler):
     """Proposes by Thompson sampling from the values of trials at the rungs."""
 
-    def __init__(
-        self,
-        distributions: Mapping[str, BaseDistribution],
-        axes: Mapping[str, Choice | Range],
-        rungs: Sequence[int],
-        seed: int,
-    ) -> None:
-        """axes: as of `RandomSampler`; rungs: epochs at which trials are compared, the last epoch
-        of a training included."""
-        super().__init__(distributions, axes, seed)
+    def __init__(self, axes: Axes, rungs: Sequence[int], seed: int) -> None:
+        """axes: as of `RandomSampler`; rungs: epochs at which trials are compared, the last epoch of
+        a training included."""
+        super().__init__(axes, seed)
         self._rungs = rungs
         self._rng = np.random.default_rng(seed)
         _, axis_of = self._cube.features(self._cube.draw(np.random.default_rng(0), 1))

@@ -16,9 +16,10 @@ from optuna.trial import Trial, TrialState, create_trial
 from kptrain.config import Settings
 from kptrain.resolve import settings_of
 from search.algorithms.earlier import Ending
-from search.algorithms.optuna_axes import distribution, label_on, labelled, value_of
-from search.algorithms.rung_sampler import FixedSampler, RandomSampler, RungSampler
-from search.space.axes import Choice, Range
+from search.algorithms.optuna_axes import label_on, labelled, value_of
+from search.algorithms.rung_sampler import RandomSampler, RungSampler
+from search.algorithms.source import Source
+from search.space.axes import Axes
 from search.space.space import Rungs, SamplerName, Space, max_epochs, rungs_of
 
 STATES: dict[str, TrialState] = {
@@ -29,12 +30,12 @@ STATES: dict[str, TrialState] = {
 """The states of ended trials in Optuna's terms."""
 
 
-class Searcher:
+class Searcher(Source):
     """Proposes settings by trial number, from 0."""
 
     def __init__(
         self,
-        axes: Mapping[str, Choice | Range],
+        axes: Axes,
         first: Sequence[dict[str, Any]],
         rungs: Sequence[int],
         *,
@@ -47,16 +48,17 @@ class Searcher:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._axes = axes
         self._first = first
-        self._distributions = {path: distribution(axis) for path, axis in axes.items()}
         self._sampler = (
-            RandomSampler(self._distributions, labelled(axes), seed)
+            RandomSampler(labelled(axes), seed)
             if sampler == "random"
-            else RungSampler(self._distributions, labelled(axes), rungs, seed)
+            else RungSampler(labelled(axes), rungs, seed)
         )
-        self._study = optuna.create_study(
+        self._distributions = self._sampler.distributions
+        self.study = optuna.create_study(
             sampler=self._sampler,
             direction="maximize" if maximise else "minimize",
         )
+        """The Optuna study of all trials."""
         self._num_registered = 0
         """Trials that were proposed by or registered with this object."""
         self._trials: dict[int, Trial] = {}
@@ -93,7 +95,7 @@ class Searcher:
             distributions=self._distributions,
             intermediate_values=dict(zip(epochs, best, strict=True)),
         )
-        self._study.add_trial(trial)
+        self.study.add_trial(trial)
 
     def propose(self, number: int) -> dict[str, Any]:
         """The settings of a trial, by dotted path. Called once per number, in order."""
@@ -102,8 +104,8 @@ class Searcher:
             point = self._first[number]
             if not self._is_on_axes(point):
                 return point  # Optuna cannot learn from a point outside of its space
-            self._study.enqueue_trial({p: label_on(self._axes[p], point[p]) for p in point})
-        trial = self._study.ask(self._distributions)
+            self.study.enqueue_trial({p: label_on(self._axes[p], point[p]) for p in point})
+        trial = self.study.ask(self._distributions)
         self._trials[number] = trial
         return {path: value_of(self._axes[path], trial.params[path]) for path in self._axes}
 
@@ -127,10 +129,12 @@ class Searcher:
         self._num_registered = number + 1
         if self._is_on_axes(settings):
             labels = {path: label_on(axis, settings[path]) for path, axis in self._axes.items()}
-            self._study.enqueue_trial(labels)
-            self._study.sampler = FixedSampler()
-            self._trials[number] = self._study.ask(self._distributions)
-            self._study.sampler = self._sampler
+            self.study.enqueue_trial(labels)
+            self.study.sampler = (
+                optuna.samplers.RandomSampler()
+            )  # has no value to draw, as all are given
+            self._trials[number] = self.study.ask(self._distributions)
+            self.study.sampler = self._sampler
 
     def _is_on_axes(self, point: Mapping[str, Any]) -> bool:
         return all(self._axes[path].contains(value) for path, value in point.items())
@@ -150,13 +154,8 @@ class Searcher:
         """Report how a trial ended; best: its best value, used if it completed."""
         if number in self._trials:
             value = best if ending == "completed" else None
-            self._study.tell(self._trials.pop(number), value, STATES[ending])
+            self.study.tell(self._trials.pop(number), value, STATES[ending])
 
     def _finite(self, value: float) -> float:
         """The value; if it is not finite, the worst value."""
         return value if math.isfinite(value) else self._worst
-
-    @property
-    def study(self) -> optuna.Study:
-        """The Optuna study of all trials."""
-        return self._study

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search.space.axes import Choice, Range
+from search.space.axes import Axes, Axis, Choice, Range
 
 Points = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ class UnitCube:
     """Maps settings to the unit cube. A choice of numbers is ordered like a range; others are
     not."""
 
-    def __init__(self, axes: Mapping[str, Choice | Range]) -> None:
+    def __init__(self, axes: Axes) -> None:
         self._axes = {path: _sorted(axis) for path, axis in axes.items()}
         self._levels = [_num_levels(axis) for axis in self._axes.values()]
         self.is_ordered = np.array([_is_ordered(axis) for axis in axes.values()])
@@ -71,19 +71,19 @@ class UnitCube:
         return np.stack(columns, axis=1), np.array(axis_of)
 
 
-def _is_ordered(axis: Choice | Range) -> bool:
+def _is_ordered(axis: Axis) -> bool:
     if isinstance(axis, Range):
         return True
     return all(isinstance(v, int | float) and not isinstance(v, bool) for v in axis.values)
 
 
-def _sorted(axis: Choice | Range) -> Choice | Range:
+def _sorted(axis: Axis) -> Axis:
     if isinstance(axis, Choice) and _is_ordered(axis):
         return Choice(tuple(sorted(axis.values)))
     return axis
 
 
-def _num_levels(axis: Choice | Range) -> int | None:
+def _num_levels(axis: Axis) -> int | None:
     """The number of values; None for a continuous axis, and for any axis on a log scale."""
     if isinstance(axis, Choice):
         return len(axis.values)
@@ -96,7 +96,7 @@ def _level(at: Points, levels: int) -> NDArray[np.intp]:
     return np.clip(at * levels, 0, levels - 1).astype(np.intp)
 
 
-def _place(axis: Choice | Range, value: Any) -> float:
+def _place(axis: Axis, value: Any) -> float:
     levels = _num_levels(axis)
     if isinstance(axis, Choice):
         return float(axis.values.index(value) + 0.5) / len(axis.values)
@@ -106,7 +106,7 @@ def _place(axis: Choice | Range, value: Any) -> float:
     return float(((math.log(value) if axis.log else value) - low) / (high - low))
 
 
-def _value(axis: Choice | Range, at: float) -> Any:
+def _value(axis: Axis, at: float) -> Any:
     levels = _num_levels(axis)
     level = None if levels is None else min(max(int(at * levels), 0), levels - 1)
     if isinstance(axis, Choice):

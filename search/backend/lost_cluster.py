@@ -27,7 +27,11 @@ def ends_with_cluster(address: str, how_to_resume: str) -> Iterator[None]:
             silent = 0 if reason is None else silent + 1
             if silent == MOST_SILENT and not is_over.is_set():
                 sys.stdout.flush()
-                os.write(2, f"error: {_message(address, how_to_resume)}\n".encode())
+                message = (
+                    f"error: {address}: the cluster must run until the search is finished, but has "
+                    f"vanished; start it again. {how_to_resume}\n"
+                )
+                os.write(2, message.encode())
                 os._exit(2)
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -36,10 +40,3 @@ def ends_with_cluster(address: str, how_to_resume: str) -> Iterator[None]:
         yield
     finally:
         is_over.set()
-
-
-def _message(address: str, how_to_resume: str) -> str:
-    return (
-        f"{address}: the cluster must run until the search is finished, but has vanished; start it "
-        f"again. {how_to_resume}"
-    )

@@ -132,8 +132,9 @@ def keep_token() -> str:
         if any(name in os.environ for name in variables) or _home_is_writable():
             return ""
         os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)
-    with suppress(FileExistsError), open(path, "x", opener=_for_me_alone) as file:
-        file.write(secrets.token_hex(32))
+    with suppress(FileExistsError):
+        path.touch(0o600, exist_ok=False)
+        path.write_text(secrets.token_hex(32))
     return f"RAY_AUTH_TOKEN_PATH={path} "
 
 
@@ -147,10 +148,6 @@ def _home_is_writable() -> bool:
         return os.access(token if token.exists() else token.parent, os.R_OK | os.W_OK)
     except OSError:
         return False
-
-
-def _for_me_alone(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def why_not(error: BaseException, folder: Path | None) -> str:

@@ -6,9 +6,7 @@ import os
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 from ray._private.node import Node
@@ -44,36 +42,24 @@ OWN = {
 QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 
-@dataclass(frozen=True)
-class Session:
-    """A Ray that we are connected to."""
-
-    dashboard: str
-    """The dashboard's address; empty if there is none."""
-    token: str
-    """The command that prints the dashboard's token."""
-    logs: Path | None
-    """The folder of the logs that the dashboard shows; None if another program started the Ray."""
-    cluster: str | None = None
-    """The cluster's host:port, if this process has joined it for the search."""
-
-
 @contextmanager
-def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
+def ray_session(address: str | None, num_gpus: int, how_to_resume: str) -> Iterator[Path | None]:
     """Connect to Ray: the one that this process is already connected to, which keeps running; else
     the cluster at `address`; else a new one on this machine with `num_gpus` GPUs.
 
-    Ray's own output is turned off, as the search reports what matters.
+    Ray's own output is turned off, as the search reports what matters. Yields the folder of the
+    logs that the dashboard shows; None if another program started the Ray.
     Raises: SettingsError if it does not start.
     """
     # The output of processes that died, which the search reports; Ray has no setting for it.
-    ray._private.worker.print_to_stdstream = _print_nothing
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
     # It logs each failure of a trial with a long traceback; the search reports the cause.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     if ray.is_initialized():
         _check_usable(address)
         with _settings():
-            yield Session(ray._private.worker.get_dashboard_url() or "", _token_command(), None)
+            _print_dashboard(ray._private.worker.get_dashboard_url())
+            yield None
         return
     if address is None and os.environ.get("RAY_ADDRESS"):
         print("RAY_ADDRESS is set, but is used only with --address auto", flush=True)
@@ -92,8 +78,9 @@ def ray_session(address: str | None, num_gpus: int) -> Iterator[Session]:
             raise (bad_address(address, reason) if address else no_start(reason)) from None
         logging.getLogger("ray").setLevel(logging.ERROR)  # after the start, whose errors raise
         try:
-            logs = folder and folder / "session_latest" / "logs"
-            yield Session(context.dashboard_url or "", prefix + _token_command(), logs, address)
+            with ends_with_cluster(address, how_to_resume) if address else nullcontext():
+                _print_dashboard(context.dashboard_url, prefix)
+                yield folder and folder / "session_latest" / "logs"
         finally:
             ray.shutdown()
 
@@ -144,8 +131,12 @@ def _check_usable(address: str | None) -> None:
         )
 
 
-def _token_command() -> str:
-    return f"{program('ray')} get-auth-token"
+def _print_dashboard(url: str | None, prefix: str = "") -> None:
+    """Print the address of the dashboard, if there is one; prefix: of the command that prints its
+    token."""
+    if url:
+        token = f"{prefix}{program('ray')} get-auth-token"
+        print(f"Dashboard http://{url} (its token: {token})", flush=True)
 
 
 class RayOnDemand(ExitStack):
@@ -156,7 +147,7 @@ class RayOnDemand(ExitStack):
         if address is None:  # at the end too: ending processes of a killed search may write more
             self.callback(remove_leftovers)
         self._address = address
-        self._how_to_go_on = how_to_resume
+        self._how_to_resume = how_to_resume
         self._claimed = visible_gpus() if uses_gpus and address is None else []
         self._is_started = False
         self.logs: Path | None = None
@@ -169,17 +160,9 @@ class RayOnDemand(ExitStack):
             return
         self.enter_context(claim_gpus(self._claimed))
         print("Starting Ray ...", flush=True)
-        session = self.enter_context(ray_session(self._address, len(self._claimed)))
-        if session.cluster is not None:
-            self.enter_context(ends_with_cluster(session.cluster, self._how_to_go_on))
-        self.logs = session.logs
+        session = ray_session(self._address, len(self._claimed), self._how_to_resume)
+        self.logs = self.enter_context(session)
         self._is_started = True
-        if session.dashboard:
-            print(f"Dashboard http://{session.dashboard} (its token: {session.token})", flush=True)
-
-
-def _print_nothing(data: dict[str, Any], ignore_prefix: bool) -> None:
-    pass
 
 
 def has_gpu() -> bool:
@@ -193,7 +176,7 @@ def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
 
     larger: the shares of running trials that hold more of a GPU than `gpu`.
     """
-    nodes = [_size(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    nodes = _nodes()
     most = sum(concurrent_trials(cpu, gpu, *node) for node in nodes)
     if not gpu:
         return most
@@ -201,16 +184,16 @@ def capacity(cpu: int, gpu: float, larger: Iterable[float] = ()) -> int:
     return min(most, on_gpus - sum(slots(share, gpu) - 1 for share in larger))
 
 
-def _size(node: dict[str, float]) -> tuple[int, int]:
-    """Cores and GPUs of a node."""
-    return int(node.get("CPU", 0)), int(node.get("GPU", 0))
+def _nodes() -> list[tuple[int, int]]:
+    """Cores and GPUs of each node."""
+    alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [(int(node.get("CPU", 0)), int(node.get("GPU", 0))) for node in alive]
 
 
 def enlarged(cpu: int, gpu: float, times: int) -> tuple[int, float]:
     """`times` the cores and the GPU share of a trial, limited to what one node has."""
     if times == 1:
         return cpu, gpu
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    fitting = [node for node in nodes if concurrent_trials(cpu, gpu, *_size(node))]
-    most = max((_size(node)[0] for node in fitting), default=cpu)
+    fitting = [cores for cores, gpus in _nodes() if concurrent_trials(cpu, gpu, cores, gpus)]
+    most = max(fitting, default=cpu)
     return min(times * cpu, most), min(times * gpu, max(gpu, 1.0))

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from kptrain.resolve import change, flatten
 from kptrain.run.folder import only_user_of
 from search.journal.remote import Storage
 from search.machine.gpus import usable_bytes
-from search.space.training import Report
+from search.space.training import Reports, Stretch
 from search.trainings.loading import trainable_named
 
 PATIENCE = 60.0
@@ -54,7 +53,7 @@ class TrialActor(tune.Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin the next trial in this process: a new one would import torch for seconds."""
         try:
-            self._release()
+            self.cleanup()
         except Exception as error:  # of the previous trial, which has ended
             print(f"the end of {self._own['title']}: {error}", flush=True)
         self._begin(new_config)
@@ -66,10 +65,10 @@ class TrialActor(tune.Trainable):
         defaults = self._trainable.settings()
         self._train_config = change(defaults, flatten(config["settings"]), config["title"])
         self._remote = None if config["storage"] is None else Storage(config["storage"])
-        self._reports: Generator[Report, None, None] | None = None
+        self._reports: Reports | None = None
         self._epoch: int = config["epoch"]
 
-    def _resume(self, epoch: int) -> Generator[Report, None, None]:
+    def _resume(self, epoch: int) -> Reports:
         """Resume the training after an epoch, up to its next rung, from what is saved."""
         _cap_memory(self._own["gpu"])
         self._device = self._trainable.device(self._train_config)
@@ -78,9 +77,7 @@ class TrialActor(tune.Trainable):
             _fetch(self._remote, run_dir)
         self._last = self._trainable.epochs_of(self._train_config)
         self._rung = next((rung for rung in self._own["rungs"] if epoch < rung < self._last), None)
-        return self._trainable.stream(
-            self._train_config,
-            run_dir,
+        stretch = Stretch(
             reported=epoch,
             until=self._rung or self._last,
             wait=PATIENCE,
@@ -88,6 +85,7 @@ class TrialActor(tune.Trainable):
             group=self._own["search"],
             run_id=self._own["wandb_id"],
         )
+        return self._trainable.stream(self._train_config, run_dir, stretch)
 
     def step(self) -> dict[str, Any]:
         if self._reports is None:
@@ -103,7 +101,7 @@ class TrialActor(tune.Trainable):
         values = (f"{name} {report[name]:.6g}" for name in self._trainable.metrics)
         print(f"epoch {self._epoch}  {'  '.join(values)}", flush=True)
         if self._epoch == self._rung:
-            self._release()
+            self.cleanup()
         return {
             "report": report,
             "done": self._epoch == self._last,
@@ -111,7 +109,7 @@ class TrialActor(tune.Trainable):
             "device": self._device,
         }
 
-    def _release(self) -> None:
+    def cleanup(self) -> None:
         """Release the training and its folder; its files are on disk, or only at its URL."""
         reports, self._reports = self._reports, None
         if reports is not None:
@@ -126,9 +124,6 @@ class TrialActor(tune.Trainable):
         if self._remote is not None:  # without the loggers' files, which are sent at the end
             run_dir = Path(self._own["run_dir"])
             self._remote.send(run_dir, skip=self._trainable.is_log)
-
-    def cleanup(self) -> None:
-        self._release()
 
     def __repr__(self) -> str:
         """The actor's name in the dashboard, which reads it once."""

@@ -48,7 +48,7 @@ def run_trials(
         first_signal_recorded() as signal_name,
     ):
         state.clock.set(state.clock.now)  # it stops while nothing runs
-        run = TuneRun(state, terminal, signal_name, cpu, gpu, observers)
+        run = TuneRun(state, terminal, signal_name, cpu, gpu, list(observers))
         _run_tune(run)
     run.end()
 

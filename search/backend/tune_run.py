@@ -1,8 +1,9 @@
 """What the hooks of Ray Tune share: the state of the search, and Tune's ids of its trials."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -22,30 +23,23 @@ MOST_DEATHS = 3
 """How often Tune's own loop may die before the next epoch of any trial."""
 
 
+@dataclass
 class TuneRun:
     """The state of the search, and the trial number of each of Tune's trials.
 
     A resumed trial is a new trial to Tune, with the number and the folder of the first one.
     """
 
-    def __init__(
-        self,
-        state: SearchState,
-        terminal: Terminal,
-        signal_name: Callable[[], str],
-        cpu: int,
-        gpu: float,
-        observers: Iterable[Callable[[], None]] = (),
-    ) -> None:
-        self.state = state
-        self.fault: KptrainError | OSError | None = None
-        """An error of one of our hooks, which Tune wraps like its own errors."""
-        self._observers = list(observers)
-        self._terminal = terminal
-        self._signal_name = signal_name
-        self._cpu = cpu
-        self._gpu = gpu
-        self._numbers: dict[str, int] = {}
+    state: SearchState
+    terminal: Terminal
+    signal_name: Callable[[], str]
+    """The name of the signal that interrupts the search; empty if there was none."""
+    cpu: int
+    gpu: float
+    observers: list[Callable[[], None]] = field(default_factory=list)
+    fault: KptrainError | OSError | None = None
+    """An error of one of our hooks, which Tune wraps like its own errors."""
+    numbers: dict[str, int] = field(default_factory=dict)
 
     @contextmanager
     def fault_recorded(self) -> Iterator[None]:
@@ -63,18 +57,18 @@ class TuneRun:
         # Tune asks for one trial ahead of free resources, before the latest result is known.
         state = self.state
         held = sum(state.room(number) for number in state.running)
-        shares = (state.share(number, self._gpu) for number in state.running)
-        larger = [share for share in shares if share > self._gpu]
-        if held and held >= capacity(self._cpu, self._gpu, larger):
+        shares = (state.share(number, self.gpu) for number in state.running)
+        larger = [share for share in shares if share > self.gpu]
+        if held and held >= capacity(self.cpu, self.gpu, larger):
             return None
         self._check_signal()
         number = state.next_trial(lambda: uuid4().hex[:8])
         if number is None:
             return str(TuneSearcher.FINISHED) if state.ended else None
-        self._numbers[trial_id] = number
+        self.numbers[trial_id] = number
         self._publish()
         trial = state.record.trials[number]
-        cpu, gpu = enlarged(self._cpu, state.share(number, self._gpu), state.room(number))
+        cpu, gpu = enlarged(self.cpu, state.share(number, self.gpu), state.room(number))
         return {
             "number": number,
             "trainable": state.record.trainable.name,
@@ -96,19 +90,19 @@ class TuneRun:
     def report(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Report an epoch; returns whether the trial keeps running."""
         self._check_signal()
-        number = self._numbers[trial_id]
+        number = self.numbers[trial_id]
         host, device = result["node_host"], result["device"]
         goes_on = self.state.report(number, result["report"], host, device)
         self._publish()
         return goes_on
 
     def start(self, trial: Trial) -> None:
-        self.state.start(self._numbers[trial.trial_id], trial.config["gpu"])
+        self.state.start(self.numbers[trial.trial_id], trial.config["gpu"])
         self._publish()
 
     def fail(self, trial: Trial) -> None:
         error = original_error(trial)
-        number, gpu = self._numbers[trial.trial_id], trial.config["gpu"]
+        number, gpu = self.numbers[trial.trial_id], trial.config["gpu"]
         self.state.fail(number, in_one_line(error), kind_of(error), gpu)
         self._publish()
 
@@ -134,7 +128,7 @@ class TuneRun:
             self.state.close()
         self._publish()
         self.state.record.save()
-        if self.state.interrupted and not self._signal_name():
+        if self.state.interrupted and not self.signal_name():
             raise TrainingError(
                 f"{self.state.record.run_dir}: must have trials that can be trained, but "
                 f"{self.state.interrupted}; fix the cause, then begin the search again"
@@ -143,18 +137,18 @@ class TuneRun:
     def _publish(self) -> None:
         """Show and save the news, and call the observers."""
         news = self.state.pop_news()
-        self._terminal.show(news)
+        self.terminal.show(news)
         self.state.record.save(at_most_every=1.0)
         if any(event in ("started", "ended") for _, event, _ in news):
             self.state.record.sweep()
-        for observer in self._observers.copy():
+        for observer in self.observers.copy():
             try:
                 observer()
             except Exception as error:  # printed below: no observer may end the search
-                self._observers.remove(observer)
+                self.observers.remove(observer)
                 print(f"{type(error).__name__}: {error}; the search continues", flush=True)
 
     def _check_signal(self) -> None:
         """Interrupt the search after a signal such as Ctrl-C."""
-        if self._signal_name() and not self.state.interrupted:
-            self.state.interrupt(self._signal_name())
+        if self.signal_name() and not self.state.interrupted:
+            self.state.interrupt(self.signal_name())

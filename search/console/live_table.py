@@ -28,8 +28,11 @@ STYLES = {"running": "green", "failed": "red", "completed": "bold"}
 
 def render(state: StateFromEvents, max_epochs: int, width: int) -> Group:
     """The complete output, for a terminal of `width` columns."""
+    trials = state.spending.budget.trials
+    by_trials = 0.0 if trials is None else state.record.num_ended() / trials
+    share = min(max(by_trials, state.spending.share()), 1.0)  # the largest of any part
     spent = Table.grid()  # a bar alone does not end its line
-    spent.add_row(ProgressBar(total=1.0, completed=_share_spent(state), width=min(width, 60)))
+    spent.add_row(ProgressBar(total=1.0, completed=share, width=min(width, 60)))
     # Not a title of the table, which would be wrapped at the table's width.
     return Group(summary(state, max_epochs), spent, _table(state, width >= WIDE))
 
@@ -103,13 +106,6 @@ def summary(state: StateFromEvents, max_epochs: int) -> str:
     return ", ".join([f"{count} ended", shown, *left])
 
 
-def _share_spent(state: StateFromEvents) -> float:
-    """The largest share of a part of the budget that is spent, 0 to 1."""
-    trials = state.spending.budget.trials
-    by_trials = 0.0 if trials is None else state.record.num_ended() / trials
-    return min(max(by_trials, state.spending.share()), 1.0)
-
-
 def _time_left(state: StateFromEvents, max_epochs: int) -> list[str]:
     """The time left at the pace so far if no further trial is stopped early; before any epoch, the
     estimate. Empty if epochs have no limit: then only the budget's hours are known."""
@@ -118,17 +114,13 @@ def _time_left(state: StateFromEvents, max_epochs: int) -> list[str]:
         return []
     done = state.record.num_epochs()
     if done:
-        seconds = epochs * state.clock.now / done
-        return [f"at most {_duration(min(seconds, state.spending.seconds_left()))} left"]
+        seconds = min(epochs * state.clock.now / done, state.spending.seconds_left())
+        shown = clock_of(seconds) if seconds < LONG else in_words(seconds)
+        return [f"at most {shown} left"]
     left = None if state.expected is None else state.expected.less(state.clock.now)
     if left is None or not left.likely:  # the estimate has passed before the first epoch
         return ["at most ? left"]
     return [f"about {left} left"]
-
-
-def _duration(seconds: float) -> str:
-    """As `1:02:03`, or in days if it is LONG."""
-    return clock_of(seconds) if seconds < LONG else in_words(seconds)
 
 
 def _epochs_left(state: StateFromEvents, max_epochs: int) -> float:

@@ -14,6 +14,7 @@ from kptrain.config import PositiveInt, Settings
 from kptrain.errors import CheckpointError
 from search.journal.reasons import Cause, EndReason, Positive, SameFailure
 from search.space.budget import Budget
+from search.space.faults import describe_first
 
 FIRST_LINES = ("search", "data", "confirm")
 """Events that describe the whole journal: what is searched, on which data, or what is confirmed."""
@@ -185,21 +186,6 @@ def bad_line(path: Path, line: int, rule: str) -> CheckpointError:
         f"{path}:{line}: {rule}; resume with the version that began the search, or restore an "
         f"older copy of the file"
     )
-
-
-def describe_first(error: ValidationError, skip: int = 0) -> str:
-    """The first error: which field, what must hold, what was given; skip: leading parts of the
-    error's location that are not field names."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"][skip:])
-    if first["type"] == "missing":
-        return f"{name} must be given, but is missing"
-    if first["type"].startswith("union_tag") and not name:
-        return f"event must be a known one, but got {first['input'].get('event')!r}"
-    if first["type"] == "value_error":
-        return first["msg"].removeprefix("Value error, ")
-    rule = first["msg"].removeprefix("Input should be ")
-    return f"{name} must be {rule[0].lower()}{rule[1:]}, but got {first['input']!r}"
 
 
 def _must(holds: bool, rule: str) -> None:

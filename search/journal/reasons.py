@@ -8,12 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kptrain.config import PositiveInt, Settings
-from search.space.budget import Part, count_of
+from search.space.budget import UNITS, Part, count_of
 
 Cause = Literal["memory", "node_memory", "lost", "own"]
 """Why a trial failed. `memory`: it did not fit into its share of a GPU; `node_memory`: the memory
 of its node was full; `lost`: its process or node died; `own`: the training raised an error."""
-UNITS: dict[Part, str] = {"hours": "hour", "gpu_hours": "GPU hour", "epochs": "epoch"}
 Positive = Annotated[float, Field(gt=0)]
 
 

@@ -16,7 +16,7 @@ def end_at_once() -> None:
     only one that receives signals."""
     if _is_main_thread():
         for number in SIGNALS:
-            signal.signal(number, _end)
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
@@ -54,17 +54,14 @@ def first_signal_recorded() -> Iterator[Callable[[], str]]:
 @contextmanager
 def signals_delayed() -> Iterator[None]:
     """Delay both signals until the end of the block."""
-    if not _is_main_thread():
-        yield
-        return
     delayed: list[int] = []
-    ours = [number for number in SIGNALS if signal.getsignal(number) is not None]
-    before = {number: signal.signal(number, lambda n, _: delayed.append(n)) for number in ours}
     try:
-        yield
+        with handlers_restored():
+            for number in SIGNALS if _is_main_thread() else ():
+                if signal.getsignal(number) is not None:  # None: it was not set from Python
+                    signal.signal(number, lambda n, _: delayed.append(n))
+            yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         for one in delayed:
             signal.raise_signal(one)
 
@@ -72,7 +69,3 @@ def signals_delayed() -> Iterator[None]:
 def _is_main_thread() -> bool:
     """Whether this is the main thread, the only one that receives signals."""
     return threading.current_thread() is threading.main_thread()
-
-
-def _end(*_: object) -> None:
-    raise KeyboardInterrupt

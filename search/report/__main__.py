@@ -4,16 +4,14 @@ Reads only the folder: the search may be running, killed or finished.
 """
 
 import argparse
-import sys
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from search.machine.shadowed import end_if_hidden
 
 end_if_hidden(__name__)  # before all that the working folder may hide
 
-from kptrain.errors import KptrainError, spelt_out
-from kptrain.machine.console import spell_out_unknown
+from kptrain.machine.console import errors_printed, run_as_script
 from search.report.write import write_report
 from search.trainings.loading import add_trainable, trainable_named
 
@@ -29,22 +27,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@errors_printed
 def main(arguments: list[str]) -> int:
     """Run the command; returns the exit code."""
     parsed = build_parser().parse_args(arguments)
-    try:
-        print(write_report(parsed.folder, trainable_named(parsed.trainable)))
-    except (KptrainError, OSError) as error:
-        print(f"error: {spelt_out(error)}", file=sys.stderr)
-        return 2
+    print(write_report(parsed.folder, trainable_named(parsed.trainable)))
     return 0
 
 
-def script() -> NoReturn:
-    """The command with its arguments, as it is installed."""
-    spell_out_unknown()
-    sys.exit(main(sys.argv[1:]))
-
+script = partial(run_as_script, main)
+"""The installed command."""
 
 if __name__ == "__main__":
     script()

@@ -1,10 +1,10 @@
 """The result of a confirmation: as text, as a table, and for the winner's provenance."""
 
-import csv
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+from kptrain.machine.disk import write_csv
 from search.report.importance import Importance, describe_importance
 from search.report.wording import where_saved
 from search.space.space import axis_values
@@ -108,29 +108,20 @@ def save_confirmation(confirmation: Confirmation, run_dir: Path) -> None:
     """Write `confirm.csv`: one row per setting, best first."""
     defaults = confirmation.defaults()
     seeds = [f"seed {seed}" for seed in confirmation.seeds]
-    with (run_dir / "confirm.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["trial", *defaults.trial.settings, *COLUMNS, *seeds, "failed"])
-        for summary in confirmation.summaries():
-            other = defaults if summary.trial is not defaults.trial else None
-            writer.writerow(
-                [
-                    *(summary.trial.number, *summary.trial.settings.values()),
-                    *_figures(summary, other),
-                    *(summary.values().get(seed) for seed in confirmation.seeds),
-                    "; ".join(
-                        f"{training.seed}: {training.error}" for training in summary.failed()
-                    ),
-                ]
-            )
+    columns = ["trial", *defaults.trial.settings, *COLUMNS, *seeds, "failed"]
+    rows = (_row(summary, defaults, confirmation.seeds) for summary in confirmation.summaries())
+    write_csv(run_dir / "confirm.csv", columns, rows)
 
 
-def _figures(summary: SeedSummary, defaults: SeedSummary | None) -> list[Any]:
-    """The cells of COLUMNS; None without a figure."""
+def _row(summary: SeedSummary, defaults: SeedSummary, seeds: list[int]) -> list[Any]:
+    """The cells of a setting; None without a figure."""
     trial = summary.trial
-    gain = None if defaults is None else summary.gain(defaults)
+    gain = None if trial is defaults.trial else summary.gain(defaults)
     return [
+        *(trial.number, *trial.settings.values()),
         *(summary.metric, len(summary.values()), summary.mean(), summary.spread()),
         *(trial.state, len(trial.curve), trial.best(), summary.optimism()),
         *((None, None, None) if gain is None else astuple(gain)),
+        *(summary.values().get(seed) for seed in seeds),
+        "; ".join(f"{training.seed}: {training.error}" for training in summary.failed()),
     ]

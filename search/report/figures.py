@@ -1,7 +1,6 @@
 """Figures of the course of a search: best value so far, learning curves, timeline."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import matplotlib as mpl
 import numpy as np
@@ -30,48 +29,35 @@ def describe_trial(trial: TrialRecord, history: History) -> str:
     return f"trial {trial.label}: {settings}; after epoch {len(trial.curve)} {outcome}{value}"
 
 
-def best_so_far(history: History) -> list[Callable[[], Figure | None]]:
-    """Figures of the best value over epochs trained, and over time."""
-    steps = _steps(history)
-    end = (len(steps.values), history.state.clock.now)
-    unit, name = (60, "minutes") if end[1] > 120 else (1, "seconds")
+def best_so_far(history: History) -> list[Callable[[], Figure]]:
+    """Figures of the best value over epochs trained, and over time; none before the first epoch."""
+    if not (steps := _steps(history)):
+        return []
+    epochs, seconds, best = zip(*steps, strict=True)
+    ends = [*epochs, history.record.num_epochs()]
+    times = [*seconds, history.state.clock.now]
+    unit, name = (60, "minutes") if times[-1] > 120 else (1, "seconds")
     return [
-        lambda: _stairs(history, steps, steps.epochs, end[0], "epochs trained, of all trials"),
-        lambda: _stairs(history, steps, [s / unit for s in steps.seconds], end[1] / unit, name),
+        lambda: _stairs(history, ends, best, "epochs trained, of all trials"),
+        lambda: _stairs(history, [time / unit for time in times], best, name),
     ]
 
 
-@dataclass
-class _Steps:
-    """The points where the best value so far changes."""
-
-    values: list[float]
-    """All values, one per epoch of any trial."""
-    epochs: list[float]
-    seconds: list[float]
-    best: list[float]
-
-
-def _steps(history: History) -> _Steps:
+def _steps(history: History) -> list[tuple[int, float, float]]:
+    """Where the best value so far changes: epochs trained, seconds, and the value."""
     metric = history.record.metric
-    steps = _Steps([], [], [], [])
-    for event in (e for e in history.events if e["event"] == "epoch"):
+    steps: list[tuple[int, float, float]] = []
+    reports = (event for event in history.events if event["event"] == "epoch")
+    for number, event in enumerate(reports, 1):
         value = event["report"][metric.name]
-        steps.values.append(value)
-        if not steps.best or metric.is_better(value, steps.best[-1]):
-            steps.epochs.append(len(steps.values))
-            steps.seconds.append(event["at"])
-            steps.best.append(value)
+        if not steps or metric.is_better(value, steps[-1][2]):
+            steps.append((number, event["at"], value))
     return steps
 
 
-def _stairs(
-    history: History, steps: _Steps, places: Sequence[float], end: float, label: str
-) -> Figure | None:
-    if not steps.best:
-        return None
+def _stairs(history: History, places: Sequence[float], best: Sequence[float], label: str) -> Figure:
     figure = Figure(figsize=(3.7, 2.6))
-    draw_stairs(figure.subplots(), history, [*places, end], steps.best, label)
+    draw_stairs(figure.subplots(), history, places, best, label)
     return figure
 
 
@@ -103,7 +89,7 @@ def draw_curves(axes: Axes, history: History) -> None:
     """Draw the curves of at least one trial; the best one and the defaults are labelled."""
     record = history.record
     trials = [trial for trial in record.trials if trial.curve]
-    first = record.front_runner() if history.state.has_work() else record.leader()
+    first = history.leader()
     for rung in history.state.asha.epochs():
         line = axes.axvline(rung, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
         named(line, f"rung: trials are compared after epoch {rung}")
@@ -161,7 +147,7 @@ def timeline(history: History) -> Figure | None:
     if not lanes:
         return None
     record = history.record
-    first = record.front_runner() if history.state.has_work() else record.leader()
+    first = history.leader()
     end = max(span.end for _, spans in lanes for span in spans)
     whole = end - min(span.begin for _, spans in lanes for span in spans)
     unit, name = (60, "minutes") if end > 120 else (1, "seconds")
@@ -214,10 +200,11 @@ def summary_picture(history: History, title: str) -> Figure:
         figure = Figure(figsize=(9, 4.6), facecolor="white")
         figure.suptitle(title, fontsize=11)
         left, right = figure.subplots(1, 2, width_ratios=[3, 2])
-        if (steps := _steps(history)).best:
+        if steps := _steps(history):
             draw_curves(left, history)
-            end = len(steps.values)
-            draw_stairs(right, history, [*steps.epochs, end], steps.best, "epochs, of all trials")
+            epochs, _, best = zip(*steps, strict=True)
+            ends = [*epochs, history.record.num_epochs()]
+            draw_stairs(right, history, ends, best, "epochs, of all trials")
         else:
             left.set_axis_off()
             right.set_axis_off()

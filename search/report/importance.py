@@ -9,11 +9,9 @@ Source: Watanabe et al., PED-ANOVA: Efficiently Quantifying Hyperparameter Impor
 Subspaces, 2023.
 """
 
-import csv
 import math
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,8 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
-from search.space.axes import Choice, Range
+from kptrain.machine.disk import write_csv
+from search.space.axes import Axes, Axis, Choice
 from search.space.training import Metric
 from search.trials.record import Record, TrialRecord
 
@@ -68,10 +67,12 @@ class Importance:
     """The reason if there are no shares."""
 
 
-def importance(record: Record, axes: Mapping[str, Choice | Range], seed: int = 0) -> Importance:
+def importance(record: Record, axes: Axes, seed: int = 0) -> Importance:
     """Measure the importance with the trials that lie on the axes; seed: of the random draws."""
     epoch = common_epoch(record)
-    trials = [t for t in record.trials if len(t.curve) >= epoch > 0 and _lies_on(axes, t)]
+    reached = [trial for trial in record.trials if len(trial.curve) >= epoch > 0]
+    # The values of the defaults may not lie on the axes.
+    trials = [t for t in reached if all(a.contains(t.settings[path]) for path, a in axes.items())]
     cost = record.metric.cost
     values = np.array([cost(trial.values()[epoch - 1]) for trial in trials])
     shares: tuple[Share, ...] = ()
@@ -91,12 +92,7 @@ def common_epoch(record: Record) -> int:
     return 0
 
 
-def _lies_on(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> bool:
-    """Whether each value lies on its axis; those of the defaults may not."""
-    return all(axis.contains(trial.settings[path]) for path, axis in axes.items())
-
-
-def _why_not(axes: Mapping[str, Choice | Range], values: Values) -> str:
+def _why_not(axes: Axes, values: Values) -> str:
     if len(axes) == 1:
         return "a single setting was searched"
     if len(values) < LEAST_TRIALS:
@@ -105,7 +101,7 @@ def _why_not(axes: Mapping[str, Choice | Range], values: Values) -> str:
 
 
 def _shares(
-    axes: Mapping[str, Choice | Range],
+    axes: Axes,
     trials: list[TrialRecord],
     values: Values,
     rng: np.random.Generator,
@@ -139,7 +135,7 @@ def _half(values: Values, rng: np.random.Generator) -> Values:
     return half
 
 
-def _study(axes: Mapping[str, Choice | Range], trials: list[TrialRecord]) -> optuna.Study:
+def _study(axes: Axes, trials: list[TrialRecord]) -> optuna.Study:
     """The trials as an Optuna study; their values are given in `_divergences`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {path: _distribution(axis) for path, axis in axes.items()}
@@ -150,7 +146,7 @@ def _study(axes: Mapping[str, Choice | Range], trials: list[TrialRecord]) -> opt
     return study
 
 
-def _divergences(study: optuna.Study, axes: Mapping[str, Choice | Range], values: Values) -> Values:
+def _divergences(study: optuna.Study, axes: Axes, values: Values) -> Values:
     """PED-ANOVA's measure of each axis; lower values are better, trials with NaN are left out."""
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
     with warnings.catch_warnings():
@@ -162,13 +158,13 @@ def _divergences(study: optuna.Study, axes: Mapping[str, Choice | Range], values
     return np.array([measures[path] for path in axes])
 
 
-def _distribution(axis: Choice | Range) -> BaseDistribution:
+def _distribution(axis: Axis) -> BaseDistribution:
     if isinstance(axis, Choice):
         return CategoricalDistribution(range(len(axis.values)))
     return FloatDistribution(0.0, 1.0)
 
 
-def _place(axis: Choice | Range, value: Any) -> float:
+def _place(axis: Axis, value: Any) -> float:
     """The index of a choice, or the position of a value in its range, 0 to 1."""
     if isinstance(axis, Choice):
         return axis.values.index(value)
@@ -193,11 +189,7 @@ def describe_importance(measured: Importance) -> str:
 
 def save_importance(measured: Importance, run_dir: Path) -> None:
     """Write `importance.csv`: one row per setting, the largest share first; may have no rows."""
-    with (run_dir / "importance.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            ["setting", "share", "low_90", "high_90", "chance", "metric", "epoch", "trials"]
-        )
-        for share in measured.shares:
-            figures = [share.path, share.share, share.low, share.high, share.chance]
-            writer.writerow([*figures, measured.metric, measured.epoch, measured.num_trials])
+    columns = ["setting", "share", "low_90", "high_90", "chance", "metric", "epoch", "trials"]
+    common = [measured.metric, measured.epoch, measured.num_trials]
+    rows = ([*astuple(share), *common] for share in measured.shares)
+    write_csv(run_dir / "importance.csv", columns, rows)

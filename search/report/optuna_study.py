@@ -6,7 +6,7 @@ resumed.
 """
 
 import datetime
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.algorithms.optuna_axes import distribution_with, has_place, label
 from search.algorithms.searcher import STATES
-from search.space.axes import Choice, Range
+from search.space.axes import Axes
 from search.trials.record import Record, TrialRecord
 
 STUDY = "study.log"
@@ -27,7 +27,7 @@ STUDY = "study.log"
 class StudyCopy:
     """Keeps the study equal to a record. Its owner must hold the folder's lock."""
 
-    def __init__(self, record: Record, axes: Mapping[str, Choice | Range]) -> None:
+    def __init__(self, record: Record, axes: Axes) -> None:
         self._record = record
         self._axes = axes
         self._path = record.run_dir / STUDY
@@ -101,12 +101,12 @@ class StudyCopy:
         self._ended.add(trial.number)
 
 
-def trials_off_axes(record: Record, axes: Mapping[str, Choice | Range]) -> list[TrialRecord]:
+def trials_off_axes(record: Record, axes: Axes) -> list[TrialRecord]:
     """The trials that plots of settings leave out, as a value cannot be shown on its axis."""
     return [trial for trial in record.trials if len(_params(axes, trial)) < len(axes)]
 
 
-def _params(axes: Mapping[str, Choice | Range], trial: TrialRecord) -> dict[str, Any]:
+def _params(axes: Axes, trial: TrialRecord) -> dict[str, Any]:
     """The settings of a trial as Optuna's parameters."""
     return {
         path: label(trial.settings[path])
@@ -120,9 +120,7 @@ def _attributes(trial: TrialRecord) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(trial, name))}
 
 
-def study_of(
-    record: Record, axes: Mapping[str, Choice | Range], epoch: int, without: Collection[str]
-) -> optuna.Study:
+def study_of(record: Record, axes: Axes, epoch: int, without: Collection[str]) -> optuna.Study:
     """A study for plots: the trials that reached an epoch, with their best value until then.
 
     without: labels of trials to leave out. Settings are named by the last part of their path if

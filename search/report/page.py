@@ -5,7 +5,7 @@
 
 import base64
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,18 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from search.report import figures, setting_figures
+from search.report import figures, setting_figures, wording
 from search.report.confirmation import describe_summary
 from search.report.importance import common_epoch, describe_importance, importance
 from search.report.optuna_study import trials_off_axes
 from search.report.svg import as_svg
-from search.report.wording import (
-    against_defaults,
-    first_reason,
-    headline,
-    how_it_ended,
-    outcomes,
-    why_no_best,
-)
-from search.space.budget import Budget, clock_of
+from search.space.budget import clock_of
 from search.space.space import axis_values
 from search.trials.history import History, Span
 from search.trials.record import TrialRecord
 from search.trials.seed_summary import SeedSummary
 
 HERE = Path(__file__).parent
-LAST = "Of the best trial when the search last ended."
 
 
 def page_of(history: History) -> str:
@@ -42,27 +33,23 @@ def page_of(history: History) -> str:
     css = Markup((HERE / "page.css").read_text(encoding="utf-8"))  # noqa: S704  (our own file)
     return pages.get_template("page.html").render(
         css=css,
+        history=history,
+        record=history.record,
         name=history.search.folder.name,
         label=history.record.metric.label,
+        now=clock_of(history.state.clock.now),
         has_work=history.state.has_work(),
-        last=LAST,
-        state=_state(history),
-        **_best(history),
+        axis_values=axis_values,
+        describe_summary=describe_summary,
+        best_title=best_title(history),
+        best_settings=best_settings(history),
+        leader=history.leader(),
+        first=_confirmed_best(history),
+        outcomes=wording.outcomes(history),
+        wording=wording,
         **_figures(history),
         **_tables(history),
-    )
-
-
-def _state(history: History) -> str:
-    record, now = history.record, clock_of(history.state.clock.now)
-    progress = "under way" if history.is_run else "cut off: no command runs it now"
-    budget = history.state.spending.budget.trials
-    ended = record.num_ended()
-    trials = f"{ended} trials" if budget is None else f"{ended} of {budget} trials"
-    state = str(history.state.interrupted or progress) if history.state.has_work() else "finished"
-    return (
-        f"Begun {history.search.started}; {trials} ended, {record.num_epochs()} epochs in {now} of "
-        f"running time; {state}. Judged by {record.metric.label}."
+        **_commands(history),
     )
 
 
@@ -72,14 +59,14 @@ def best_title(history: History) -> str:
     if first is None and history.state.has_work() and (now := history.record.front_runner()):
         return f"trial {now.number} so far, {history.record.metric.label} {now.best():.6f}"
     if first is None:
-        return headline(history.record)
+        return wording.headline(history.record)
     return f"trial {first.trial.number}, mean {history.record.metric.label} {first.mean():.6f}"
 
 
 def best_settings(history: History) -> str:
     """The settings of the best trial."""
     first = _confirmed_best(history)
-    leader = _leader(history) if first is None else first.trial
+    leader = history.leader() if first is None else first.trial
     return "" if leader is None else axis_values(leader.settings)
 
 
@@ -88,49 +75,6 @@ def _confirmed_best(history: History) -> SeedSummary | None:
     if confirmation is None or not confirmation.is_whole() or confirmation.leader() is None:
         return None
     return confirmation.summaries()[0]
-
-
-def _best(history: History) -> dict[str, Any]:
-    return {
-        "best_title": best_title(history),
-        "best_settings": best_settings(history),
-        "best": _against_others(history),
-        "best_is_known": _leader(history) is not None or _confirmed_best(history) is not None,
-    }
-
-
-def _leader(history: History) -> TrialRecord | None:
-    """The best trial; if the search has work left, it may be one that has not ended."""
-    record = history.record
-    return record.front_runner() if history.state.has_work() else record.leader()
-
-
-def _against_others(history: History) -> str:
-    """The best trial compared with the defaults and the others; or why there is none."""
-    record = history.record
-    leader = _leader(history)
-    if (first := _confirmed_best(history)) is not None:
-        assert history.confirmation is not None
-        return f"Confirmed: {describe_summary(first, history.confirmation.defaults())}"
-    if leader is None:
-        none = f"{why_no_best(record)}{first_reason(record)}."
-        return none[0].upper() + none[1:]
-    sentences = [f"The defaults: {against_defaults(leader, record)}."]
-    if history.state.has_work():
-        sentences.append(f"Its state: {outcomes(history)[leader.number]}.")
-    elif leader.number and (better := record.front_runner()) not in (leader, None):
-        assert better is not None
-        sentences.append(
-            f"Trial {better.number} had {better.best():.6f}, but only a completed trial can be "
-            f"repeated in full."
-        )
-    elif leader.state == "failed":
-        sentences.append(f"No trial has completed; this one {how_it_ended(leader)}.")
-    if history.search.space.confirm is None:
-        sentences.append(
-            "Each value is of one training; a search with confirm measures how much of it is luck."
-        )
-    return " ".join(sentences)
 
 
 def _figures(history: History) -> dict[str, Any]:
@@ -143,26 +87,13 @@ def _figures(history: History) -> dict[str, Any]:
         "importances": _svg(lambda: setting_figures.importances(measured)),
         "mattered": describe_importance(measured).partition("  ")[2].strip(),
         "slices": _drawn(setting_figures.slices(history, epoch)),
-        "at_epoch": _compared_at(history, epoch),
+        "epoch": epoch,
+        "outliers": setting_figures.outlier_trials(history, epoch),
+        "off_axes": [trial.label for trial in trials_off_axes(record, axes)],
         "parallel": _svg(lambda: setting_figures.parallel(history, epoch)),
         "timeline": _svg(lambda: figures.timeline(history)) if lanes else "",
         "idle": _idle(lanes) if lanes else "",
     }
-
-
-def _compared_at(history: History, epoch: int) -> str:
-    """The epoch at which settings are compared, and the trials that are left out."""
-    record = history.record
-    text = (
-        f"By their best {record.metric.label} until epoch {epoch}, the last that all reached."
-        if epoch
-        else ""
-    )
-    if outliers := setting_figures.outlier_trials(history, epoch):
-        text += f" Left out as outliers: {', '.join(outliers)}."
-    if off := [trial.label for trial in trials_off_axes(record, history.search.space.axes)]:
-        text += f" Left out, as a value cannot be shown on its axis: {', '.join(off)}."
-    return text
 
 
 def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
@@ -175,11 +106,9 @@ def _idle(lanes: list[tuple[str, list[Span]]]) -> str:
 
 def _tables(history: History) -> dict[str, Any]:
     record = history.record
-    ended, leader = outcomes(history), _leader(history)
     captions = record.trainable.pictures()
     best = history.search.folder / "best"
     return {
-        "confirmed": _confirmed(history),
         "failures": _failures(record.trials),
         "has_pictures": bool(captions),
         "pictures": [
@@ -187,19 +116,7 @@ def _tables(history: History) -> dict[str, Any]:
             for name, caption in captions.items()
             if (best / name).is_file()
         ],
-        "trials": [[*_row(trial), ended[trial.number]] for trial in record.trials],
-        "leader": -1 if leader is None else leader.number,
-        "commands": _commands(history),
     }
-
-
-def _confirmed(history: History) -> dict[str, Any] | None:
-    if (confirmation := history.confirmation) is None:
-        return None
-    done = f"{confirmation.num_done()} of {len(confirmation.points())} trainings are done."
-    defaults = confirmation.defaults()
-    rows = [describe_summary(summary, defaults) for summary in confirmation.summaries()]
-    return {"done": done, "rows": rows}
 
 
 def _failures(trials: list[TrialRecord]) -> list[list[str]]:
@@ -211,36 +128,21 @@ def _failures(trials: list[TrialRecord]) -> list[list[str]]:
     return [[str(len(who)), ", ".join(who), why] for why, who in causes.items()]
 
 
-def _row(trial: TrialRecord) -> list[str]:
-    best = trial.best()
-    value = "" if best is None else f"{best:.6f}"
-    return [trial.label, axis_values(trial.settings), str(len(trial.curve)), value]
-
-
-def _commands(history: History) -> list[tuple[str, str]]:
-    folder = shlex.quote(str(history.search.folder))
-    trainable = history.record.trainable
-    config = history.search.folder / "best" / "config.yaml"
-    rerun = trainable.rerun(shlex.quote(str(config))) if config.exists() else None
-    resume = f"python -m search.run --resume {folder}{trainable.option}"
-    then = f" ({LAST[0].lower()}{LAST[1:-1]})" if history.state.has_work() else ""
-    return [
-        *([(f"The best training again, alone{then}", f"python {rerun}")] if rerun else []),
-        *([("Resume it", resume)] if history.state.has_work() else []),
-        ("Extend it to twice the budget", f"{resume}{_twice(history.state.spending.budget)}"),
-        ("This page again", f"python -m search.report {folder}{trainable.option}"),
-        ("In Optuna's dashboard", f"optuna-dashboard {folder}/study.log"),
-    ]
-
-
-def _twice(budget: Budget) -> str:
-    parts = {part.replace("_", "-"): value for part, value in budget if value is not None}
-    return "".join(f" --{part} {2 * value}" for part, value in parts.items())
+def _commands(history: History) -> dict[str, str | None]:
+    """Parts of the commands that the page shows."""
+    trainable, folder = history.record.trainable, history.search.folder
+    config = folder / "best" / "config.yaml"
+    budget = {part: value for part, value in history.state.spending.budget if value is not None}
+    return {
+        "folder": shlex.quote(str(folder)),
+        "rerun": trainable.rerun(shlex.quote(str(config))) if config.exists() else None,
+        "twice": "".join(f" --{p.replace('_', '-')} {2 * value}" for p, value in budget.items()),
+    }
 
 
 def _svg(draw: Callable[[], Figure | None]) -> Markup:
     return Markup(as_svg(draw) or "")  # noqa: S704  (matplotlib escapes the text in it)
 
 
-def _drawn(draws: list[Callable[[], Figure | None]]) -> list[Markup]:
+def _drawn(draws: Sequence[Callable[[], Figure | None]]) -> list[Markup]:
     return [svg for draw in draws if (svg := _svg(draw))]

@@ -125,7 +125,7 @@ def _outcome(trial: TrialRecord, record: Record, orders: dict[int, list[int]], i
 def _order(record: Record, epoch: int) -> list[int]:
     """The trials that have reached a rung so far, the best first."""
     reached = [trial for trial in record.trials if len(trial.curve) >= epoch]
-    ranked = sorted(reached, key=lambda trial: record.rank(trial, epoch))
+    ranked = sorted(reached, key=lambda trial: trial.rank(epoch))
     return [trial.number for trial in ranked]
 
 

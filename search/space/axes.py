@@ -1,15 +1,15 @@
 """The values that one setting may take in a search: a choice, or a range of numbers."""
 
-import difflib
 import math
 import random
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Literal
 
 from kptrain.errors import SettingsError
+from kptrain.resolve import did_you_mean
 
 RANGE_KEYS = ("low", "high", "log", "step")
 
@@ -28,6 +28,10 @@ class Choice:
 
     def ends(self) -> tuple[Any, Any]:
         return self.values[0], self.values[-1]
+
+    def marks(self) -> tuple[Any, ...]:
+        """The values that stand for all: each one, or the ends of a range."""
+        return self.values
 
     def draw(self, rng: random.Random) -> Any:
         return rng.choice(self.values)
@@ -57,6 +61,8 @@ class Range:
     def ends(self) -> tuple[float, float]:
         return self.low, self.high
 
+    marks = ends
+
     def draw(self, rng: random.Random) -> float:
         if self.log:
             return self._draw_log(rng)
@@ -82,6 +88,12 @@ class Range:
             return True
         steps = (value - self.low) / self.step
         return abs(steps - round(steps)) < 1e-8  # a tuner's floats are off in the last digits
+
+
+Axis = Choice | Range
+"""The values of one setting."""
+Axes = Mapping[str, Axis]
+"""The varied settings, by dotted path."""
 
 
 def read_choice(values: list[Any], where: str) -> Choice:
@@ -165,8 +177,7 @@ def check_keys(given: Any, known: Collection[str], where: str) -> None:
         raise SettingsError(f"{where}: must be a mapping with {either(known)}, but got {given!r}")
     for key in given:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.4)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            hint = did_you_mean(str(key), known)
             raise SettingsError(f"{where}: must have {either(known)} only, but got {key!r}{hint}")
 
 

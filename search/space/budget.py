@@ -8,7 +8,7 @@ command runs; when they are spent, each running trial ends after its current epo
 
 import math
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
@@ -17,6 +17,9 @@ from kptrain.config import PositiveInt, Settings
 Hours = Annotated[float, Field(gt=0)]
 Part = Literal["hours", "gpu_hours", "epochs"]
 """A part of the budget that can end a running trial."""
+PARTS: tuple[Part, ...] = get_args(Part)
+UNITS = {"trials": "trial", "hours": "hour", "gpu_hours": "GPU hour", "epochs": "epoch"}
+"""What each part of the budget counts."""
 
 
 class Budget(Settings):
@@ -34,13 +37,8 @@ class Budget(Settings):
 
 def describe_budget(budget: Budget) -> list[str]:
     """Each part that is given as text: `40 trials`, `0.5 hours`."""
-    parts = {
-        "trial": budget.trials,
-        "hour": budget.hours,
-        "GPU hour": budget.gpu_hours,
-        "epoch": budget.epochs,
-    }
-    return [count_of(value, unit) for unit, value in parts.items() if value is not None]
+    parts = {part: getattr(budget, part) for part in UNITS}
+    return [count_of(value, UNITS[part]) for part, value in parts.items() if value is not None]
 
 
 class Clock:
@@ -135,38 +133,37 @@ class Spending:
 
     def left(self) -> list[str]:
         """What is left of each part except trials: `0:31:10 of 2 hours left`."""
-        budget, parts = self.budget, []
-        if budget.hours is not None:
-            parts.append(
-                f"{clock_of(self.seconds_left())} of {count_of(budget.hours, 'hour')} left"
-            )
-        if budget.gpu_hours is not None:
-            seconds = max(3600 * budget.gpu_hours - self.gpu_seconds(), 0.0)
-            parts.append(f"{clock_of(seconds)} of {count_of(budget.gpu_hours, 'GPU hour')} left")
-        if budget.epochs is not None:
-            parts.append(f"{self.epochs_left():g} of {count_of(budget.epochs, 'epoch')} left")
+        parts = []
+        for part in (part for part in PARTS if getattr(self.budget, part) is not None):
+            left = self._limit(part) - self._spent(part)
+            shown = f"{left:g}" if part == "epochs" else clock_of(max(left, 0.0))
+            parts.append(f"{shown} of {count_of(getattr(self.budget, part), UNITS[part])} left")
         return parts
 
     def share(self) -> float:
         """The largest spent share of hours, GPU hours and epochs, 0 to 1."""
-        hours, gpu_hours, epochs = self.budget.hours, self.budget.gpu_hours, self.budget.epochs
-        shares = [
-            0.0 if hours is None else 1 - self.seconds_left() / (3600 * hours),
-            0.0 if gpu_hours is None else self.gpu_seconds() / (3600 * gpu_hours),
-            0.0 if epochs is None else self._trained / epochs,
-        ]
-        return min(max(shares), 1.0)
+        return min(max(self._spent(part) / self._limit(part) for part in PARTS), 1.0)
 
     def seconds_left(self) -> float:
         """Wall-clock seconds left; infinite if `hours` is not given, 0 when they are spent."""
-        if self.budget.hours is None:
-            return math.inf
-        spent = 0.0 if self._started is None else self.clock.now - self._started
-        return max(3600 * self.budget.hours - spent, 0.0)
+        return max(self._limit("hours") - self._spent("hours"), 0.0)
 
     def epochs_left(self) -> float:
         """Epochs not yet trained; infinite if `epochs` is not given."""
-        return math.inf if self.budget.epochs is None else self.budget.epochs - self._trained
+        return self._limit("epochs") - self._spent("epochs")
+
+    def _limit(self, part: Part) -> float:
+        """A part of the budget in seconds or epochs; infinite if it is not given."""
+        given = getattr(self.budget, part)
+        if given is None:
+            return math.inf
+        return float(given if part == "epochs" else 3600 * given)
+
+    def _spent(self, part: Part) -> float:
+        """Seconds or epochs of a part that are spent."""
+        if part == "hours":
+            return 0.0 if self._started is None else self.clock.now - self._started
+        return self.gpu_seconds() if part == "gpu_hours" else self._trained
 
     def _epochs_free(self) -> float:
         """Epochs neither trained nor reserved."""
@@ -184,12 +181,8 @@ class Spending:
 
     def _time_is_up(self) -> Part | None:
         """The part whose end forbids any further epoch; None if there is none."""
-        if self.seconds_left() <= 0:
-            return "hours"
-        gpu_hours = self.budget.gpu_hours
-        if gpu_hours is not None and self.gpu_seconds() >= 3600 * gpu_hours:
-            return "gpu_hours"
-        return None
+        times: tuple[Part, ...] = ("hours", "gpu_hours")
+        return next((part for part in times if self._spent(part) >= self._limit(part)), None)
 
 
 def clock_of(seconds: float) -> str:

@@ -1,6 +1,6 @@
 """How fast trials run on this device, measured before a search; all in seconds."""
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from kptrain.machine.progress import in_words
 
@@ -27,9 +27,7 @@ class Seconds:
 
     def less(self, seconds: float) -> "Seconds":
         """What is left after `seconds` have passed."""
-        return Seconds(
-            *(max(value - seconds, 0.0) for value in (self.least, self.likely, self.most))
-        )
+        return Seconds(*(max(value - seconds, 0.0) for value in astuple(self)))
 
     def __str__(self) -> str:
         least, most = in_words(self.least), in_words(self.most)
@@ -38,11 +36,8 @@ class Seconds:
     def at_most(self, seconds: float, epoch: "Seconds") -> "Seconds":
         """Limited by a budget of `seconds`, after which an epoch that has begun is still
         trained."""
-        return Seconds(
-            min(self.least, seconds + epoch.least),
-            min(self.likely, seconds + epoch.likely),
-            min(self.most, seconds + epoch.most),
-        )
+        limits = astuple(Seconds.of(seconds) + epoch)
+        return Seconds(*map(min, astuple(self), limits))
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names, flatten
 from kptrain.strict_yaml import read_yaml
-from search.space.axes import Choice, Range, check_keys, either, read_choice, read_range
+from search.space.axes import Axes, Axis, check_keys, either, read_choice, read_range
 from search.space.budget import Budget
+from search.space.faults import describe_first
 from search.space.space import Asha, Confirm, Resources, Space
 from search.space.training import Metric, Trainable
 
@@ -86,7 +87,7 @@ def with_budget(space: Space, given: Mapping[str, float]) -> Space:
     try:
         Budget.model_validate(dict(given))
     except ValidationError as error:
-        (part,), rule = error.errors()[0]["loc"], _first(error).partition(" ")[2]
+        (part,), rule = error.errors()[0]["loc"], describe_first(error).partition(" ")[2]
         raise SettingsError(f"{options[str(part)]} {rule}") from None
     changed = space.model_copy(update=dict(given))
     _check_budget(changed, options)
@@ -133,7 +134,7 @@ def _read_metric(given: Any, trainable: Trainable[Any], path: str) -> Metric:
     return metrics[given]
 
 
-def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, Choice | Range]:
+def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, Axis]:
     if given is None or given == {}:
         raise SettingsError(f"{where}: must vary at least one setting, but names none; name one")
     if not isinstance(given, dict):
@@ -146,7 +147,7 @@ def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, C
     }
 
 
-def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> Choice | Range:
+def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> Axis:
     info = trainable.infos()[name]
     if name == trainable.metric_setting:
         raise SettingsError(f"{where}: cannot be varied, trials must share it; use `metric`")
@@ -183,7 +184,7 @@ def _read_base(
 
 
 def _read_start(
-    given: Any, axes: Mapping[str, Choice | Range], trainable: Trainable[Any], where: str
+    given: Any, axes: Axes, trainable: Trainable[Any], where: str
 ) -> list[dict[str, Any]]:
     if not isinstance(given, list):
         raise SettingsError(f"{where}: must be a list of points, but got {given!r}")
@@ -197,7 +198,7 @@ def _read_start(
     return points
 
 
-def _check_on_axis(name: str, value: Any, axes: Mapping[str, Choice | Range], where: str) -> None:
+def _check_on_axis(name: str, value: Any, axes: Axes, where: str) -> None:
     if name not in axes:
         raise SettingsError(
             f"{where}: must name axes of the space only, but got {name}; vary it or remove it"
@@ -221,22 +222,14 @@ def _build(path: Path, content: dict[str, Any]) -> Space:
     try:
         return Space.model_validate(content | source)
     except ValidationError as error:
-        raise SettingsError(f"{path}: {_first(error)}") from None
-
-
-def _first(error: ValidationError) -> str:
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "missing":
-        return f"{name} must be given, but is missing"
-    if name.startswith("resources.gpu"):  # its errors name each of the two types
-        return (
-            f"resources.gpu must be auto or a share above 0 and at most 1, as a trial uses at most "
-            f"one GPU, but got {first['input']!r}"
-        )
-    return f"{name} must be {first['msg'].removeprefix('Input should be ')}, but got " + repr(
-        first["input"]
-    )
+        first = error.errors()[0]
+        fault = describe_first(error)
+        if first["loc"][:2] == ("resources", "gpu"):  # its errors name each of the two types
+            fault = (
+                f"resources.gpu must be auto or a share above 0 and at most 1, as a trial uses at "
+                f"most one GPU, but got {first['input']!r}"
+            )
+        raise SettingsError(f"{path}: {fault}") from None
 
 
 def _check_comparable(space: Space) -> None:

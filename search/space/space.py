@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field
 from kptrain.config import PositiveInt, Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names
-from search.space.axes import Choice, Range
+from search.space.axes import Axis
 from search.space.budget import Budget
 from search.space.training import Metric, Trainable
 
@@ -70,7 +70,7 @@ class Space(Budget):
     trainable: Trainable[Any]
     """The training that is searched."""
     path: Path
-    axes: dict[str, Choice | Range]
+    axes: dict[str, Axis]
     """The values of each varied setting, by dotted path."""
     base: dict[str, Any]
     """Values of other settings, by dotted path."""
@@ -95,12 +95,6 @@ class Space(Budget):
     text: str
     sha256: str
     """Hash of the file's bytes, in hexadecimal."""
-
-
-def with_share(space: Space, gpu: float) -> Space:
-    """Replace `gpu: auto` by a measured share."""
-    resources = space.resources.model_copy(update={"gpu": gpu})
-    return space.model_copy(update={"resources": resources})
 
 
 def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
@@ -129,7 +123,7 @@ def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
 def max_epochs(space: Space, base: Settings) -> int:
     """Return the epochs of the longest trial that the space allows."""
     axis = space.axes.get(space.trainable.epochs)
-    varied = () if axis is None else axis.values if isinstance(axis, Choice) else axis.ends()
+    varied = () if axis is None else axis.marks()
     # Trial 0 trains for the base's epochs, which may be more than the axis allows.
     return max([space.trainable.epochs_of(base), *(int(epochs) for epochs in varied)])
 
@@ -181,7 +175,7 @@ def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
     start points, and random points."""
     lows, highs = ({name: axis.ends()[i] for name, axis in space.axes.items()} for i in (0, 1))
     for name, axis in space.axes.items():
-        for value in axis.values if isinstance(axis, Choice) else axis.ends():
+        for value in axis.marks():
             yield lows | {name: value}
     yield highs
     yield from space.start
@@ -192,10 +186,8 @@ def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
 
 def axis_values(settings: Mapping[str, Any]) -> str:
     """Settings as a short text: `lr=0.001 step_epochs=10`."""
-    return " ".join(
-        f"{path.rpartition('.')[2]}={_short(value)}" for path, value in settings.items()
-    )
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")
+    texts = []
+    for path, value in settings.items():
+        text = f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")
+        texts.append(f"{path.rpartition('.')[2]}={text}")
+    return " ".join(texts)

@@ -13,15 +13,15 @@ from typing import Any, Generic, Literal
 
 from kptrain.errors import SettingsError
 from kptrain.resolve import SettingInfo, Tree, setting_infos
-from search.space.axes import Choice, Range
+from search.space.axes import Axes
 from search.space.pace import Pace
 
 SEEDS_BELOW = 10**6
 """Fresh seeds are below this: they are part of folder names, so they are short."""
-Axes = Mapping[str, Choice | Range]
-"""The varied settings, by dotted path."""
 Report = dict[str, Any]
 """The results of an epoch: `epoch`, from 1, and figures by name."""
+Reports = Generator[Report, None, None]
+"""The reports of a training, each after its epoch; closing it ends the training."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,44 @@ class Metric:
         return self.name if self.note is None else f"{self.name} ({self.note})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """The part of a trial that one process trains without a pause."""
+
+    reported: int
+    """The last epoch whose report is recorded already."""
+    until: int
+    """The last epoch to train."""
+    wait: float
+    """Seconds to wait for another process that holds the trial's folder."""
+    saved: Callable[[], None]
+    """Called when the files of an epoch are on disk."""
+    group: str
+    """The name of the search, for loggers."""
+    run_id: str
+    """The id of the trial, for loggers."""
+
+
 class Trainable(ABC, Generic[Tree]):
     """A training that can be searched: its settings, its files, and its epochs as a stream."""
 
+    settings: type[Tree]
+    """The tree of settings, all with defaults; a space varies them by path."""
+    metrics: Mapping[str, Metric]
+    """By name: metrics by which trials can be compared, the default one first; every report must
+    have all of them."""
+    epochs: str
+    """The path of the setting with the number of epochs."""
+    seed: str | None
+    """The path of the setting with the seed; a search can confirm its result only if there is
+    one."""
+    data: str | None
+    """The path of the setting with the data."""
+    best: Sequence[str]
+    """Names of files in a trial's folder that the best `keep` trials keep, and that are
+    promoted."""
+    resume: Sequence[str]
+    """Names of files that are needed only to resume a trial."""
     name: str | None = None
     """The value of --trainable that names it; None for the training of this package."""
     metric_setting: str | None = None
@@ -73,36 +108,6 @@ class Trainable(ABC, Generic[Tree]):
     """The name of the figure in reports with the peak GPU memory in bytes."""
     not_figures: tuple[str, ...] = ()
     """Names in its reports that are not figures."""
-
-    def __init__(
-        self,
-        settings: type[Tree],
-        metrics: Sequence[Metric],
-        *,
-        epochs: str,
-        seed: str | None,
-        data: str | None,
-        best: Sequence[str],
-        resume: Sequence[str],
-    ) -> None:
-        """settings: the tree of settings, all with defaults; a space varies them by path.
-
-        metrics: metrics by which trials can be compared, the default one first; every report must
-        have all of them.
-
-        epochs, seed, data: paths of the settings with the number of epochs, the seed, and the data;
-        a search can confirm its result only if there is a seed.
-
-        best: names of files in a trial's folder that the best `keep` trials keep, and that are
-        promoted; resume: names of files that are needed only to resume a trial.
-        """
-        self.settings = settings
-        self.metrics = {metric.name: metric for metric in metrics}
-        self.epochs = epochs
-        self.seed = seed
-        self.data = data
-        self.best = tuple(best)
-        self.resume = tuple(resume)
 
     @property
     def option(self) -> str:
@@ -209,22 +214,8 @@ class Trainable(ABC, Generic[Tree]):
         return ""
 
     @abstractmethod
-    def stream(
-        self,
-        config: Tree,
-        run_dir: Path,
-        *,
-        reported: int,
-        until: int,
-        wait: float,
-        saved: Callable[[], None],
-        group: str,
-        run_id: str,
-    ) -> Generator[Report, None, None]:
-        """Train, resuming from `run_dir`; yield the reports after epoch `reported` up to `until`.
-
-        wait: seconds to wait for another process that holds the folder; saved: called when the
-        files of an epoch are on disk; group, run_id: names of the search and the trial for loggers.
+    def stream(self, config: Tree, run_dir: Path, stretch: Stretch) -> Reports:
+        """Train, resuming from `run_dir`, and yield the reports of a stretch.
 
         Raises: KptrainError, and whatever a user's own training raises.
         """

@@ -1,8 +1,7 @@
 """A user's own training: a function that yields one report per epoch, and its tree of settings."""
 
-import csv
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 from kptrain.config import Settings
 from kptrain.errors import CheckpointError, SettingsError, TrainingError
+from kptrain.machine.disk import write_csv
 from kptrain.machine.locks import HeldError, held
 from kptrain.resolve import change, settings_of
-from search.space.axes import Choice
-from search.space.training import SEEDS_BELOW, Axes, Metric, Report, Trainable
+from search.space.axes import Axes
+from search.space.training import SEEDS_BELOW, Metric, Report, Reports, Stretch, Trainable
 
 LOCK = ".lock"
 RESERVED = ("trial", "state", "error")
@@ -46,7 +46,8 @@ class OwnTraining(Trainable[Settings]):
 
         uses_gpu: whether a trial holds the space's share of a GPU, if there is one.
 
-        The other arguments are those of `Trainable`. Raises: SettingsError for invalid arguments.
+        The other arguments are the attributes of `Trainable`. Raises: SettingsError for invalid
+        arguments.
         """
         self._where = getattr(settings, "__name__", "OwnTraining")
         if not (isinstance(settings, type) and issubclass(settings, Settings)):
@@ -59,9 +60,10 @@ class OwnTraining(Trainable[Settings]):
         names = [metric.name for metric in metrics if isinstance(metric, Metric)]
         if not names or len(set(names)) < len(metrics):
             raise self._wrong("metrics must be one Metric or more, of different names", metrics)
-        super().__init__(
-            settings, metrics, epochs=epochs, seed=seed, data=data, best=best, resume=resume
-        )
+        self.settings = settings
+        self.metrics = {metric.name: metric for metric in metrics}
+        self.epochs, self.seed, self.data = epochs, seed, data
+        self.best, self.resume = tuple(best), tuple(resume)
         self._fit = fit
         self._uses_gpu = uses_gpu
         self._check_settings()
@@ -121,7 +123,7 @@ class OwnTraining(Trainable[Settings]):
 
     def check_axes(self, axes: Axes, base: Settings, where: str) -> None:
         if (axis := axes.get(self.epochs)) is not None:
-            least = min(axis.values if isinstance(axis, Choice) else axis.ends())
+            least = min(axis.marks())
             self._check_epochs(least, f"{where}: space")
 
     def _check_epochs(self, epochs: float, where: str) -> None:
@@ -143,17 +145,7 @@ class OwnTraining(Trainable[Settings]):
     def uses_gpu(self, config: Settings) -> bool:
         return self._uses_gpu
 
-    def stream(
-        self,
-        config: Settings,
-        run_dir: Path,
-        *,
-        reported: int,
-        until: int,
-        wait: float,
-        saved: Callable[[], None],
-        **_: str,
-    ) -> Generator[Report, None, None]:
+    def stream(self, config: Settings, run_dir: Path, stretch: Stretch) -> Reports:
         """The last report is yielded when `fit` has ended.
 
         Raises: TrainingError for an invalid report; CheckpointError if another process holds the
@@ -162,18 +154,18 @@ class OwnTraining(Trainable[Settings]):
         run_dir.mkdir(parents=True, exist_ok=True)
         whole = self.epochs_of(config)
         try:
-            with held(run_dir / LOCK, wait), self._called(config, run_dir) as reports:
+            with held(run_dir / LOCK, stretch.wait), self._called(config, run_dir) as reports:
                 last = 0
                 for given in reports:
                     report = self._checked(given)
-                    last = self._next(report["epoch"], last, reported)
+                    last = self._next(report["epoch"], last, stretch.reported)
                     if last == whole and next(reports, None) is not None:
                         raise self._wrong_reports(f"{whole} epochs, as {self.epochs} says", "more")
-                    if last > reported:
+                    if last > stretch.reported:
                         self._check_best(run_dir)
-                        saved()
+                        stretch.saved()
                         yield report
-                    if last == until:
+                    if last == stretch.until:
                         return
         except HeldError as error:
             raise CheckpointError(f"{run_dir}: must not be in use, but {error} uses it") from None
@@ -242,7 +234,5 @@ class OwnTraining(Trainable[Settings]):
 
     def save_curve(self, curve: Sequence[Report], folder: Path) -> None:
         columns = list(dict.fromkeys(name for report in curve for name in report))
-        with (folder / "metrics.csv").open("w", newline="") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(curve)
+        rows = ([report.get(name) for name in columns] for report in curve)
+        write_csv(folder / "metrics.csv", columns, rows)

@@ -18,9 +18,8 @@ from typing import Any
 from kptrain.config import TrainConfig
 from kptrain.resolve import change, settings_of
 from search.machine import programs
-from search.space.axes import Choice
+from search.space.axes import Axes
 from search.space.pace import MeasuringError, Pace, Seconds
-from search.space.training import Axes
 from search.trainings.keypoint_resources import GREEDY, check_weights, with_each
 from search.trainings.keypoint_sample import Packs, read_data
 
@@ -91,7 +90,7 @@ def varied(axes: Axes, base: TrainConfig, where: str) -> dict[str, list[TrainCon
         axis = axes.get(path)
         if axis is None:
             continue
-        values = list(axis.values if isinstance(axis, Choice) else axis.ends())
+        values = list(axis.marks())
         if path in GREEDY:
             values = [min(values, key=GREEDY[path]), max(values, key=GREEDY[path])]
         others = [value for value in values if value != settings_of(base)[path]]

@@ -18,9 +18,8 @@ from kptrain.needs.memory import MemoryNeed, checkpoint_bytes
 from kptrain.resolve import EMBEDDED, change, settings_of
 from search.machine import programs
 from search.machine.gpus import CONTEXT
-from search.space.axes import Choice
+from search.space.axes import Axes, Choice
 from search.space.space import axis_values
-from search.space.training import Axes
 
 BACKBONES = get_args(ModelSettings.model_fields["trunk"].annotation)  # the largest first
 GREEDY: dict[str, Callable[[Any], float]] = {
@@ -50,7 +49,7 @@ def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
     for path, size in GREEDY.items():
         axis = axes.get(path)
         if axis is not None:
-            values = axis.values if isinstance(axis, Choice) else axis.ends()
+            values = axis.marks()
             largest = max([settings_of(base)[path], *values], key=size)
             config = change(config, {path: largest}, where)
     return config

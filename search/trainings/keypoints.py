@@ -1,8 +1,9 @@
 """The keypoint training of this package as a `Trainable`."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 from typing import Any, get_args
 
 from kptrain.config import BEST, PICTURE, RESUME, WORST, TrainConfig
@@ -10,9 +11,9 @@ from kptrain.errors import SettingsError
 from kptrain.files.layout import SplitName
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
 from kptrain.resolve import banner, change, resolve, size_notes
-from search.space.axes import Choice
+from search.space.axes import Axes, Choice
 from search.space.pace import Pace
-from search.space.training import Axes, Metric, Report, Trainable
+from search.space.training import Metric, Report, Reports, Stretch, Trainable
 
 # Torch takes seconds to import: it is imported late, so that mistakes in a space file are reported
 # at once.
@@ -29,24 +30,19 @@ def _values(axes: Axes, path: str, base: Any) -> list[Any]:
 class Keypoints(Trainable[TrainConfig]):
     """The training `kptrain.training.fit` with its data, memory and pictures."""
 
+    settings = TrainConfig
+    metrics = MappingProxyType(
+        {
+            "val_loss": Metric("val_loss", is_loss=True),
+            **{name: Metric(name, is_max=True, note=GIVEN_BOXES) for name in COCO_NUMBERS},
+            "val_oks": Metric("val_oks", is_max=True),
+        }
+    )
+    epochs, seed, data = "train.epochs", "train.seed", "data.root"
+    best, resume = (BEST,), (RESUME,)
     metric_setting = "checkpoint.metric"
     memory = "peak_memory_bytes"
     not_figures = ("is_best",)
-
-    def __init__(self) -> None:
-        super().__init__(
-            TrainConfig,
-            (
-                Metric("val_loss", is_loss=True),
-                *(Metric(name, is_max=True, note=GIVEN_BOXES) for name in COCO_NUMBERS),
-                Metric("val_oks", is_max=True),
-            ),
-            epochs="train.epochs",
-            seed="train.seed",
-            data="data.root",
-            best=(BEST,),
-            resume=(RESUME,),
-        )
 
     def resolve(self, given: Mapping[str, Any], where: str) -> TrainConfig:
         return resolve(given, where)
@@ -133,18 +129,7 @@ class Keypoints(Trainable[TrainConfig]):
 
         return describe_device(config)
 
-    def stream(
-        self,
-        config: TrainConfig,
-        run_dir: Path,
-        *,
-        reported: int,
-        until: int,
-        wait: float,
-        saved: Callable[[], None],
-        group: str,
-        run_id: str,
-    ) -> Generator[Report, None, None]:
+    def stream(self, config: TrainConfig, run_dir: Path, stretch: Stretch) -> Reports:
         from kptrain.run.folder import CONFIG
         from kptrain.run.loggers import log_reports
         from kptrain.training.fit import fit
@@ -154,13 +139,14 @@ class Keypoints(Trainable[TrainConfig]):
             config,
             run_dir,
             resume=resume,
-            reported=reported,
-            until=until,
-            wait=wait,
-            saved=saved,
+            reported=stretch.reported,
+            until=stretch.until,
+            wait=stretch.wait,
+            saved=stretch.saved,
             progress=True,  # in the actor's log
         )
-        with closing(log_reports(reports, config, run_dir, group=group, run_id=run_id)) as logged:
+        names = {"group": stretch.group, "run_id": stretch.run_id}
+        with closing(log_reports(reports, config, run_dir, **names)) as logged:
             for report in logged:
                 yield dict(vars(report))
 

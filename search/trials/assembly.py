@@ -1,49 +1,30 @@
 """Builds the initial state of a search and of its confirmation; a journal is then replayed on
 it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from kptrain.config import Settings
 from kptrain.resolve import change
 from search.algorithms.asha import Asha
 from search.algorithms.searcher import Searcher
+from search.algorithms.source import Source
 from search.journal.journal import Journal
 from search.space.budget import Budget, Clock, Spending
 from search.trials.confirmation import Confirmation
 from search.trials.controller import SearchState
-from search.trials.fold import StateFromEvents
-from search.trials.proposals import Source
+from search.trials.fold import Parts
 from search.trials.record import Record
 from search.trials.run_folder import Search
 
 
-class JournalSource:
-    """The source of a state that is only replayed: all settings come from the journal."""
-
-    def propose(self, number: int, /) -> dict[str, Any]:
-        raise AssertionError(f"trial {number} must come from the journal")
-
-    def memory(self) -> None:
-        pass
-
-    def take(self, *_: object) -> None:
-        pass
-
-    def report(self, *_: object) -> None:
-        pass
-
-    def finish(self, *_: object) -> None:
-        pass
-
-
-class ListedSettings(JournalSource):
+class ListedSettings(Source):
     """A fixed list of settings, whatever the results."""
 
     def __init__(self, points: list[dict[str, Any]]) -> None:
         self._points = points
 
-    def propose(self, number: int, /) -> dict[str, Any]:
+    def propose(self, number: int) -> dict[str, Any]:
         return self._points[number]
 
 
@@ -55,41 +36,30 @@ def searcher_of(search: Search) -> Searcher:
     return searcher
 
 
-_Parts = tuple[Record, Source, Asha, Spending, Callable[[int, Mapping[str, Any]], Settings]]
-"""The arguments that both state classes take."""
-
-
 def search_state(search: Search, record: Record, source: Source, journal: Journal) -> SearchState:
     """The initial state of a search; `read_back` applies what the journal holds."""
-    return SearchState(*_of_search(search, record, source), journal)
-
-
-def replayed_search(search: Search, record: Record) -> StateFromEvents:
-    """The initial state of a search that is only replayed, by `replay`."""
-    return StateFromEvents(*_of_search(search, record, JournalSource()))
+    return SearchState(parts_of_search(search, record, source), journal)
 
 
 def confirmation_state(
     search: Search, confirmation: Confirmation, source: Source, journal: Journal
 ) -> SearchState:
     """The initial state of a confirmation, which stops no training early."""
-    parts = _of_confirmation(search, confirmation, source)
+    parts = parts_of_confirmation(search, confirmation, source)
     # Its first trainings have the same settings, so they may all fail for the same reason.
-    return SearchState(*parts, journal, ends_on_same_failure=False)
+    return SearchState(parts, journal, ends_on_same_failure=False)
 
 
-def replayed_confirmation(search: Search, confirmation: Confirmation) -> StateFromEvents:
-    return StateFromEvents(*_of_confirmation(search, confirmation, JournalSource()))
-
-
-def _of_search(search: Search, record: Record, source: Source) -> _Parts:
+def parts_of_search(search: Search, record: Record, source: Source) -> Parts:
+    """What the state of a search consists of before any event."""
     asha = Asha(search.rungs.stops, search.space.asha.reduction, search.rungs.early)
     # The initial budget; later ones are events.
     budget = Budget(**search.first["budget"])
     return _parts(search, record, source, asha, budget, set(search.space.axes))
 
 
-def _of_confirmation(search: Search, confirmation: Confirmation, source: Source) -> _Parts:
+def parts_of_confirmation(search: Search, confirmation: Confirmation, source: Source) -> Parts:
+    """What the state of a confirmation consists of before any event."""
     points = confirmation.points()
     no_rungs, budget = Asha((), 2), Budget(trials=len(points))
     return _parts(search, confirmation, source, no_rungs, budget, set(points[0]))
@@ -97,7 +67,7 @@ def _of_confirmation(search: Search, confirmation: Confirmation, source: Source)
 
 def _parts(
     search: Search, record: Record, source: Source, asha: Asha, budget: Budget, names: set[str]
-) -> _Parts:
+) -> Parts:
     """names: of the varied settings."""
 
     def configure(number: int, settings: Mapping[str, Any]) -> Settings:
@@ -106,4 +76,4 @@ def _parts(
         return change(search.base, settings, f"{search.space.path}: trial {number}")
 
     spending = Spending(budget, search.space.asha.grace_epochs, Clock())
-    return record, source, asha, spending, configure
+    return Parts(record, source, asha, spending, configure)

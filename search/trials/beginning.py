@@ -19,8 +19,9 @@ from kptrain.config import PositiveInt, Settings
 from kptrain.errors import CheckpointError, SettingsError
 from kptrain.resolve import flatten, settings_of
 from search.algorithms.earlier import EarlierSearch
-from search.journal.events import NotNegative, describe_first
+from search.journal.events import NotNegative
 from search.space.budget import Budget
+from search.space.faults import describe_first
 from search.space.space import Space, max_epochs, rungs_of
 from search.space.training import Trainable
 

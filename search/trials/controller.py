@@ -5,34 +5,14 @@ it is applied; the state depends only on the events (`search.trials.fold`). This
 know Ray, and of the disk only the journal.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from kptrain.config import Settings
-from search.algorithms.asha import Asha
-from search.journal.events import (
-    Arrival,
-    Begin,
-    Close,
-    Epoch,
-    Event,
-    Fail,
-    Interrupt,
-    NextState,
-    Promote,
-    ResumeSearch,
-    ResumeTrial,
-    Retry,
-    Start,
-    as_line,
-)
+from search.journal import events
 from search.journal.journal import Journal
 from search.journal.reasons import Cause, EndReason, Failed, SameFailure, Signal, Spent
-from search.space.budget import Budget, Part, Spending
+from search.space.budget import Budget, Part
 from search.space.training import Report
-from search.trials.fold import StateFromEvents
-from search.trials.proposals import Source
-from search.trials.record import Record
+from search.trials.fold import Parts, StateFromEvents
 
 MOST_LOST = 3
 """How often a trial's process or node may die before the trial has failed."""
@@ -46,19 +26,11 @@ class SearchState(StateFromEvents):
     """Decides which trial runs next and what happens to each, and records it."""
 
     def __init__(
-        self,
-        record: Record,
-        source: Source,
-        asha: Asha,
-        spending: Spending,
-        configure: Callable[[int, Mapping[str, Any]], Settings],
-        journal: Journal,
-        *,
-        ends_on_same_failure: bool = True,
+        self, parts: Parts, journal: Journal, *, ends_on_same_failure: bool = True
     ) -> None:
-        """configure: as of `StateFromEvents`; ends_on_same_failure: whether the search ends when
-        the first trials all fail for the same reason."""
-        super().__init__(record, source, asha, spending, configure)
+        """ends_on_same_failure: whether the search ends when the first trials all fail for the same
+        reason."""
+        super().__init__(parts)
         self.ended = False
         """Whether nothing was left to run at the last call of `next_trial`."""
         self._journal = journal
@@ -93,15 +65,17 @@ class SearchState(StateFromEvents):
     def start(self, number: int, gpu: float) -> None:
         """A trial's process has started, and holds a share of a GPU from now on."""
         self.clock.tick()
-        self._happen(Start(at=self.clock.now, trial=number, gpu=gpu))
+        self._happen(events.Start(at=self.clock.now, trial=number, gpu=gpu))
 
     def report(self, number: int, report: Report, host: str, device: str) -> bool:
         """A trial has finished its next epoch; returns whether it keeps running."""
         self.clock.tick()
         part, promised = self.spending.decide_epoch(number)
-        arrival = self._arrival(number, report)
+        arrival = None
+        if report["epoch"] < self.record.trials[number].epochs:  # a trial's last one is no rung
+            arrival = self.asha.decide(number, report["epoch"], self.signed(self.value(report)))
         state, reason = self._judge(number, report, arrival, part)
-        event = Epoch(
+        event = events.Epoch(
             at=self.clock.now,
             trial=number,
             report=report,
@@ -120,7 +94,7 @@ class SearchState(StateFromEvents):
         self.clock.tick()
         reason = self.why_failed(number, error, cause, gpu)
         onward = self._onward(number, reason, gpu)
-        event = Fail(
+        event = events.Fail(
             at=self.clock.now,
             trial=number,
             error=error,
@@ -138,47 +112,51 @@ class SearchState(StateFromEvents):
 
         signal: its name, such as `SIGINT`."""
         self.clock.tick()
-        self._happen(Interrupt(at=self.clock.now, reason=Signal(name=signal)))
+        self._happen(events.Interrupt(at=self.clock.now, reason=Signal(name=signal)))
 
     def close(self) -> None:
         """The search is finished: trials that are paused at a rung are stopped."""
         self.clock.tick()
-        self._happen(Close(at=self.clock.now))
+        self._happen(events.Close(at=self.clock.now))
 
     def resume(self, budget: Budget) -> None:
         """Another command resumes the search, maybe with another budget."""
         self.clock.set(self.clock.now)
         parts = Budget(**budget.model_dump(include=set(Budget.model_fields)))
-        self._happen(ResumeSearch(at=self.clock.now, budget=parts))
+        self._happen(events.ResumeSearch(at=self.clock.now, budget=parts))
         self.ended = False
 
-    def _happen(self, event: Event) -> None:
+    def _happen(self, event: events.Event) -> None:
         """Write an event to disk, then apply it."""
         self.check(event)
-        self._journal.write(as_line(event))
+        self._journal.write(events.as_line(event))
         self.apply(event)
 
     # Decisions.
 
-    def _next(self, new_id: Callable[[], str]) -> ResumeTrial | Promote | Begin | None:
+    def _next(
+        self, new_id: Callable[[], str]
+    ) -> events.ResumeTrial | events.Promote | events.Begin | None:
         """The trial that runs next."""
         now, spending = self.clock.now, self.spending
         for number in self._to_resume:  # one that exceeds the budget now may fit later
             if self.may_resume_trial(number) and not self._must_wait(number):
-                return ResumeTrial(at=now, trial=number, promised=spending.promised.get(number, 1))
+                return events.ResumeTrial(
+                    at=now, trial=number, promised=spending.promised.get(number, 1)
+                )
         if spending.may_resume():
             last_call = not self.running and not spending.may_begin()
             if (promotion := self.asha.next(last_call=last_call)) is not None:
                 number, rung = promotion
                 promised = spending.promised.get(number, 1)
-                return Promote(at=now, trial=number, rung=rung, promised=promised)
+                return events.Promote(at=now, trial=number, rung=rung, promised=promised)
         return self._new(new_id()) if spending.may_begin() else None
 
-    def _new(self, wandb_id: str) -> Begin:
+    def _new(self, wandb_id: str) -> events.Begin:
         number = len(self.record.trials)
         settings = self._source.propose(number)
         self._configure(number, settings)  # raises before it is written
-        return Begin(
+        return events.Begin(
             at=self.clock.now,
             trial=number,
             settings=settings,
@@ -191,15 +169,9 @@ class SearchState(StateFromEvents):
         """Whether the pause after its node was full has not ended."""
         return self._not_before.get(number, 0.0) > self.clock.now
 
-    def _arrival(self, number: int, report: Report) -> Arrival | None:
-        """ASHA's decision; None between rungs and at the last epoch of a training."""
-        if report["epoch"] == self.record.trials[number].epochs:
-            return None
-        return self.asha.decide(number, report["epoch"], self.signed(self.value(report)))
-
     def _judge(
-        self, number: int, report: Report, arrival: Arrival | None, part: Part | None
-    ) -> tuple[NextState, EndReason | None]:
+        self, number: int, report: Report, arrival: events.Arrival | None, part: Part | None
+    ) -> tuple[events.NextState, EndReason | None]:
         """The state of a trial after an epoch, and the reason; part: of the budget, if it is
         spent."""
         if report["epoch"] == self.record.trials[number].epochs:
@@ -211,18 +183,22 @@ class SearchState(StateFromEvents):
             reason = Spent(part=part, value=getattr(self.spending.budget, part))
         return ("running" if reason is None else "interrupted"), reason
 
-    def _onward(self, number: int, reason: Failed, gpu: float) -> Retry | None:
+    def _onward(self, number: int, reason: Failed, gpu: float) -> events.Retry | None:
         """How a failed trial is resumed; None if it is not."""
         now = self.clock.now
         if reason.cause == "memory":
             can_grow = number not in self._shares and 0 < gpu < 1
-            return Retry(share=min(2 * gpu, 1.0), room=None, not_before=now) if can_grow else None
+            return (
+                events.Retry(share=min(2 * gpu, 1.0), room=None, not_before=now)
+                if can_grow
+                else None
+            )
         if not 0 < reason.num_lost <= MOST_LOST:
             return None
         if reason.cause == "lost":
-            return Retry(share=None, room=None, not_before=now)
+            return events.Retry(share=None, room=None, not_before=now)
         not_before = now + PAUSES[reason.num_lost - 1]
-        return Retry(share=None, room=2 * self.room(number), not_before=not_before)
+        return events.Retry(share=None, room=2 * self.room(number), not_before=not_before)
 
     def _same_failure(self, last: Failed) -> SameFailure | None:
         """The reason if the first trials all failed for the same one, before any epoch."""

@@ -7,27 +7,12 @@ from typing import Any, NamedTuple
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from search.algorithms.asha import Asha
-from search.journal.events import (
-    FIRST_LINES,
-    Begin,
-    Close,
-    Epoch,
-    Event,
-    Fail,
-    Interrupt,
-    Promote,
-    ResumeSearch,
-    ResumeTrial,
-    Start,
-    TrialEvent,
-    bad_line,
-    read_event,
-)
+from search.algorithms.source import Source
+from search.journal import events
 from search.journal.reasons import Cause, EndReason, Failed, Reason
 from search.space.budget import Spending
 from search.space.pace import Seconds
 from search.space.training import Report
-from search.trials.proposals import Source
 from search.trials.record import Record, State, TrialRecord
 
 
@@ -40,22 +25,23 @@ class News(NamedTuple):
     reason: Reason | None = None
 
 
+class Parts(NamedTuple):
+    """What a state consists of before any event."""
+
+    record: Record
+    source: Source
+    asha: Asha
+    spending: Spending
+    configure: Callable[[int, Mapping[str, Any]], Settings]
+    """Returns all settings of a trial, from its number and its varied settings."""
+
+
 class StateFromEvents:
     """Applies events in order, as they happen or as a journal holds them."""
 
-    def __init__(
-        self,
-        record: Record,
-        source: Source,
-        asha: Asha,
-        spending: Spending,
-        configure: Callable[[int, Mapping[str, Any]], Settings],
-    ) -> None:
-        """configure: returns all settings of a trial, from its number and its varied settings."""
-        self.record = record
-        self.asha = asha
-        self.spending = spending
-        self.clock = spending.clock
+    def __init__(self, parts: Parts) -> None:
+        self.record, self._source, self.asha, self.spending, self._configure = parts
+        self.clock = self.spending.clock
         self.interrupted: EndReason | None = None
         """Why all trials end after their current epoch although there is work left."""
         self.running: set[int] = set()
@@ -63,8 +49,6 @@ class StateFromEvents:
         self.expected: Seconds | None = None
         """The estimated time of all trials; None if it was not estimated."""
         self.wandb_ids: dict[int, str] = {}
-        self._source = source
-        self._configure = configure
         self._is_closed = False
         self._to_resume: list[int] = []
         """Trials to resume, in this order."""
@@ -83,44 +67,42 @@ class StateFromEvents:
         """
         has_events = False
         for number, line in enumerate(lines, 1):
-            if line.get("event") not in FIRST_LINES:
-                self._replay(read_event(dict(line), path, number), path, number)
+            if line.get("event") not in events.FIRST_LINES:
+                self._replay(events.read_event(dict(line), path, number), path, number)
                 has_events = True
         self._news.clear()
         return has_events
 
-    def _replay(self, event: Event, path: Path, line: int) -> None:
+    def _replay(self, event: events.Event, path: Path, line: int) -> None:
         self.clock.set(event.at)
         try:
             self.check(event)
             self.apply(event)
         except (ValueError, SettingsError) as error:
-            raise bad_line(path, line, str(error)) from None
+            raise events.bad_line(path, line, str(error)) from None
 
-    def check(self, event: Event) -> None:
+    def check(self, event: events.Event) -> None:
         """Raises: ValueError if an event cannot happen in this state."""
         trials = self.record.trials
-        if isinstance(event, Begin):
+        if isinstance(event, events.Begin):
             _must(event.trial == len(trials), f"trial must be {len(trials)}", event.trial)
             return
-        if isinstance(event, TrialEvent):
+        if isinstance(event, events.TrialEvent):
             rule = f"trial must be one that has begun, below {len(trials)}"
             _must(event.trial < len(trials), rule, event.trial)
+        if isinstance(event, events.Start | events.Epoch):
+            _must(event.trial in self.running, "trial must be one that runs", event.trial)
         match event:
-            case Start() | Epoch():
-                runs = event.trial in self.running
-                _must(runs, "trial must be one that runs", event.trial)
-        match event:
-            case Epoch():
+            case events.Epoch():
                 self._check_report(event)
-            case Promote():
+            case events.Promote():
                 is_paused = event.trial in self.asha.paused(event.rung)
                 rule = f"trial must be paused at the rung of epoch {event.rung}"
                 _must(is_paused, rule, event.trial)
-            case ResumeTrial():
+            case events.ResumeTrial():
                 _must(event.trial in self._to_resume, "trial must be one to resume", event.trial)
 
-    def _check_report(self, event: Epoch) -> None:
+    def _check_report(self, event: events.Epoch) -> None:
         following = len(self.record.trials[event.trial].curve) + 1
         epoch, name = event.report.get("epoch"), self.record.metric.name
         rule = f"report.epoch must be {following}, the next of trial {event.trial}"
@@ -134,33 +116,33 @@ class StateFromEvents:
 
     # Changes.
 
-    def apply(self, event: Event) -> None:
+    def apply(self, event: events.Event) -> None:
         """Change the state as an event says."""
         match event:
-            case Begin():
+            case events.Begin():
                 self._begin(event)
-            case Promote():
+            case events.Promote():
                 self.asha.take(event.trial, event.rung)
                 self._resume_trial(event.trial, event.promised)
-            case ResumeTrial():
+            case events.ResumeTrial():
                 self._to_resume.remove(event.trial)
                 self._resume_trial(event.trial, event.promised)
-            case Start():
+            case events.Start():
                 self.spending.start(event.trial, event.gpu)
-                self.record.start(event.trial)
+                self.record.set_state(event.trial, "running")
                 self._add_news(event.trial, "started")
-            case Epoch():
+            case events.Epoch():
                 self._epoch(event)
-            case Fail():
+            case events.Fail():
                 self._fail(event)
-            case Interrupt():
+            case events.Interrupt():
                 self.interrupted = event.reason
-            case Close():
+            case events.Close():
                 self._close()
-            case ResumeSearch():
+            case events.ResumeSearch():
                 self._resume(event)
 
-    def _begin(self, event: Begin) -> None:
+    def _begin(self, event: events.Begin) -> None:
         config = self._configure(event.trial, event.settings)
         self._source.take(event.trial, event.settings, event.sampler)
         self.record.add(event.settings, config)
@@ -170,14 +152,14 @@ class StateFromEvents:
 
     def _resume_trial(self, number: int, promised: int) -> None:
         self.spending.resume_trial(number, promised)
-        self.record.wait(number)
+        self.record.set_state(number, "waiting")
         self._run(number)
 
     def _run(self, number: int) -> None:
         self.running.add(number)
         self._is_closed = False  # a finished search was resumed
 
-    def _epoch(self, event: Epoch) -> None:
+    def _epoch(self, event: events.Epoch) -> None:
         number, value = event.trial, self.value(event.report)
         self.spending.spend_epoch(number, event.promised)
         self.record.report(number, event.report, event.host, event.device)
@@ -187,7 +169,7 @@ class StateFromEvents:
         self._add_news(number, "epoch")
         if event.state == "paused":
             self._release(number)
-            self.record.pause(number)
+            self.record.set_state(number, "paused")
             self._add_news(number, "paused")
         elif event.state != "running":
             self._end(number, event.state, event.reason)
@@ -195,7 +177,7 @@ class StateFromEvents:
             if self.record.trials[other].state == "paused":
                 self._end(other, "stopped")
 
-    def _fail(self, event: Fail) -> None:
+    def _fail(self, event: events.Fail) -> None:
         number, onward = event.trial, event.onward
         reason = self.why_failed(number, event.error, event.cause, event.gpu)
         self._num_lost[number] = max(reason.num_lost, self._num_lost.get(number, 0))
@@ -210,7 +192,7 @@ class StateFromEvents:
         self._not_before[number] = onward.not_before
         self.spending.release(number)
         self.running.discard(number)
-        self.record.wait(number)
+        self.record.set_state(number, "waiting")
         self._to_resume.append(number)
         self._add_news(number, "retry", reason)
 
@@ -230,7 +212,7 @@ class StateFromEvents:
             if trial.state == "paused":
                 self._end(trial.number, "stopped")
 
-    def _resume(self, event: ResumeSearch) -> None:
+    def _resume(self, event: events.ResumeSearch) -> None:
         self.interrupted = None
         self.running.clear()
         self._not_before.clear()
@@ -239,14 +221,14 @@ class StateFromEvents:
         interrupted = [t for t in self.record.trials if t.state == "interrupted"]
         for trial in under_way:
             self.spending.release(trial.number)
-            self.record.wait(trial.number)
+            self.record.set_state(trial.number, "waiting")
         # Trials with epochs reserved come first.
         self._to_resume = [trial.number for trial in [*under_way, *interrupted]]
 
     def _end(self, number: int, ending: State, reason: Reason | None = None) -> None:
         trial = self.record.trials[number]
         self._release(number)
-        self.record.end(number, ending, reason)
+        self.record.set_state(number, ending, reason)
         if ending in ("completed", "stopped", "failed"):
             self._source.finish(number, ending, trial.best())
         self._add_news(number, "ended", reason)

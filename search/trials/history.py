@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from kptrain.machine.locks import is_held
+from search.algorithms.source import Source
 from search.journal.journal import JOURNAL, Line, read_events
 from search.space.training import Trainable
-from search.trials.assembly import replayed_confirmation, replayed_search
+from search.trials.assembly import parts_of_confirmation, parts_of_search
 from search.trials.confirmation import Confirmation, fresh_seeds
 from search.trials.fold import StateFromEvents
-from search.trials.record import Record
+from search.trials.record import Record, TrialRecord
 from search.trials.run_folder import LOCK, Search, open_search
 
 
@@ -46,6 +47,10 @@ class History:
     def record(self) -> Record:
         return self.state.record
 
+    def leader(self) -> TrialRecord | None:
+        """The best trial; if the search has work left, it may be one that has not ended."""
+        return self.record.front_runner() if self.state.has_work() else self.record.leader()
+
     def spans(self) -> list[Span]:
         """The periods in which each trial had a process; one that still runs ends now."""
         spans: list[Span] = []
@@ -75,7 +80,7 @@ def read_history(folder: Path, trainable: Trainable[Any]) -> History:
     search = open_search(folder, trainable, None, {}, None)
     record = Record(search.folder, trainable, search.space.metric, search.space.keep)
     events = read_events(folder / JOURNAL)
-    state = replayed_search(search, record)
+    state = StateFromEvents(parts_of_search(search, record, Source()))
     state.replay(folder / JOURNAL, events)
     return History(search, state, events, _read_confirmation(search, record), is_run)
 
@@ -90,5 +95,6 @@ def _read_confirmation(search: Search, record: Record) -> Confirmation | None:
     confirmation = Confirmation(record, confirm, seeds)
     if events[:1] != [confirmation.first_line()]:
         return None  # it confirmed other trials, before the search was resumed
-    replayed_confirmation(search, confirmation).replay(path, events)
+    parts = parts_of_confirmation(search, confirmation, Source())
+    StateFromEvents(parts).replay(path, events)
     return confirmation

@@ -1,6 +1,5 @@
 """The table of trials: settings, curve and outcome of each, saved as `trials.csv`."""
 
-import csv
 import math
 import time
 from collections.abc import Mapping
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kptrain.config import Settings
-from kptrain.machine.disk import replacing, temporary_of
+from kptrain.machine.disk import temporary_of, write_csv
 from kptrain.resolve import settings_of
 from search.journal.reasons import Reason
 from search.journal.remote import Storage
@@ -62,6 +61,13 @@ class TrialRecord:
         """The best value of any epoch, or of the first `epochs`; None before the first."""
         return self.metric.best(self.values()[:epochs])
 
+    def rank(self, epochs: int | None = None) -> float:
+        """A sort key, smaller is better: by the best value of all epochs or of the first `epochs`.
+        The trial must have an epoch."""
+        value = self.best(epochs)
+        assert value is not None
+        return self.metric.cost(value)
+
 
 class Record:
     """All trials of a search; `save` writes the table, `sweep` removes checkpoints."""
@@ -110,27 +116,14 @@ class Record:
         """The label of a trial, and its folder."""
         return str(number), self.run_dir / "trials" / f"{number:03d}"
 
-    def start(self, number: int) -> None:
-        """A trial's process has started, and has released the trial that it ran before."""
-        self.trials[number].state = "running"
-
     def report(self, number: int, report: Report, host: str, device: str) -> None:
         """A trial has finished an epoch."""
         trial = self.trials[number]
         trial.state, trial.host, trial.device = "running", host, device
         trial.curve.append(report)
 
-    def wait(self, number: int) -> None:
-        """A trial is to be resumed, and waits for a process."""
-        trial = self.trials[number]
-        trial.state, trial.reason = "waiting", None
-
-    def pause(self, number: int) -> None:
-        """A trial pauses at a rung; its checkpoints stay."""
-        self.trials[number].state = "paused"
-
-    def end(self, number: int, state: State, reason: Reason | None = None) -> None:
-        """A trial has ended."""
+    def set_state(self, number: int, state: State, reason: Reason | None = None) -> None:
+        """A trial is in another state; reason: why it ended."""
         trial = self.trials[number]
         trial.state, trial.reason = state, reason
 
@@ -166,7 +159,7 @@ class Record:
     def _failed(self) -> list[TrialRecord]:
         """The trials that failed after an epoch and left the files to promote, the best first."""
         failed = [trial for trial in self.trials if trial.state == "failed" and trial.curve]
-        return sorted((trial for trial in failed if self._is_saved(trial)), key=self.rank)
+        return sorted(filter(self._is_saved, failed), key=TrialRecord.rank)
 
     def _is_saved(self, trial: TrialRecord) -> bool:
         """Whether its best checkpoint exists; one at a URL is fetched when it is promoted."""
@@ -178,17 +171,17 @@ class Record:
         then the others, best first."""
         states: list[State] = ["completed", "stopped", "interrupted", "paused"]
         ended = [trial for trial in self.trials if trial.state in states and trial.curve]
-        return sorted(ended, key=lambda trial: (trial.state != "completed", self.rank(trial)))
+        return sorted(ended, key=lambda trial: (trial.state != "completed", trial.rank()))
 
     def front_runner(self) -> TrialRecord | None:
         """The best trial so far that has not failed, running or not; else the best failed one."""
         trials = [trial for trial in self.trials if trial.curve and trial.state != "failed"]
-        return min(trials or self._failed(), key=self.rank, default=None)
+        return min(trials or self._failed(), key=TrialRecord.rank, default=None)
 
     def best(self) -> float | None:
         """The best value of any trial so far."""
         trials = [trial for trial in self.trials if trial.curve]
-        return min(trials, key=self.rank).best() if trials else None
+        return min(trials, key=TrialRecord.rank).best() if trials else None
 
     def num_ended(self) -> int:
         return sum(trial.state not in UNDER_WAY for trial in self.trials)
@@ -196,13 +189,6 @@ class Record:
     def num_epochs(self) -> int:
         """Epochs trained so far, over all trials."""
         return sum(len(trial.curve) for trial in self.trials)
-
-    def rank(self, trial: TrialRecord, epochs: int | None = None) -> float:
-        """A sort key, smaller is better: by the best value of all epochs or of the first `epochs`.
-        The trial must have an epoch."""
-        value = trial.best(epochs)
-        assert value is not None
-        return self.metric.cost(value)
 
     def save(self, at_most_every: float = 0.0) -> None:
         """Write the table: one row per epoch, and one for a trial without an epoch.
@@ -216,17 +202,11 @@ class Record:
         reports = [report for trial in self.trials for report in trial.curve]
         names = [name for report in reports for name in report] or ["epoch", self.metric.name]
         figures = [name for name in dict.fromkeys(names) if name not in self.trainable.not_figures]
-        with (
-            replacing(self.run_dir / "trials.csv") as temporary,
-            temporary.open("w", newline="") as file,
-        ):
-            writer = csv.writer(file)
-            writer.writerow(["trial", "state", *settings, *figures, "error"])
-            for trial in self.trials:
-                values = settings_of(trial.config)
-                start = [trial.number, trial.state, *(values[path] for path in settings)]
-                for report in trial.curve:
-                    cells = (report.get(name, "") for name in figures)
-                    writer.writerow([*start, *cells, trial.error])
-                if not trial.curve:
-                    writer.writerow([*start, *[""] * len(figures), trial.error])
+        rows = []
+        for trial in self.trials:
+            values = settings_of(trial.config)
+            start = [trial.number, trial.state, *(values[path] for path in settings)]
+            for report in trial.curve or [{}]:
+                rows.append([*start, *(report.get(name) for name in figures), trial.error])
+        columns = ["trial", "state", *settings, *figures, "error"]
+        write_csv(self.run_dir / "trials.csv", columns, rows)

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import itertools
-import json
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,12 +25,7 @@ from search.journal.remote import Storage, StorageError, url_name
 from search.space.reader import read_space, with_budget
 from search.space.space import Rungs, Space
 from search.space.training import Trainable
-from search.trials.beginning import (
-    check_format,
-    check_same_space,
-    check_same_trainable,
-    first_line,
-)
+from search.trials import beginning
 
 SPACE_FILE = "space.yaml"
 LOCK = ".lock"
@@ -58,15 +52,6 @@ class Search:
     """The URL of the folder's copy."""
     estimate: Estimate | None = None
     """The estimated duration; None if it was not measured."""
-
-    @property
-    def warm_from(self) -> list[str]:
-        return list(self.first["warm_from"])
-
-    @property
-    def started(self) -> str:
-        """The time when it began, in UTC."""
-        return str(self.first["started"])
 
     @cached_property
     def storage(self) -> Storage | None:
@@ -99,7 +84,7 @@ def begin_search(
     Raises: SettingsError if the name is in use.
     """
     trials = tuple(trial for search in past for trial in search.trials)
-    first = first_line(space, base, past, url)
+    first = beginning.first_line(space, base, past, url)
     with _hidden(folder) as hidden:
         hidden.mkdir(parents=True)
         (hidden / SPACE_FILE).write_text(space.text, encoding="utf-8")
@@ -189,15 +174,15 @@ def open_search(
     Raises: CheckpointError, SettingsError.
     """
     events = read_events(folder / JOURNAL)
-    check_format(folder / JOURNAL, events)
+    beginning.check_format(folder / JOURNAL, events)
     first = events[0]
-    check_same_trainable(folder, trainable, first["trainable"])
+    beginning.check_same_trainable(folder, trainable, first["trainable"])
     for path in (folder / SPACE_FILE, *([] if given is None else [given])):
-        check_same_space(path, first["space"])
+        beginning.check_same_space(path, first["space"])
     budgets = [first["budget"], *(e["budget"] for e in events if e["event"] == "resume")]
     space = read_space(folder / SPACE_FILE, trainable, first["resolved"])
     space = with_budget(space.model_copy(update=budgets[-1]), budget)
-    base = trainable.resolve(_as_python(first["base"]), str(folder / JOURNAL))
+    base = trainable.resolve(first["base"], str(folder / JOURNAL))
     if data is not None:
         base = change(base, {trainable.data_setting(): data}, "--data")
     past = tuple(
@@ -269,7 +254,7 @@ def _sent(search: Search) -> Iterator[None]:
 
     def send() -> None:
         storage.grow(search.folder / JOURNAL)  # first, as it detects another command
-        storage.send(search.folder, skip=_is_of_a_trial_or_sent)
+        storage.send(search.folder, skip=lambda name: name.name == JOURNAL or _is_of_a_trial(name))
 
     send()
     try:
@@ -286,12 +271,3 @@ def _is_of_a_trial(name: PurePosixPath) -> bool:
     """Whether a file belongs to a trial, whose actor sends it, or to Ray."""
     kind = name.parts[0]
     return kind == "ray" or (kind in ("trials", "confirm") and len(name.parts) > 2)
-
-
-def _is_of_a_trial_or_sent(name: PurePosixPath) -> bool:
-    return name.name == JOURNAL or _is_of_a_trial(name)
-
-
-def _as_python(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings as plain Python values, as a yaml file gives them."""
-    return dict(json.loads(json.dumps(settings)))

@@ -74,11 +74,7 @@ class SeedSummary:
 
     def best(self) -> TrialRecord | None:
         """The best completed training."""
-        values = self.values()
-        completed = [training for training in self._completed() if _seed(training) in values]
-        return min(
-            completed, key=lambda training: self.metric.cost(values[_seed(training)]), default=None
-        )
+        return min(self._completed(), key=TrialRecord.rank, default=None)
 
     def optimism(self) -> float | None:
         """By how much the search's value was better than the mean; negative if it was worse."""

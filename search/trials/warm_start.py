@@ -15,7 +15,7 @@ from kptrain.errors import SettingsError
 from kptrain.resolve import change, settings_of
 from search.algorithms.earlier import EarlierSearch, EarlierTrial, Ending
 from search.journal.journal import JOURNAL, read_events
-from search.space.axes import Choice, Range
+from search.space.axes import Choice
 from search.space.space import Space
 from search.trials.beginning import check_format
 from search.trials.history import History, read_history
@@ -76,10 +76,9 @@ def _read_trial(
 ) -> EarlierTrial | None:
     """None if a value lies outside of its axis."""
     values = settings_of(trial.config)
-    settings = {
-        path: _on_axis(values[path], axis, spellings.get(path, ()))
-        for path, axis in space.axes.items()
-    }
+    settings = {path: values[path] for path in space.axes}
+    for path, pairs in spellings.items():
+        settings[path] = next((own for one, own in pairs if one == values[path]), OUTSIDE)
     if not all(axis.contains(settings[path]) for path, axis in space.axes.items()):
         return None
     where = f"--warm-from {folder}: trial {trial.number}"
@@ -97,13 +96,6 @@ def _value(where: str, report: Mapping[str, Any], space: Space) -> float:
             f"{value!r}; leave out this search"
         )
     return value
-
-
-def _on_axis(value: Any, axis: Choice | Range, spellings: Sequence[tuple[Any, Any]]) -> Any:
-    """A value as the axis itself spells it."""
-    if isinstance(axis, Range):
-        return value
-    return next((own for as_setting, own in spellings if as_setting == value), OUTSIDE)
 
 
 def _spellings(space: Space, base: Settings) -> Spellings:

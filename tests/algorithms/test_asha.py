@@ -14,14 +14,16 @@ def arrive(asha: Asha, epoch: int, values: dict[int, float]) -> list[int]:
     return [number for number, value in values.items() if asha.report(number, epoch, value)]
 
 
-def test_a_trial_goes_on_until_its_first_rung() -> None:
+def test_a_trial_runs_until_its_first_rung() -> None:
     asha = Asha([3, 9], 3)
     assert asha.report(0, 1, 5.0)
     assert asha.report(0, 2, 5.0)
     assert not asha.report(0, 3, 5.0)
 
 
-def test_a_first_arrival_has_no_free_pass_and_goes_on_as_soon_as_it_is_the_best_of_three() -> None:
+def test_a_first_arrival_has_no_free_pass_and_is_promoted_as_soon_as_it_is_the_best_of_three() -> (
+    None
+):
     asha = Asha([1], 3)
     assert arrive(asha, 1, {0: 0.1, 1: 0.2}) == []
     assert asha.promote() is None
@@ -30,7 +32,7 @@ def test_a_first_arrival_has_no_free_pass_and_goes_on_as_soon_as_it_is_the_best_
     assert asha.promote() is None
 
 
-def test_of_every_three_arrivals_one_goes_on_however_good_the_later_ones_are() -> None:
+def test_of_every_three_arrivals_one_is_promoted_however_good_the_later_ones_are() -> None:
     asha = Asha([1], 3)
     gone_on = 0
     for number in range(300):
@@ -39,7 +41,7 @@ def test_of_every_three_arrivals_one_goes_on_however_good_the_later_ones_are() -
     assert gone_on == 100
 
 
-def test_the_best_goes_on_at_once_where_there_is_room_and_another_waits_for_it() -> None:
+def test_the_best_is_promoted_at_once_where_there_is_room_and_another_stays_paused_for_it() -> None:
     asha = Asha([1], 2)
     assert arrive(asha, 1, {0: 0.5}) == []
     assert asha.report(1, 1, 0.4)
@@ -65,7 +67,7 @@ def test_the_highest_rung_is_served_first() -> None:
     assert [asha.promote(), asha.promote(), asha.promote()] == [0, 4, None]
 
 
-def test_beyond_the_last_rung_every_epoch_goes_on() -> None:
+def test_beyond_the_last_rung_no_epoch_stops_a_trial() -> None:
     asha = Asha([1], 2)
     arrive(asha, 1, {0: 0.1, 1: 0.2})
     assert asha.promote() == 0
@@ -86,7 +88,7 @@ def test_a_value_that_is_not_finite_is_worse_than_any_other() -> None:
         assert asha.report(1, 1, 1e300)
 
 
-def test_a_skipped_rung_is_made_up_for_at_the_next_epoch() -> None:
+def test_a_skipped_rung_is_decided_at_the_next_epoch() -> None:
     asha = Asha([2, 4], 2)
     assert asha.report(0, 1, 0.1)
     assert not asha.report(0, 3, 0.1)
@@ -94,7 +96,7 @@ def test_a_skipped_rung_is_made_up_for_at_the_next_epoch() -> None:
     assert not asha.report(1, 4, 0.05)
 
 
-def test_the_last_call_lets_one_go_on_at_each_rung_that_has_let_none() -> None:
+def test_the_last_call_promotes_one_at_each_rung_that_has_promoted_none() -> None:
     asha = Asha([1, 3], 3)
     arrive(asha, 1, {0: 0.3, 1: 0.2})
     assert asha.promote() is None
@@ -105,7 +107,7 @@ def test_the_last_call_lets_one_go_on_at_each_rung_that_has_let_none() -> None:
     assert asha.report(1, 4, 0.1)
 
 
-def test_the_best_always_goes_on_and_so_do_most_of_the_best_third_in_any_order() -> None:
+def test_the_best_is_always_promoted_and_so_are_most_of_the_best_third_in_any_order() -> None:
     rng = random.Random(0)
     shares = []
     for _ in range(100):
@@ -123,7 +125,7 @@ def test_the_best_always_goes_on_and_so_do_most_of_the_best_third_in_any_order()
     assert sum(shares) / len(shares) > 0.7
 
 
-def test_who_will_not_go_on_is_told_when_another_arrives() -> None:
+def test_a_paused_trial_is_stopped_when_better_ones_arrive() -> None:
     asha, out = Asha([1], 3), []
     for number in range(5):
         arrival = asha.decide(number, 1, float(-number))
@@ -143,7 +145,9 @@ def test_deciding_changes_nothing_and_is_none_between_rungs() -> None:
     assert asha.next(last_call=True) is None
 
 
-def test_what_was_decided_is_done_whatever_these_rules_say_and_rungs_are_made_for_it() -> None:
+def test_recorded_decisions_are_applied_whatever_the_rules_are_and_rungs_are_added_for_them() -> (
+    None
+):
     told, other = Asha([1, 3], 3, early=None), Asha([2], 5)
     for number in range(3):
         arrival = told.decide(number, 1, float(number))

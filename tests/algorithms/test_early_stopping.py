@@ -122,7 +122,7 @@ def test_the_first_epochs_of_a_curve_are_a_shorter_training() -> None:
     ]
 
 
-def test_full_curves_go_on_where_they_were_cut_and_refuse_others(
+def test_full_curves_continue_where_they_were_cut_and_refuse_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = []

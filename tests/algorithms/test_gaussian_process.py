@@ -26,7 +26,7 @@ def test_without_noise_it_passes_through_its_points_and_is_unsure_far_from_them(
     assert far[0] > 3 * deviation.max()
 
 
-def test_it_predicts_what_it_was_not_told() -> None:
+def test_it_predicts_points_that_it_was_not_fitted_to() -> None:
     rng = np.random.default_rng(1)
 
     def truth(features: np.ndarray) -> np.ndarray:

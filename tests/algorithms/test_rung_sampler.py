@@ -68,7 +68,7 @@ def test_it_finds_what_random_settings_do_not() -> None:
     assert np.mean(ours) < 0.3 * np.mean(drawn)
 
 
-def test_a_value_that_is_to_be_large_is_made_large() -> None:
+def test_a_metric_to_maximise_is_maximised() -> None:
     assert best_found("gp", 0, sign=-1) == best_found("gp", 0)
 
 
@@ -84,7 +84,7 @@ def test_a_rung_that_misleads_is_overruled_by_the_next_one() -> None:
     assert np.mean(proposed[-20:]) > 0.8
 
 
-def test_the_first_ones_are_random_whatever_they_are_told() -> None:
+def test_the_first_ones_are_random_whatever_is_reported() -> None:
     def first(sign: int) -> list[dict[str, object]]:
         searcher = Searcher(AXES, [], [1], seed=3)
         seen = []

@@ -55,7 +55,7 @@ def test_the_defaults_come_first_then_the_start_points_with_the_base_elsewhere(
     assert searcher.propose(3)["optim.lr"] not in (1e-3, 3e-4)
 
 
-def test_defaults_outside_of_the_space_are_tried_first_and_not_told_to_optuna(
+def test_defaults_outside_of_the_space_are_tried_first_and_not_reported_to_optuna(
     tmp_path: Path,
 ) -> None:
     space, base = make(tmp_path, "space: {optim.lr: {low: 1e-2, high: 1e-1}}\ntrials: 3\n")
@@ -85,7 +85,7 @@ def test_the_same_seed_proposes_the_same_and_another_seed_does_not(
     assert proposals(Searcher.of(*make(tmp_path, text.replace("seed: 4", "seed: 5"))), 25) != first
 
 
-def test_gp_learns_from_what_it_is_told_and_random_does_not(tmp_path: Path) -> None:
+def test_gp_learns_from_reported_values_and_random_does_not(tmp_path: Path) -> None:
     text = BOTH.replace("trials: 30", "trials: 60")
     low = [p["optim.lr"] for p in proposals(Searcher.of(*make(tmp_path, text)), 60)[-20:]]
     text += "sampler: random\n"
@@ -93,7 +93,9 @@ def test_gp_learns_from_what_it_is_told_and_random_does_not(tmp_path: Path) -> N
     assert sum(lr < 3e-4 for lr in low) > sum(lr < 3e-4 for lr in drawn)
 
 
-def test_a_stopped_trial_is_told_as_pruned_with_the_best_up_to_each_epoch(tmp_path: Path) -> None:
+def test_a_stopped_trial_is_reported_as_pruned_with_the_best_up_to_each_epoch(
+    tmp_path: Path,
+) -> None:
     searcher = Searcher.of(*make(tmp_path, BOTH))
     searcher.propose(0)
     for epoch, value in ((1, 0.9), (2, 0.7), (3, 0.8)):
@@ -105,7 +107,7 @@ def test_a_stopped_trial_is_told_as_pruned_with_the_best_up_to_each_epoch(tmp_pa
     assert trial.last_step == 3
 
 
-def test_a_failed_trial_is_told_as_failed_and_a_completed_one_with_its_best(
+def test_a_failed_trial_is_reported_as_failed_and_a_completed_one_with_its_best(
     tmp_path: Path,
 ) -> None:
     searcher = Searcher.of(*make(tmp_path, BOTH))
@@ -144,7 +146,7 @@ def test_what_was_proposed_before_is_taken_without_a_draw_and_leads_to_the_same_
     assert proposals(again, 15, num) == proposals(first, 15, num)
 
 
-def test_a_trial_that_was_proposed_here_is_known(tmp_path: Path) -> None:
+def test_a_trial_that_was_proposed_here_is_not_registered_again(tmp_path: Path) -> None:
     once, twice = (Searcher.of(*make(tmp_path, BOTH)) for _ in range(2))
     for searcher in (once, twice):
         settings = searcher.propose(0)
@@ -153,7 +155,7 @@ def test_a_trial_that_was_proposed_here_is_known(tmp_path: Path) -> None:
     assert twice.propose(1) == once.propose(1)
 
 
-def test_a_point_beyond_the_axes_is_taken_and_not_told_to_optuna(tmp_path: Path) -> None:
+def test_a_point_beyond_the_axes_is_taken_and_not_reported_to_optuna(tmp_path: Path) -> None:
     text = "space: {optim.lr: {low: 1e-2, high: 1e-1}}\ntrials: 3\n"
     first, again = (Searcher.of(*make(tmp_path, text)) for _ in range(2))
     memory = (first.propose(0), first.memory())

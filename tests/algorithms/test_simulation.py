@@ -45,7 +45,9 @@ class Plain:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-def test_every_epoch_is_told_once_in_order_and_the_budget_is_of_all_workers(workers: int) -> None:
+def test_every_epoch_is_reported_once_in_order_and_the_budget_is_of_all_workers(
+    workers: int,
+) -> None:
     plain = Plain()
     seen = simulate(plain, TASK, workers, budget=100, seed=0)
     assert len(seen) == len(plain.told) == 100
@@ -60,7 +62,7 @@ def test_every_epoch_is_told_once_in_order_and_the_budget_is_of_all_workers(work
     assert seen.tolist() == np.minimum.accumulate([value for *_, value in plain.told]).tolist()
 
 
-def test_a_trial_that_waits_goes_on_at_its_next_epoch() -> None:
+def test_a_paused_trial_resumes_at_its_next_epoch() -> None:
     class Waits(Plain):
         def next_job(self) -> tuple[int, Settings]:
             return (0, {"lr": 0.1, "width": 8, "depth": 3}) if self.begun else super().next_job()

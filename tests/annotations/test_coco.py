@@ -122,7 +122,7 @@ def test_what_could_be_the_annotations_is_named_with_where_they_belong(
     assert (f"to {ANNOTATIONS}, and" in str(error.value)) == ("found" in said or "default" in said)
 
 
-def test_an_annotation_file_is_no_folder_and_the_one_to_name_is_said(writer: CocoWriter) -> None:
+def test_an_annotation_file_is_no_folder_and_the_one_to_name_is_given(writer: CocoWriter) -> None:
     path = two_persons(writer) / ANNOTATIONS
     with pytest.raises(DataError, match=r"train2017\.json' is a file; name the folder that holds"):
         find_root(str(path))

@@ -85,7 +85,7 @@ def test_a_path_below_the_folder_is_found_however_it_is_spelt(
         ("cam/a.jpg", "a.jpg"),
     ],
 )
-def test_a_path_of_another_folder_is_found_by_its_end_and_that_is_said(
+def test_a_path_of_another_folder_is_found_by_its_end_and_that_is_reported(
     writer: CocoWriter, path: str, name: str
 ) -> None:
     root = written(writer, **{path: name, "other.jpg": "other.jpg"})
@@ -123,7 +123,7 @@ def test_a_file_that_two_images_would_share_by_their_ends_is_neithers(writer: Co
     assert skipped.first[SHARED] == "one/a.jpg, found as a.jpg"
 
 
-def test_a_file_that_is_listed_under_two_ids_is_said(writer: CocoWriter) -> None:
+def test_a_file_that_is_listed_under_two_ids_is_reported(writer: CocoWriter) -> None:
     root = written(writer, **{"a.jpg": "a.jpg", "b.jpg": "b.jpg", "c.jpg": "c.jpg"})
 
     def share(content: dict[str, Any]) -> None:
@@ -204,7 +204,7 @@ def test_a_name_that_is_no_file_is_missing(tmp_path: Path, name: str) -> None:
     assert FileNames(tmp_path).find(name) == (None, "missing")
 
 
-def test_a_file_whose_name_is_no_unicode_is_in_nobodys_way(writer: CocoWriter) -> None:
+def test_a_file_whose_name_is_no_unicode_does_no_harm(writer: CocoWriter) -> None:
     root = written(writer, **{"a.jpg": "a.jpg"})
     Path(os.fsdecode(os.fsencode(root / "train2017") + b"/\xff.jpg")).touch()
     assert found(root) == {1: "a.jpg"}

@@ -108,7 +108,7 @@ def test_evaluates_ap_is_that_of_the_training(checkpoint: Path, config: TrainCon
     assert oks(found, pack.table).mean() == pytest.approx(kept["val_oks"], abs=1e-6)
 
 
-def test_a_flip_averages_with_the_mirrored_image_and_exchanges_left_and_right() -> None:
+def test_a_flip_averages_with_the_flipped_image_and_exchanges_left_and_right() -> None:
     class Model(torch.nn.Module):
         """Joint k is bright where the image is, times k."""
 
@@ -138,7 +138,7 @@ def test_predict_finds_what_evaluate_finds_of_the_same_person(
     assert predicted == pytest.approx(found[rows], abs=2e-2)
 
 
-def test_predict_draws_beside_each_picture_and_tells_in_json(
+def test_predict_draws_beside_each_picture_and_prints_json(
     checkpoint: Path, small_coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     picture = next((small_coco / "val2017").iterdir())
@@ -178,7 +178,7 @@ def test_predict_draws_beside_each_picture_and_tells_in_json(
         (["export", "{checkpoint}", "/proc"], "/proc: must be a file, but is a folder"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     checkpoint: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -196,7 +196,7 @@ def test_what_is_wrong_is_said_in_one_line(
 
 
 @pytest.mark.parametrize("command_name", [[], ["show"]])
-def test_a_space_file_is_told_with_the_command_that_searches_it(
+def test_a_space_file_is_refused_with_the_command_that_searches_it(
     capsys: pytest.CaptureFixture[str], command_name: list[str]
 ) -> None:
     file = "spaces/quick.yaml"

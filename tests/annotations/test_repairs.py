@@ -283,7 +283,7 @@ def test_keypoints_with_a_list_for_each_are_the_same_as_in_one_list(writer: Coco
 
 
 @pytest.mark.parametrize(("area", "doubts"), [(0.1, 1), (29, 1), (151, 0), (3000, 0), (12001, 1)])
-def test_an_area_that_does_not_fit_its_box_is_said_and_taken_as_it_is(
+def test_an_area_that_does_not_fit_its_box_is_reported_and_used_as_it_is(
     writer: CocoWriter, area: float, doubts: int
 ) -> None:
     split = read_split(two_persons(writer, area=area), "train", strict=True)
@@ -439,7 +439,7 @@ def test_json_lists_are_named(writer: CocoWriter) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\nb\x1b[31m.jpg", "long" * 1250 + ".jpg"])
-def test_a_name_is_said_in_one_line_and_shortened(writer: CocoWriter, name: str) -> None:
+def test_a_name_is_printed_in_one_line_and_shortened(writer: CocoWriter, name: str) -> None:
     for number in (1, 2):
         writer.image("train", number)
         writer.person("train", number, number)

@@ -88,7 +88,7 @@ def test_the_cause_comes_first_with_its_first_and_with_what_helps(
         (reasons.NO_FILE, "file_name", "gone.jpg"),
     ],
 )
-def test_a_cause_that_is_the_images_is_said_before_what_follows_for_annotations(
+def test_a_cause_in_the_images_is_reported_before_what_follows_for_annotations(
     writer: CocoWriter, reason: str, key: str, value: object
 ) -> None:
     root = written(writer)

@@ -83,7 +83,7 @@ def listening(greeting: bytes) -> Iterator[str]:
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "is not the GCS of a cluster"),
     ],
 )
-def test_a_port_of_something_else_than_a_cluster_is_told_in_seconds(
+def test_a_port_of_something_else_than_a_cluster_is_reported_in_seconds(
     greeting: bytes, told: str
 ) -> None:
     began = time.monotonic()
@@ -181,7 +181,7 @@ def no_more_addresses() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (6 * 10**9, 6 * 10**9))
 
 
-def test_too_few_addresses_for_ray_are_told_with_the_limit(tmp_path: Path) -> None:
+def test_too_few_addresses_for_ray_are_reported_with_the_limit(tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = subprocess.run(
         command(*RIDGE, "--out", out), cwd=ROOT,
@@ -198,7 +198,7 @@ def assert_does_not_start(done: subprocess.CompletedProcess[str], told: str) -> 
     assert "Space " not in done.stdout  # before any data are read
 
 
-def test_a_disk_without_room_for_rays_logs_is_told_at_once(
+def test_a_disk_without_room_for_rays_logs_is_reported_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("search.backend.ray_folder.LEAST_FREE", 10**18)

@@ -89,7 +89,7 @@ def kill_gcs(place: str) -> None:
                 os.kill(int(found.parent.name), signal.SIGKILL)
 
 
-def test_a_search_on_a_cluster_that_vanishes_ends_in_a_line_that_says_how_to_go_on(
+def test_a_search_on_a_cluster_that_vanishes_ends_in_a_line_that_says_how_to_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"

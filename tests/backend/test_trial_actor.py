@@ -100,7 +100,7 @@ def test_a_trial_whose_last_files_cannot_be_written_does_not_harm_the_next(
     trial.cleanup()
 
 
-def test_a_trial_put_down_at_its_rungs_and_taken_up_by_another_equals_an_uninterrupted_one(
+def test_a_trial_paused_at_its_rungs_and_resumed_by_another_process_equals_an_uninterrupted_one(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     asked = trial_config(config, tmp_path, "first") | {"rungs": [1, 2]}
@@ -114,7 +114,7 @@ def test_a_trial_put_down_at_its_rungs_and_taken_up_by_another_equals_an_uninter
     second.cleanup()
 
 
-def test_a_trial_at_a_url_is_taken_up_on_another_node_and_leaves_no_copy_on_the_first(
+def test_a_trial_at_a_url_resumes_on_another_node_and_leaves_no_copy_on_the_first(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     there = {"rungs": [1, 2], "storage": (tmp_path / "there").as_uri()}
@@ -144,7 +144,7 @@ def test_a_trial_that_fails_keeps_its_hands_off_the_folder_that_the_next_may_hav
     assert (tmp_path / "run" / "of-the-next").exists()
 
 
-def test_a_trial_goes_on_beyond_a_rung_by_itself(
+def test_a_trial_continues_beyond_a_rung_in_the_same_actor(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     trial = TrialActor(trial_config(config, tmp_path, "x") | {"rungs": [2]})
@@ -153,7 +153,7 @@ def test_a_trial_goes_on_beyond_a_rung_by_itself(
     trial.cleanup()
 
 
-def test_a_rung_has_the_state_on_disk_however_seldom_it_is_saved_else(
+def test_a_rung_has_the_state_on_disk_however_rarely_it_is_saved_otherwise(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     seldom = changed(config, "checkpoint.resume_epochs", 3)
@@ -217,7 +217,9 @@ def test_a_trial_may_take_its_share_less_what_cuda_takes_and_a_whole_gpu_as_it_l
 
 
 @pytest.mark.usefixtures("fractions")
-def test_a_share_without_room_for_a_training_is_told_by_its_first_step(own: dict[str, Any]) -> None:
+def test_a_share_without_room_for_a_training_is_reported_by_its_first_step(
+    own: dict[str, Any],
+) -> None:
     trial = TrialActor(own | {"gpu": 0.25})
     with pytest.raises(OutOfMemoryError, match=r"0\.25 of a GPU of 2\.0 GB is 0\.50 GB; raise it"):
         trial.step()

@@ -50,7 +50,7 @@ def test_the_cause_of_an_actor_that_did_not_start_is_its_last_line() -> None:
     assert _cause_of_death(text) == "RuntimeError: CUDA is not there"
 
 
-def test_a_process_that_is_gone_is_said_to_be_so() -> None:
+def test_a_process_that_is_gone_is_reported() -> None:
     text = "The actor died unexpectedly before finishing this task.\n\tclass_name: X"
     assert _cause_of_death(text).startswith("the trial's process died")
 
@@ -153,7 +153,7 @@ def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
     return Tune(tmp_path)
 
 
-def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(
+def test_a_trial_out_of_memory_resumes_with_twice_the_share_once(
     tune: Tune, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = tune.start()
@@ -187,7 +187,7 @@ def test_none_is_asked_for_in_the_room_that_a_larger_share_waits_for(
     assert tune.ask() is None
 
 
-def test_a_trial_on_a_full_node_goes_on_with_twice_as_much_of_a_node_each_time(
+def test_a_trial_on_a_full_node_resumes_with_twice_as_much_of_a_node_each_time(
     tune: Tune, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     node = {"Alive": True, "Resources": {"CPU": 3.0, "GPU": 1.0}}
@@ -280,14 +280,14 @@ def test_a_loop_of_tunes_that_dies_of_a_connection_is_begun_again(
     assert list(deaths) == []
 
 
-def test_a_trial_whose_process_died_goes_on_with_the_share_that_it_had(tune: Tune) -> None:
+def test_a_trial_whose_process_died_resumes_with_the_share_that_it_had(tune: Tune) -> None:
     first = tune.start()
     assert tune.report(1)
     tune.fail(ActorDiedError())
     assert tune.start() == first | {"epoch": 1}
 
 
-def test_what_a_spent_budget_cut_goes_on_with_a_larger_one(
+def test_trials_that_a_spent_budget_interrupted_resume_with_a_larger_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
@@ -326,7 +326,7 @@ def test_a_trials_own_error_ends_it_in_one_line(tune: Tune) -> None:
     assert in_one_line(FULL) == str(FULL)
 
 
-def test_what_waits_at_a_rung_is_work_also_for_a_search_that_had_ended_before(
+def test_a_trial_paused_at_a_rung_is_work_also_for_a_search_that_had_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 1)
@@ -352,7 +352,7 @@ def test_what_waits_at_a_rung_is_work_also_for_a_search_that_had_ended_before(
     assert [trial.state for trial in last.state.record.trials] == ["completed", "stopped"]
 
 
-def test_a_trial_that_was_interrupted_goes_on_once_another_leaves_it_epochs(
+def test_a_trial_that_was_interrupted_resumes_once_another_leaves_it_epochs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.backend.tune_run.capacity", lambda *_: 2)

@@ -25,7 +25,7 @@ from kptrain.training.batches import batches, targets
 ROOT = Path(__file__).parents[2]
 
 
-def test_things_are_timed_in_turns_after_one_round_that_is_not() -> None:
+def test_things_are_timed_alternately_after_one_untimed_round() -> None:
     called: list[str] = []
     things = {name: lambda name=name: called.append(name) for name in "ab"}
     seconds = in_turns(things, repetitions=3, amount=2)
@@ -88,7 +88,7 @@ SAID = Said(
 )
 
 
-def test_what_a_search_said_is_read_with_its_times(tmp_path: Path) -> None:
+def test_the_output_of_a_search_is_read_with_its_times(tmp_path: Path) -> None:
     assert whole_search.reached(SAID, whole_search.OURS) == [(9.0, 0.25), (9.5, 0.5)]
     assert whole_search.reached(SAID, whole_search.TEXTBOOKS) == [(9.7, 0.125)]
     (tmp_path / "trials.csv").write_text("trial,epoch,seconds\n0,1,3.5\n1,1,2.0\n1,2,9\n")
@@ -121,7 +121,7 @@ def test_what_a_process_maps_of_a_file_is_counted(tmp_path: Path) -> None:
     assert own == resident
 
 
-def test_a_repeated_data_set_has_as_many_images_as_said_each_with_its_persons(
+def test_a_repeated_data_set_has_the_given_number_of_images_each_with_its_persons(
     small_coco: Path, tmp_path: Path
 ) -> None:
     root = repeat(small_coco, tmp_path / "more", num_train=50, num_val=13)

@@ -194,7 +194,7 @@ def test_batches_of_64_and_then_of_8_are_compiled_first(
     assert measured == [64, 8, 32, 128, 16]
 
 
-def test_the_textbook_takes_turns_with_the_first_way_and_stands_beside_each(
+def test_the_textbook_alternates_with_the_first_variant_and_is_reported_beside_each(
     here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made: list[int] = []
@@ -295,7 +295,7 @@ def test_a_batch_norm_without_its_count_gives_the_same_and_learns_the_same_stati
     assert all(torch.equal(with_count.get_buffer(name), found[name]) for name in found)
 
 
-def test_the_subpixel_way_is_a_transposed_convolution() -> None:
+def test_the_subpixel_variant_is_a_transposed_convolution() -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 8, 5, 6, requires_grad=True)
     weight = torch.randn(8, 4, 4, 4, requires_grad=True)
@@ -308,7 +308,7 @@ def test_the_subpixel_way_is_a_transposed_convolution() -> None:
         assert torch.allclose(ours, theirs, atol=1e-3)
 
 
-def test_of_tests_that_are_cut_it_is_said_which_passed(
+def test_tests_that_are_cut_off_are_reported_with_those_that_passed(
     here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut(*_: object, stdout: IO[str], **__: object) -> None:
@@ -382,5 +382,5 @@ def test_what_became_of_a_trial_that_was_out_of_memory_is_read_from_its_journal(
         ),
     ],
 )
-def test_what_pytest_came_to_is_said_with_each_failure(end: list[str], told: str) -> None:
+def test_the_outcome_of_pytest_is_reported_with_each_failure(end: list[str], told: str) -> None:
     assert marked.summary(["...F [100%]", *end] if end else []).startswith(told)

@@ -37,7 +37,7 @@ def test_the_daemon_runs_while_the_block_does(
     assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ
 
 
-def test_a_daemon_that_does_not_start_is_said_and_not_ended(
+def test_a_daemon_that_does_not_start_is_reported_and_not_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = put_control(tmp_path, monkeypatch, refusal="not permitted")
@@ -61,7 +61,7 @@ def test_a_daemon_that_holds_on_to_what_it_inherits_is_not_waited_for(
     assert time.monotonic() - began < PROMPT
 
 
-def test_a_daemon_that_does_not_answer_is_told_to_quit(
+def test_a_daemon_that_does_not_answer_is_sent_quit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = put_control(tmp_path, monkeypatch)
@@ -73,7 +73,7 @@ def test_a_daemon_that_does_not_answer_is_told_to_quit(
     assert log.read_text().endswith(": quit\n")
 
 
-def test_a_machine_without_the_daemon_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_machine_without_the_daemon_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with mps_daemon() as why_not:
         assert why_not == "no nvidia-cuda-mps-control on this machine"

@@ -167,7 +167,7 @@ def test_a_compiled_training_gives_the_curve_up_to_rounding_and_weights_of_the_s
     assert names[0] == names[1]
 
 
-def test_a_machine_that_cannot_compile_is_told_so_in_one_line(
+def test_a_machine_that_cannot_compile_is_reported_in_one_line(
     small_coco: Path, trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
@@ -225,7 +225,7 @@ def test_a_setting_on_the_command_line_goes_before_the_files(
     assert re.search(r"Epoch 1/1 .* lr 0.25 ", capsys.readouterr().out)
 
 
-def test_without_an_out_a_new_folder_below_runs_is_made(
+def test_without_out_a_new_folder_below_runs_is_created(
     trained: tuple[Path, str], tmp_path: Path
 ) -> None:
     out, _ = trained
@@ -235,7 +235,7 @@ def test_without_an_out_a_new_folder_below_runs_is_made(
     assert len(read_metrics(made / "metrics.csv")) == 1
 
 
-def test_without_data_the_drawn_set_is_used_and_the_banner_says_so(
+def test_without_data_the_synthetic_set_is_used_and_the_banner_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # Fewer images than the synthetic set has, in its place in the cache.
@@ -252,7 +252,7 @@ def test_without_data_the_drawn_set_is_used_and_the_banner_says_so(
 
 
 @pytest.mark.slow
-def test_an_interrupted_training_says_how_to_go_on_and_that_works(
+def test_an_interrupted_training_says_how_to_resume_and_that_works(
     small_coco: Path, tmp_path: Path
 ) -> None:
     arguments = arguments_of(small_coco, Path("my run"))
@@ -312,7 +312,7 @@ def test_an_error_leaves_the_process_with_two_and_without_a_traceback(tmp_path: 
         (["--set", "train.device=cuda:99"], "train.device: must be a device of this machine, but"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_line(
+def test_a_mistake_is_reported_in_one_line(
     arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("file").touch()
@@ -351,7 +351,7 @@ def test_a_folder_with_a_run_is_refused_before_the_data_are_packed(
 
 
 @pytest.mark.parametrize(("step", "named"), [("fit", "run"), ("open_pack", "a file or a pipe")])
-def test_a_full_disk_is_told_with_what_to_do(
+def test_a_full_disk_is_reported_with_what_to_do(
     small_coco: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -233,7 +233,7 @@ def test_a_size_without_a_person_is_named_and_the_results_have_the_ids_of_the_fi
 
 
 @pytest.mark.parametrize("out", ["none/results.json", "."])
-def test_results_that_cannot_be_written_are_told_before_anything_is_evaluated(
+def test_results_that_cannot_be_written_are_reported_before_anything_is_evaluated(
     people: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -249,7 +249,7 @@ def test_results_that_cannot_be_written_are_told_before_anything_is_evaluated(
     assert (out.partition("/")[0] in errors, errors.count("\n")) == (True, 1)
 
 
-def test_results_for_which_there_is_no_room_are_told_with_their_file(
+def test_results_for_which_there_is_no_room_are_reported_with_their_file(
     people: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(resolve(FEW | {"data.root": str(people), "train.epochs": 1}, "test"), tmp_path)
@@ -259,7 +259,7 @@ def test_results_for_which_there_is_no_room_are_told_with_their_file(
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), RuntimeError(OUT_OF_MEMORY[0])])
-def test_a_device_without_memory_is_told_with_what_to_do(
+def test_a_device_without_memory_is_reported_with_what_to_do(
     people: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -247,7 +247,7 @@ def test_the_same_grey_in_more_bits_gives_the_same_persons(
     assert drawn[0].tobytes() == drawn[1].tobytes() == drawn[2].tobytes()
 
 
-def test_what_is_no_picture_is_said_in_one_line_before_anything_is_drawn(
+def test_what_is_no_picture_is_reported_in_one_line_before_anything_is_drawn(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_spot(60, 80, 30, 40).save(tmp_path / "good.png")
@@ -292,7 +292,7 @@ def test_pictures_of_odd_sizes_are_drawn(
         assert len(json.loads(out)["persons"]) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_read(
+def test_a_folder_that_cannot_be_written_is_reported_before_the_model_is_read(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_spot(60, 80, 30, 40).save(tmp_path / "a.png")
@@ -303,7 +303,7 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_model_is_read(
         assert why in errors
 
 
-def test_a_full_disk_is_told_with_the_file(
+def test_a_full_disk_is_reported_with_the_file(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with_spot(60, 80, 30, 40).save(tmp_path / "a.png")

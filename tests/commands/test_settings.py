@@ -353,7 +353,7 @@ def folder(path: str) -> str:
     return str(Path(path).absolute())
 
 
-def test_the_data_is_what_was_said_then_the_environment_then_the_default_then_embedded(
+def test_the_data_is_what_was_given_then_the_environment_then_the_default_then_embedded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert find_root(None) == "embedded"
@@ -386,7 +386,7 @@ def test_a_wrong_path_to_the_data_is_an_error_and_not_replaced(
     assert "'embedded'" in message_of(error)
 
 
-def test_the_embedded_settings_apply_on_the_embedded_set_only_where_nothing_was_said() -> None:
+def test_the_embedded_settings_apply_on_the_embedded_set_only_where_none_was_given() -> None:
     config = resolve({"train.epochs": 2, "heatmap.sigma_px": 3.0}, "test")
     expected = EMBEDDED_SETTINGS | {"train.epochs": 2, "heatmap.sigma_px": 3.0}
     got = settings_of(config)
@@ -416,7 +416,7 @@ def test_a_rule_that_only_the_embedded_settings_break_is_still_checked() -> None
         ("image", [192, 256], False),
     ],
 )
-def test_crops_of_persons_that_are_wider_than_high_are_noted_with_the_size_turned(
+def test_crops_of_persons_that_are_wider_than_high_are_noted_with_height_and_width_exchanged(
     tmp_path: Path, view: str, size: list[int], is_noted: bool
 ) -> None:
     said = {"data.root": str(tmp_path), "data.view": view, "data.image_size": size}

@@ -47,7 +47,7 @@ def test_a_log_file_has_a_line_an_event_without_control_characters(
     assert "trial  0  lr=0.001  failed after epoch 1  best val_loss 0.500000  it broke" in lines[2]
 
 
-def test_the_boxes_of_an_average_precision_are_told_wherever_its_value_is(
+def test_the_boxes_of_an_average_precision_are_named_wherever_its_value_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_a_search(tmp_path, Budget(trials=4), metric="val_ap")
@@ -57,7 +57,7 @@ def test_the_boxes_of_an_average_precision_are_told_wherever_its_value_is(
     assert all("ended, best val_ap (ground-truth boxes) 0." in line for line in lines)
 
 
-def test_a_trial_that_waits_at_a_rung_or_goes_on_in_another_process_is_told_so(
+def test_a_trial_that_pauses_at_a_rung_or_resumes_in_another_process_is_reported_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = three_trials(tmp_path, Budget(trials=4), rungs=[1])
@@ -145,7 +145,7 @@ def test_json_is_an_object_a_line_on_standard_output_and_the_rest_on_standard_er
     assert len(said.err.splitlines()) == 3
 
 
-def test_quiet_says_nothing_by_the_way(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_no_progress(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     show_a_search(tmp_path, Budget(trials=4), Output("quiet"))
     assert capsys.readouterr() == ("", "")
 
@@ -159,7 +159,7 @@ def test_what_remains_of_each_part_of_the_budget_is_shown(
     assert "1:00:00 of 1 GPU hour left, 898 of 900 epochs left, at most 1:36:40 left" in last
 
 
-def test_without_a_bound_on_epochs_only_the_hours_left_are_told(
+def test_without_a_bound_on_epochs_only_the_hours_left_are_shown(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_a_search(tmp_path, Budget(hours=0.5))
@@ -184,7 +184,7 @@ def test_before_any_epoch_what_was_estimated_is_left_and_then_the_pace_of_real_e
     assert summary(state, 3).endswith("best val_loss 0.250000, at most 0:18:20 left")
 
 
-def test_what_takes_months_is_told_in_months(tmp_path: Path) -> None:
+def test_a_duration_of_months_is_shown_in_months(tmp_path: Path) -> None:
     state = three_trials(tmp_path, Budget(trials=4))
     state.clock.set(50 * 86400.0)
     state.report(1, epoch(1, 0.25), "host", "cpu")
@@ -205,7 +205,7 @@ def test_the_log_of_the_progress_has_a_line_at_each_change(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("kind", ["text", "json"])
-def test_a_search_goes_on_when_nobody_reads_it_any_more(tmp_path: Path, kind: str) -> None:
+def test_a_search_continues_when_its_output_is_closed(tmp_path: Path, kind: str) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from search.space.budget import Budget\n"

@@ -149,7 +149,7 @@ except DataError as error:
 
 
 @pytest.mark.parametrize("room", [50_000, 95_000], ids=["images", "table"])
-def test_where_no_file_can_grow_packing_says_so_and_the_next_goes_on(
+def test_where_no_file_can_grow_packing_says_so_and_the_next_one_resumes(
     writer: CocoWriter, cache: Path, room: int
 ) -> None:
     for number in range(100, 400):

@@ -133,7 +133,7 @@ def test_an_exif_rotation_is_left_alone_where_the_annotated_size_is_the_stored_o
         (8, Image.Transpose.ROTATE_90),
     ],
 )
-def test_an_exif_rotation_is_applied_where_the_annotated_size_is_turned(
+def test_an_exif_rotation_is_applied_where_the_annotated_size_is_rotated(
     tmp_path: Path, orientation: int, turn: Image.Transpose
 ) -> None:
     path = with_orientation(tmp_path / "a.jpg", orientation)
@@ -143,14 +143,14 @@ def test_an_exif_rotation_is_applied_where_the_annotated_size_is_turned(
 
 
 @pytest.mark.parametrize("orientation", [1, 2, 3, 4])
-def test_a_turned_size_without_a_quarter_turn_in_the_file_is_another_size(
+def test_a_rotated_size_without_a_quarter_rotation_in_the_file_is_another_size(
     tmp_path: Path, orientation: int
 ) -> None:
     path = with_orientation(tmp_path / "a.jpg", orientation)
     assert reason(path, SIZE[::-1]) == OTHER_SIZE
 
 
-def test_an_orientation_that_is_no_turn_is_none(tmp_path: Path) -> None:
+def test_an_orientation_that_is_no_rotation_is_none(tmp_path: Path) -> None:
     path = with_orientation(tmp_path / "a.jpg", 9)
     assert reason(path, SIZE[::-1]) == OTHER_SIZE
     stored, short, text = path.read_bytes(), b"\x01\x12\x00\x03", b"\x01\x12\x00\x02"
@@ -272,7 +272,7 @@ def test_numbers_of_any_kind_are_read_as_the_greys_that_they_stand_for(
     assert count == 1
 
 
-def test_twelve_bits_that_the_file_tells_of_reach_white(tmp_path: Path) -> None:
+def test_twelve_bits_that_the_file_declares_reach_white(tmp_path: Path) -> None:
     numbers = np.array([[0, 16, 2048, 4079, 4094, 4095]])
     pixels = np.asarray(decode_image(twelve_bit_tiff(tmp_path / "a.tif", numbers), (1, 6)))
     assert pixels[0, :, 0].tolist() == [0, 1, 128, 254, 255, 255]
@@ -358,7 +358,7 @@ def test_the_first_picture_of_an_animation_is_read_and_how_many_there_are(tmp_pa
         (None, "No such file or directory"),
     ],
 )
-def test_what_is_no_picture_is_said_in_one_line(
+def test_what_is_no_picture_is_reported_in_one_line(
     tmp_path: Path, content: bytes | None, said: str
 ) -> None:
     path = tmp_path / "a.jpg"

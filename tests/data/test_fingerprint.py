@@ -124,7 +124,7 @@ def test_a_note_that_is_torn_counts_as_none(writer: CocoWriter, cache: Path) -> 
         assert pack_fingerprint(settings(root), "train") == before
 
 
-def test_pictures_in_sub_folders_are_known_by_their_content(
+def test_pictures_in_sub_folders_are_identified_by_their_content(
     writer: CocoWriter, cache: Path
 ) -> None:
     root = written(writer, images=2)
@@ -154,7 +154,7 @@ def test_a_file_that_may_not_be_read_is_named(
         pack_fingerprint(settings(root), "train")
 
 
-def test_pictures_that_change_while_they_are_packed_are_said_and_no_pack_stays(
+def test_pictures_that_change_while_they_are_packed_are_reported_and_no_pack_stays(
     writer: CocoWriter, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = written(writer, images=2)

@@ -130,7 +130,7 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @fuzzed
 @given(st.data())
-def test_whatever_the_names_and_ids_of_images_are_what_is_said_is_one_line_that_can_be_written(
+def test_whatever_the_names_and_ids_of_images_are_the_message_is_one_line_that_can_be_written(
     four: Path, data: st.DataObject
 ) -> None:
     path = four / "annotations" / "person_keypoints_train2017.json"

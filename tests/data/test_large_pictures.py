@@ -76,7 +76,7 @@ def test_what_is_not_long_is_cut_by_pillow_alone() -> None:
     assert np.array_equal(frame.cut(image), np.asarray(expected))
 
 
-def test_where_the_photograph_lies_in_the_input_is_known() -> None:
+def test_the_place_of_the_photograph_in_the_input_is_recorded() -> None:
     frame = Frame(-50.0, 20.0, 200.0, 100.0, (200, 400))  # 2 input pixels a pixel
     assert frame.inside((480, 640)).tolist() == [100, 0, 400, 200]
     assert frame.inside((60, 100)).tolist() == [100, 0, 300, 80]

@@ -214,7 +214,7 @@ def test_what_a_limit_leaves_out_is_counted(small_coco: Path) -> None:
     assert "beyond" not in open_pack(chosen, "val").summary
 
 
-def test_a_disk_too_small_is_said_with_its_figures_and_left_as_it_was(
+def test_a_disk_too_small_is_reported_with_its_figures_and_left_as_it_was(
     cache: Path, writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
@@ -252,7 +252,7 @@ def test_the_room_of_a_pack_is_taken_before_it_is_filled(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("cache")
-def test_an_error_of_the_system_is_said_and_not_kept_as_a_bad_image(
+def test_an_error_of_the_system_is_reported_and_not_recorded_as_a_bad_image(
     writer: CocoWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -345,7 +345,9 @@ def test_a_changed_annotation_and_a_changed_image_are_packed_anew(
     assert [bool(pack.images[4].any()) for pack in packs] == [True, True, False]
 
 
-def test_a_name_that_cannot_be_written_is_said_and_the_pack_is_built(writer: CocoWriter) -> None:
+def test_a_name_that_cannot_be_written_is_reported_and_the_pack_is_built(
+    writer: CocoWriter,
+) -> None:
     root = written(writer)
     file = root / "annotations" / "person_keypoints_train2017.json"
     content = json.loads(file.read_text())
@@ -407,7 +409,7 @@ pack.open_pack(DataSettings(root=sys.argv[1], image_size=(64, 96)), "train")
 """
 
 
-def test_a_pack_whose_process_was_killed_is_gone_on_with_and_comes_out_the_same(
+def test_a_pack_whose_process_was_killed_is_resumed_and_comes_out_the_same(
     writer: CocoWriter, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = written(writer, images=8)
@@ -545,7 +547,7 @@ def test_a_cache_that_is_a_file_is_named(
         open_pack(settings(written(writer)), "train")
 
 
-def test_a_cache_that_cannot_be_made_is_told_for_the_drawn_set_too(
+def test_a_cache_that_cannot_be_created_is_reported_for_the_synthetic_set_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("KPTRAIN_CACHE", "/proc/none/kptrain")

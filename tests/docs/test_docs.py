@@ -33,7 +33,7 @@ def test_a_page_is_what_the_code_says(name: str) -> None:
     assert written == reference().PAGES[name](), "run python docs/reference.py"
 
 
-def test_every_setting_and_every_key_is_told() -> None:
+def test_every_setting_and_every_key_is_described() -> None:
     for name in ("settings.md", "spaces.md"):
         rows = [line for line in (DOCS / name).read_text().splitlines() if line.startswith("| `")]
         assert len(rows) > 10

@@ -30,7 +30,7 @@ def test_what_was_written_is_read_and_lines_are_json(tmp_path: Path) -> None:
     assert [json.loads(line)["at"] for line in path.read_text().splitlines()] == [0.0, 1.5, 2.25]
 
 
-def test_cut_at_every_byte_it_holds_the_whole_lines_and_goes_on_behind_them(
+def test_cut_at_any_byte_it_holds_the_complete_lines_and_continues_after_them(
     tmp_path: Path,
 ) -> None:
     whole = written(tmp_path / "journal").read_bytes()
@@ -76,7 +76,7 @@ def test_a_flipped_bit_is_named_by_its_line_unless_the_last_one_has_no_end(
     assert f"{path}:{line}" in str(refused.value)
 
 
-def test_a_full_disk_is_told_and_leaves_what_was_there(
+def test_a_full_disk_is_reported_and_leaves_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(tmp_path / "journal", EVENTS[:2])

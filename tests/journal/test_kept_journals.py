@@ -32,7 +32,7 @@ def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "kept"
 
 
-def test_all_that_was_known_of_it_is_known(kept: Path) -> None:
+def test_all_that_was_recorded_of_it_is_read(kept: Path) -> None:
     expected = json.loads((kept / "expected.json").read_text())
     assert json.loads(json.dumps(known(read_history(kept, KEYPOINTS)))) == expected
 
@@ -48,7 +48,7 @@ def test_after_its_interruption_it_is_interrupted_until_it_resumes(tmp_path: Pat
         assert (reason is not None) == is_interrupted, kind
 
 
-def test_its_report_tells_each_trial_and_the_winner(kept: Path) -> None:
+def test_its_report_shows_each_trial_and_the_winner(kept: Path) -> None:
     expected = json.loads((kept / "expected.json").read_text())
     page = page_of(read_history(kept, KEYPOINTS))
     trials = Parsed(page).sections["trials"]
@@ -64,7 +64,7 @@ def test_it_can_be_watched(kept: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "trials ended" in capsys.readouterr().out
 
 
-def test_it_goes_on_with_more_trials(kept: Path) -> None:
+def test_it_resumes_with_more_trials(kept: Path) -> None:
     search = open_search(kept, KEYPOINTS, None, {"trials": 40, "epochs": 400}, None)
     journal = Journal(kept / JOURNAL)
     num_lines = len(journal.written)

@@ -60,7 +60,7 @@ def end(folder: Path) -> Any:
     return [(t.settings, t.state, t.curve) for t in read_history(folder, KEYPOINTS).record.trials]
 
 
-def test_words_rules_and_defaults_change_and_a_search_is_read_and_goes_on_as_it_was(
+def test_words_rules_and_defaults_change_and_a_search_is_read_and_resumes_unchanged(
     tmp_path: Path, later: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     simulate(tmp_path / "whole", 20, asha=WITHOUT_ASHA)
@@ -84,7 +84,7 @@ def test_words_rules_and_defaults_change_and_a_search_is_read_and_goes_on_as_it_
     assert end(tmp_path / "cut") == whole
 
 
-def test_what_was_interrupted_or_failed_is_told_in_the_words_of_now(
+def test_interrupted_and_failed_trials_are_reported_in_the_present_words(
     tmp_path: Path, later: pytest.MonkeyPatch
 ) -> None:
     simulate(tmp_path / "spent", 9, more="epochs: 11\n")

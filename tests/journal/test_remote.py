@@ -176,7 +176,7 @@ def test_nor_when_it_did_so_while_this_one_was_cut_off(
     assert (there / "journal").read_text() == "a\nb\n"
 
 
-def test_what_fails_for_a_while_is_tried_again_and_then_told(
+def test_what_fails_for_a_while_is_retried_and_then_reported(
     storage: Storage, here: Path, there: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("search.journal.remote.PAUSES", (0.0, 0.0))
@@ -235,7 +235,7 @@ def test_a_url_that_cannot_be_used_is_refused(url: str, message: str) -> None:
     assert "SECRET" not in str(caught.value)
 
 
-def test_a_place_that_cannot_be_written_is_told_before_anything_is_sent(
+def test_a_url_that_cannot_be_written_is_reported_before_anything_is_sent(
     storage: Storage, there: Path
 ) -> None:
     storage.check()

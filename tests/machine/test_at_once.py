@@ -52,7 +52,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_of_searches_with_one_folder_one_begins_and_the_others_are_told_that_it_is_there(
+def test_of_searches_with_one_folder_one_begins_and_the_others_are_refused_as_it_exists(
     begin: Callable[..., Search | SettingsError], tmp_path: Path
 ) -> None:
     done = at_once(lambda: begin(numbered=False))

@@ -97,7 +97,7 @@ def test_the_system_s_own_quota_is_found(group: Path, quota: int) -> None:
     assert counted("sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh") == 1
 
 
-def test_torch_gets_no_more_threads_than_that_unless_it_is_told(
+def test_torch_gets_no_more_threads_than_that_unless_a_number_is_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     torch.set_num_threads(4)

@@ -27,7 +27,7 @@ from kptrain.machine.device import (
 ROOT = Path(__file__).parents[2]
 
 
-def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
+def test_too_little_memory_is_reported_with_the_settings_that_decide(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     huge = changed(config, "model.deconv_channels", [2_000_000_000] * 3)
@@ -51,7 +51,9 @@ def test_memory_that_does_not_suffice_is_said_with_the_settings_that_decide(
         "FIND was unable to find an engine to execute this computation",
     ],
 )
-def test_a_full_gpu_is_known_by_what_its_libraries_say(config: TrainConfig, told: str) -> None:
+def test_a_full_gpu_is_recognised_by_the_messages_of_its_libraries(
+    config: TrainConfig, told: str
+) -> None:
     with (
         pytest.raises(OutOfMemoryError, match=r"must fit into memory, .* lower"),
         explained(config),
@@ -61,7 +63,7 @@ def test_a_full_gpu_is_known_by_what_its_libraries_say(config: TrainConfig, told
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
 
-def test_a_full_gpu_is_known_though_the_end_of_a_recording_fails_after_it(
+def test_a_full_gpu_is_recognised_though_the_end_of_a_recording_fails_after_it(
     config: TrainConfig,
 ) -> None:
     def record() -> None:
@@ -144,7 +146,7 @@ def test_a_device_that_is_there_is_found(
     ("precision", "dtype"),
     [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
 )
-def test_on_a_cpu_activations_are_float32_unless_said_otherwise(
+def test_on_a_cpu_activations_are_float32_unless_bfloat16_is_given(
     config: TrainConfig, precision: str, dtype: torch.dtype
 ) -> None:
     chosen = changed(config, "train.precision", precision)

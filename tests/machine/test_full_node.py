@@ -108,7 +108,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_trial_that_ray_ends_at_its_start_and_in_an_epoch_goes_on_with_more_of_a_node(
+def test_a_trial_that_ray_ends_at_its_start_and_in_an_epoch_resumes_with_more_of_a_node(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hungry(tmp_path, "start", "epoch")

@@ -80,7 +80,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_nothing_else(
     assert list(saved.parent.iterdir()) == [saved]
 
 
-def test_a_file_that_the_system_refuses_to_grow_is_said_with_the_systems_reason(
+def test_a_file_that_the_system_refuses_to_grow_is_reported_with_the_systems_reason(
     saved: Path,
 ) -> None:
     before = saved.read_bytes()
@@ -199,7 +199,7 @@ def test_a_file_without_a_format_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert refused(tmp_path / "resume.pt").endswith("there is no such file")
 
 

@@ -77,7 +77,7 @@ def test_the_recipes_network_makes_64_x_64_maps_of_256_x_256_pixels() -> None:
 
 
 @pytest.mark.parametrize("trunk", TRUNKS)
-def test_every_trunk_gives_one_map_pixel_for_four_pixels(trunk: str) -> None:
+def test_every_backbone_gives_one_map_pixel_for_four_pixels(trunk: str) -> None:
     with torch.device("meta"):
         maps = KeypointNet(tiny(trunk=trunk))(torch.empty(1, 3, 96, 64))
     assert maps.shape == (1, 17, 24, 16)
@@ -146,7 +146,7 @@ def test_a_download_that_was_cut_short_is_refused_and_not_kept(
 
 @pytest.mark.parametrize("trunk", FILES)
 @pytest.mark.parametrize("counts", [True, False], ids=["with batch counts", "without"])
-def test_torchvisions_file_fills_the_whole_trunk_and_nothing_else(
+def test_torchvisions_file_fills_the_whole_backbone_and_nothing_else(
     trunk: str, counts: bool, torch_home: Path
 ) -> None:
     classifier = models.get_model(trunk, weights=None).state_dict()
@@ -211,13 +211,13 @@ def test_weights_that_do_not_fit_are_listed(
         assert fault in message
 
 
-def test_weights_that_are_not_there_are_said_by_their_path(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_their_path(tmp_path: Path) -> None:
     path = tmp_path / "nowhere.pth"
     with pytest.raises(WeightsError, match=f"^model.weights: must be .* but {path} is none"):
         build_model(tiny(weights=str(path)), 0)
 
 
-def test_weights_in_a_damaged_file_are_said_by_its_path(tmp_path: Path) -> None:
+def test_weights_in_a_damaged_file_are_reported_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "torn.pth"
     path.write_text("not weights")
     with pytest.raises(CheckpointError, match=f"^{path}: must "):

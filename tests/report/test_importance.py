@@ -50,7 +50,7 @@ def searched(folder: Path, num: int, curve: Curve, metric: Metric = "val_loss") 
         values = curve(settings, rng)
         for at, value in enumerate(values, 1):
             record.report(number, epoch(at, value), "host", "cpu")
-        record.end(number, "completed" if len(values) == 3 else "stopped")
+        record.set_state(number, "completed" if len(values) == 3 else "stopped")
     return record
 
 
@@ -172,7 +172,7 @@ def test_defaults_that_lie_beyond_the_axes_are_left_out(tmp_path: Path) -> None:
         (12, by_lr, 1, "a single setting was searched"),
     ],
 )
-def test_where_nothing_can_be_told_the_reason_is_said_instead_of_numbers(
+def test_where_importance_cannot_be_measured_the_reason_is_given_instead_of_numbers(
     tmp_path: Path, num: int, curve: Curve, axes: int, reason: str
 ) -> None:
     found = importance(searched(tmp_path, num, curve), dict(list(AXES.items())[:axes]))
@@ -182,7 +182,7 @@ def test_where_nothing_can_be_told_the_reason_is_said_instead_of_numbers(
     assert len((tmp_path / "importance.csv").read_text().splitlines()) == 1
 
 
-def test_ties_that_leave_no_best_quarter_are_said(tmp_path: Path) -> None:
+def test_ties_that_leave_no_best_quarter_are_reported(tmp_path: Path) -> None:
     record = searched(tmp_path, 40, lambda *_: [0.0, 0.0, 0.0], "val_ap")
     record.trials[0].curve[2] = epoch(3, 0.1)
     assert importance(record, AXES).why_not.startswith("too many trials have the same value")

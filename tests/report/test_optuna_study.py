@@ -82,7 +82,7 @@ def test_defaults_that_an_axis_has_no_place_for_are_left_out_of_it_alone(tmp_pat
         settings = dict(zip(axes, point, strict=True))
         record.add(settings, change(TrainConfig(), settings, "test"))
         record.report(number, epoch(1, 0.5 + number), "host", "cpu")
-        record.end(number, "completed")
+        record.set_state(number, "completed")
     StudyCopy(record, axes).sync()
     shown = study_of(record, axes, 1, ())
     assert [trial.params for trial in load_study(tmp_path).trials] == [

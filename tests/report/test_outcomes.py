@@ -38,7 +38,7 @@ def test_a_trial_that_was_stopped_has_its_place_among_those_at_its_rung(
     assert outcomes_of(record, [1], is_run=True)[number] == told
 
 
-def test_where_larger_is_better_the_places_are_the_other_way_round(tmp_path: Path) -> None:
+def test_where_larger_is_better_the_places_are_reversed(tmp_path: Path) -> None:
     record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_ap"])
     for value in (0.1, 0.3, 0.2):
         add(record, [value], "stopped")
@@ -46,11 +46,11 @@ def test_where_larger_is_better_the_places_are_the_other_way_round(tmp_path: Pat
     assert [words.split()[1] for words in told] == ["3rd", "1st", "2nd"]
 
 
-def test_a_trial_that_seems_to_run_was_cut_off_where_nobody_runs_the_search(
+def test_a_trial_that_seems_to_run_was_cut_off_if_no_command_runs_the_search(
     record: Record,
 ) -> None:
     trial = record.trials[2]
-    record.wait(2)
+    record.set_state(2, "waiting")
     assert outcomes_of(record, [1], is_run=True)[2] == "waiting"
     assert outcomes_of(record, [1], is_run=False)[2] == "cut off after epoch 1"
     trial.curve.clear()

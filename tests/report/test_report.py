@@ -35,6 +35,7 @@ from search.trials.assembly import ListedSettings, confirmation_state
 from search.trials.confirmation import Confirmation, fresh_seeds
 from search.trials.controller import SearchState
 from search.trials.history import read_history
+from search.trials.record import TrialRecord
 
 pytestmark = pytest.mark.slow  # many small trainings and drawings, seconds together
 
@@ -89,7 +90,7 @@ def test_a_whole_search_has_all_its_figures(
     assert "rung: trials are compared after epoch 2" in titles
 
 
-def test_a_search_that_was_killed_is_told_as_it_is_with_the_best_of_all_its_trials(
+def test_a_search_that_was_killed_is_shown_as_it_is_with_the_best_of_all_its_trials(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "killed"
@@ -150,7 +151,7 @@ def test_where_all_have_failed_the_best_says_after_which_epoch_and_why(tmp_path:
     state = simulate(tmp_path / "all", trials=3, error="KeyError: 'boom'", failed_after=1)
     history = read_history(tmp_path / "all", KEYPOINTS)
     assert "No trial has ended or left" in Parsed(page_of(history)).sections["best"]
-    number = min(state.record.trials, key=state.record.rank).number
+    number = min(state.record.trials, key=TrialRecord.rank).number
     for trial in state.record.trials:
         trial.run_dir.mkdir(parents=True)
         (trial.run_dir / BEST).touch()
@@ -309,7 +310,7 @@ def test_a_running_search_is_drawn_again_one_drawing_at_a_time(
     refresh.end()
 
 
-def test_watching_a_search_that_nobody_runs_says_where_it_stands(
+def test_watching_a_search_that_no_command_runs_shows_its_state(
     searches: dict[str, tuple[Path, SearchState]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert watch.main([str(searches["whole"][0])]) == 0
@@ -318,7 +319,7 @@ def test_watching_a_search_that_nobody_runs_says_where_it_stands(
     assert "must be the journal of a search" in capsys.readouterr().err
 
 
-def test_watching_ends_well_when_nobody_reads_it_any_more(
+def test_watching_ends_well_when_its_output_is_closed(
     searches: dict[str, tuple[Path, SearchState]],
 ) -> None:
     assert unread([sys.executable, "-m", "search.watch", str(searches["whole"][0])]) == (0, "")

@@ -101,7 +101,7 @@ list(stream.fit(config, Path({str(tmp_path)!r})))
     assert_equal_runs(tmp_path, uninterrupted)
 
 
-def test_a_run_whose_state_is_saved_seldom_repeats_the_epochs_since_with_the_same_numbers(
+def test_a_run_whose_state_is_saved_rarely_repeats_the_epochs_since_with_the_same_numbers(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     seldom = changed(config, "checkpoint.resume_epochs", 2)
@@ -134,7 +134,7 @@ def test_a_finished_run_resumed_reports_nothing_and_changes_nothing(
     assert {path: path.read_bytes() for path in uninterrupted.iterdir()} == before
 
 
-def test_a_run_resumed_with_more_epochs_goes_on_as_if_they_had_been_planned(
+def test_a_run_resumed_with_more_epochs_equals_one_that_had_planned_them(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     run(changed(config, "train.epochs", 2), tmp_path)
@@ -249,7 +249,7 @@ def test_a_folder_in_which_another_trains_is_refused(config: TrainConfig, tmp_pa
     assert len(run(config, tmp_path, resume=True)) == 2
 
 
-def test_who_waits_goes_on_as_soon_as_the_other_lets_go(
+def test_a_waiting_run_starts_as_soon_as_the_other_ends(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     reports = fit(config, tmp_path)
@@ -263,7 +263,7 @@ def test_who_waits_goes_on_as_soon_as_the_other_lets_go(
 @pytest.mark.parametrize(
     ("safe", "known", "told"), [(2, 0, [1, 2, 3]), (2, 1, [2, 3]), (3, 1, [2, 3]), (1, 2, [3])]
 )
-def test_who_knows_the_first_epochs_is_told_the_others_once_each_saved_or_not(
+def test_a_reader_that_has_the_first_epochs_gets_each_other_once_saved_or_not(
     config: TrainConfig,
     uninterrupted: Path,
     tmp_path: Path,
@@ -306,7 +306,7 @@ def test_resuming_with_a_picture_replaced_by_one_as_large_is_refused(
         run(of_copy, uninterrupted, resume=True)
 
 
-def test_resuming_with_the_same_data_in_another_folder_goes_on(
+def test_resuming_with_the_same_data_in_another_folder_is_allowed(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "moved").symlink_to(str(config.data.root))

@@ -87,7 +87,7 @@ def started(
     return [line for line in lines if not line.startswith("[")], runs, done.stderr
 
 
-def test_auto_with_a_key_is_offline_where_nobody_answers_which_is_said_once(
+def test_auto_with_a_key_is_offline_if_no_server_answers_which_is_reported_once(
     tmp_path: Path,
 ) -> None:
     said, runs, errors = started(tmp_path, ["aa", "bb"], WANDB_BASE_URL=NOBODY, WANDB_API_KEY=KEY)

@@ -78,7 +78,7 @@ def test_the_tables_figures_are_those_of_the_trainings_own_files(search: dict[st
     assert means == sorted(means)
 
 
-def test_what_is_said_is_what_the_table_holds(search: dict[str, Any]) -> None:
+def test_the_output_agrees_with_the_table(search: dict[str, Any]) -> None:
     for row in search["table"]:
         name = "defaults (trial 0)" if row["trial"] == "0" else f"trial {row['trial']}"
         mean, spread = float(row["mean"]), float(row["standard_deviation"])
@@ -122,7 +122,7 @@ def test_one_checkpoint_of_the_confirmation_is_left(search: dict[str, Any]) -> N
     assert left.parent.name.startswith(f"{int(search['table'][0]['trial']):03d}-")
 
 
-def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_is_gone_on_with(
+def test_ctrl_c_during_the_confirmation_promotes_the_searchs_own_winner_and_it_is_resumed(
     ray_address: str, tmp_path: Path
 ) -> None:
     space = write_own(tmp_path, trials=2, base={"seconds": 0.2, "epochs": 12})

@@ -34,7 +34,7 @@ def test_a_trial_that_fails_is_recorded_and_does_not_end_the_search(tmp_path: Pa
     assert "completed" in {row["state"] for row in table}
 
 
-def test_when_every_trial_fails_the_first_reason_is_said_with_exit_code_2(
+def test_when_every_trial_fails_the_first_reason_is_reported_with_exit_code_2(
     small_coco: Path, tmp_path: Path
 ) -> None:
     base = SMALL | {"loss": {"joint_weights": [1e38] * 17}}

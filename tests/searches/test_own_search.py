@@ -27,7 +27,7 @@ from search.trainings.loading import trainable_named
 from search.trials.assembly import search_state, searcher_of
 from search.trials.beginning import first_line
 from search.trials.history import read_history
-from search.trials.record import Record
+from search.trials.record import Record, TrialRecord
 from search.trials.run_folder import begin_search, journal_of
 from search.trials.warm_start import read_earlier_search
 
@@ -58,7 +58,7 @@ def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 @pytest.mark.usefixtures("modules")
-def test_a_name_that_names_no_training_is_told_so(name: str, told: str) -> None:
+def test_a_name_that_names_no_training_is_reported(name: str, told: str) -> None:
     with pytest.raises(SettingsError, match=f"^--trainable {name}: .*{told}"):
         trainable_named(name)
 
@@ -131,7 +131,7 @@ def test_an_earlier_search_of_another_training_is_no_help(modules: Path) -> None
         read_earlier_search(past, space, base)
 
 
-def test_an_earlier_search_without_fingerprints_is_known_by_where_its_data_lie(
+def test_an_earlier_search_without_fingerprints_is_identified_by_the_path_of_its_data(
     modules: Path,
 ) -> None:
     text = "space: {lr: [0.1, 0.2]}\ntrials: 4\nasha: {grace_epochs: 6}"
@@ -157,7 +157,7 @@ def test_the_example_is_of_twenty_lines_and_the_readme_shows_it() -> None:
 
 
 @pytest.mark.slow
-def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_from_others(
+def test_a_search_of_one_is_confirmed_promoted_reported_resumed_and_distinguished_from_others(
     modules: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = space_file(
@@ -200,7 +200,7 @@ def test_a_search_of_one_is_confirmed_promoted_reported_gone_on_with_and_told_fr
 
 
 @pytest.mark.slow
-def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_error_said(
+def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_error_reported(
     modules: Path,
 ) -> None:
     space = space_file(
@@ -213,7 +213,7 @@ def test_of_trials_that_all_fail_after_an_epoch_the_best_is_promoted_and_the_err
     assert done.returncode == 2
     out, error = done.stdout, done.stderr
     record = read_history(modules / "out", trainable_named("own_trainings:BROKEN")).record
-    best = min(record.trials, key=record.rank)
+    best = min(record.trials, key=TrialRecord.rank)
     assert [trial.state for trial in record.trials] == ["failed"] * 2
     assert f"Best      trial {best.number} (failed after epoch 1: KeyError: 'boom')" in out
     assert "Confirm   trials" not in out

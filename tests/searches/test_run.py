@@ -24,7 +24,7 @@ def measure_nothing(*_: object, **__: object) -> None:
     raise MeasuringError("it is another test's")
 
 
-def test_a_search_reads_the_decoded_images_whole_where_it_is_told_to(
+def test_with_verify_a_search_reads_the_decoded_images_in_full(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def prepare(*_: object, verify: bool) -> None:
@@ -149,7 +149,7 @@ def test_an_existing_folder_is_never_written_into(
         (["space.yaml", "--out", "nope://bucket/x"], "nope://bucket/x: must be a URL that pyarrow"),
     ],
 )
-def test_what_is_neither_a_new_search_nor_one_to_go_on_with_is_one_line_and_exit_code_2(
+def test_what_is_neither_a_new_search_nor_one_to_resume_is_one_line_and_exit_code_2(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

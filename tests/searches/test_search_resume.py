@@ -80,7 +80,7 @@ def wait_until_gone(folder: Path) -> None:
     raise AssertionError(f"processes of Ray remain: {found.stdout.decode()}")
 
 
-def test_a_finished_search_is_told_again_without_ray_and_extended_without_rerunning_any(
+def test_a_finished_search_is_reported_again_without_ray_and_extended_without_rerunning_any(
     whole: Path, tmp_path: Path
 ) -> None:
     subprocess.run(["cp", "-r", whole, tmp_path / "out"], check=True)
@@ -113,7 +113,7 @@ def test_what_the_search_began_with_is_the_truth(whole: Path, tmp_path: Path) ->
     assert "out/space.yaml: must not change after the search began" in done.stderr
 
 
-def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
+def test_sigterm_lets_the_epoch_end_and_the_search_resumes_where_it_was(
     ray_address: str, whole: Path, tmp_path: Path
 ) -> None:
     space, out = write_space(tmp_path, **ONE_AT_A_TIME), tmp_path / "out"
@@ -132,7 +132,7 @@ def test_sigterm_lets_the_epoch_end_and_the_search_goes_on_where_it_was(
     assert table(out) == table(whole)
 
 
-def test_a_second_signal_ends_at_once_and_says_how_to_go_on(
+def test_a_second_signal_ends_at_once_and_says_how_to_resume(
     ray_address: str, tmp_path: Path
 ) -> None:
     own = {"base": {"seconds": 60.0}, "space": {"lr": {"low": 0.1, "high": 2.0}}}

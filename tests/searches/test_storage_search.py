@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
 
 
-def test_another_machine_gets_all_that_the_search_goes_on_from(there: Path, tmp_path: Path) -> None:
+def test_another_machine_gets_all_that_the_search_resumes_from(there: Path, tmp_path: Path) -> None:
     folder = fetch_search(there.as_uri())
     assert folder == Path("runs/lr")
     begun = tmp_path / "first" / "lr"
@@ -37,7 +37,7 @@ def test_another_machine_gets_all_that_the_search_goes_on_from(there: Path, tmp_
     assert fetch_search(there.as_uri()) == folder
 
 
-def test_one_that_was_gone_on_with_elsewhere_is_brought_up_to_date(there: Path) -> None:
+def test_a_search_that_was_resumed_elsewhere_is_brought_up_to_date(there: Path) -> None:
     journal = fetch_search(there.as_uri()) / JOURNAL
     whole = journal.read_bytes()
     lines = whole.splitlines(keepends=True)
@@ -57,7 +57,7 @@ def test_a_folder_of_another_search_is_not_touched(there: Path) -> None:
     assert Path("runs/lr", JOURNAL).read_bytes() == before
 
 
-def test_where_no_search_is_that_is_said(there: Path) -> None:
+def test_a_url_without_a_search_is_reported(there: Path) -> None:
     with pytest.raises(CheckpointError, match=r"must be the folder of a search, but holds no jour"):
         fetch_search(there.with_name("none").as_uri())
 
@@ -70,7 +70,7 @@ def test_no_search_is_begun_where_one_is(
     assert f"--resume {there.as_uri()}" in capsys.readouterr().err
 
 
-def test_a_search_that_was_moved_goes_on_where_it_is_now(there: Path) -> None:
+def test_a_search_that_was_moved_resumes_at_its_new_place(there: Path) -> None:
     moved = there.with_name("moved")
     shutil.copytree(there, moved)
     search = open_search(fetch_search(moved.as_uri()), KEYPOINTS, None, {}, None, moved.as_uri())

@@ -53,7 +53,7 @@ def test_a_share_of_a_gpu_is_held_until_the_process_is_gone() -> None:
     assert spending.left() == ["0:40:00 of 1 GPU hour left"]
 
 
-def test_a_clock_stands_still_until_it_is_asked_to_tick_and_goes_on_where_it_is_set() -> None:
+def test_a_clock_stands_still_until_it_ticks_and_continues_from_where_it_is_set() -> None:
     clock = Clock()
     clock.set(7200.0)
     assert clock.now == 7200
@@ -173,7 +173,7 @@ def test_a_budget_is_spelled_by_the_parts_that_are_given() -> None:
     assert describe_budget(Budget(hours=2)) == ["2 hours"]
 
 
-def test_a_trial_that_waited_is_taken_up_while_an_epoch_is_left() -> None:
+def test_a_paused_trial_may_resume_while_an_epoch_is_left() -> None:
     spending = Spending(Budget(epochs=6), 2, Clock())
     for number in (0, 1):
         spending.begin(number, spending.grace_epochs)
@@ -188,7 +188,7 @@ def test_a_trial_that_waited_is_taken_up_while_an_epoch_is_left() -> None:
     assert not spending.may_resume()
 
 
-def test_what_was_spent_is_told_in_the_units_of_its_part() -> None:
+def test_what_was_spent_is_printed_in_the_units_of_its_part() -> None:
     parts: list[tuple[Part, float]] = [("hours", 0.5), ("gpu_hours", 1), ("epochs", 9)]
     assert [str(Spent(part=part, value=value)) for part, value in parts] == [
         "the budget of 0.5 hours was spent",

@@ -219,7 +219,7 @@ def test_the_plan_says_why_so_many_trials_share_a_gpu(
         (30.0, 0.9, 0.3, 2, [64]),  # whatever the usual one does, memory admits no more
     ],
 )
-def test_how_busy_a_gpu_is_a_usual_trial_tells_and_what_it_must_hold_the_greediest(
+def test_the_load_is_measured_with_a_usual_trial_and_the_memory_with_the_greediest(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     peak_gb: float,
@@ -257,7 +257,7 @@ def test_what_a_trial_may_take_of_a_planned_share_is_what_it_took_alone_or_more(
         assert share == 1 or usable_bytes(share, total) >= peak
 
 
-def test_trials_that_are_told_to_use_the_cpu_hold_no_gpu(tmp_path: Path) -> None:
+def test_trials_on_the_device_cpu_hold_no_gpu(tmp_path: Path) -> None:
     space = read_space(written(tmp_path, GREEDY_SPACE), KEYPOINTS)
     base = resolved(space, {"data.root": "embedded", "train.device": "cpu"})
     told = describe_plan(space, base, num_gpus=1)
@@ -296,7 +296,7 @@ kptrain.needs.memory.answer()
         ("raise OutOfMemoryError('it is full')", OutOfMemoryError, r"^it is full$"),
     ],
 )  # fmt: skip
-def test_a_measuring_that_fails_is_said_in_one_line(
+def test_a_measurement_that_fails_is_reported_in_one_line(
     monkeypatch: pytest.MonkeyPatch, what: str, error: type[KptrainError], told: str
 ) -> None:
     monkeypatch.setattr("search.trainings.keypoint_resources.CODE", FAILING.format(what=what))

@@ -222,7 +222,7 @@ def test_segmentations_have_the_area_and_hold_the_visible_joints(drawn: Drawn) -
 
 
 @pytest.mark.parametrize("centre_xy", [(30.25, 20.75), (30.5, 20.0), (31.1, 19.6)])
-def test_a_shape_is_drawn_where_it_is_said_to_be(centre_xy: tuple[float, float]) -> None:
+def test_a_shape_is_drawn_at_its_centre(centre_xy: tuple[float, float]) -> None:
     canvas = Canvas(Image.new("RGB", (64 * OVERSAMPLING, 48 * OVERSAMPLING)))
     canvas.polygon(np.array(centre_xy) + 8 * CIRCLE, (200, 200, 200))
     shade = np.asarray(canvas.picture.reduce(OVERSAMPLING).convert("L"), np.float64)

@@ -93,7 +93,7 @@ def test_what_lies_at_a_joint_lies_at_it_after_the_warp(changes: dict[str, float
     assert (moved - joints).abs().max() > 4
 
 
-def test_a_mirror_image_exchanges_left_and_right_and_nothing_else() -> None:
+def test_a_flip_exchanges_left_and_right_and_nothing_else() -> None:
     augmentation = drawn_for({"flip": 1.0}, 1)
     joints = torch.arange(34.0).reshape(1, 1, 17, 2)
     labelled = (torch.arange(17) % 3 == 0).reshape(1, 1, 17)

@@ -179,7 +179,7 @@ def test_the_targets_of_padding_are_empty(writer: CocoWriter) -> None:
     assert torch.equal(targets(alone, config)[0], targets(whole(pack), config)[0])
 
 
-def test_the_table_tells_where_the_photograph_is_and_colours_leave_the_rest_black(
+def test_the_table_has_the_place_of_the_photograph_and_colours_leave_the_rest_black(
     writer: CocoWriter,
 ) -> None:
     writer.image("train", 1, np.full((96, 128, 3), 90, np.uint8))

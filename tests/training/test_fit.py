@@ -319,7 +319,7 @@ def test_each_epoch_takes_all_samples_once_in_an_order_of_its_own_that_the_seed_
     assert all(order == list(range(4)) for order in validation)
 
 
-def test_a_loss_that_is_not_finite_is_said_with_its_epoch_and_step(
+def test_a_loss_that_is_not_finite_is_reported_with_its_epoch_and_step(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     huge = changed(config, "loss.joint_weights", [3e38] * 17)
@@ -328,7 +328,7 @@ def test_a_loss_that_is_not_finite_is_said_with_its_epoch_and_step(
     assert not (tmp_path / RESUME).exists()
 
 
-def test_a_learning_rate_that_breaks_the_weights_is_said_with_the_step_that_shows_it(
+def test_a_learning_rate_that_breaks_the_weights_is_reported_with_the_step_that_shows_it(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     broken = changed(config, "optim.lr", 1e37)
@@ -336,7 +336,7 @@ def test_a_learning_rate_that_breaks_the_weights_is_said_with_the_step_that_show
         run(broken, tmp_path)
 
 
-def test_weights_that_break_in_the_last_step_are_said_by_the_validation(
+def test_weights_that_break_in_the_last_step_are_reported_by_the_validation(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     broken = change(config, {"optim.lr": 1e37, "data.limit_train": 3}, "test")
@@ -344,7 +344,7 @@ def test_weights_that_break_in_the_last_step_are_said_by_the_validation(
         run(broken, tmp_path)
 
 
-def test_missing_weights_are_said_before_anything_is_packed(
+def test_missing_weights_are_reported_before_anything_is_packed(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fit_module, "open_pack", lambda *_: pytest.fail("packing began"))
@@ -374,7 +374,7 @@ def test_a_curve_is_read_as_it_was_written(config: TrainConfig, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3]), (2, [2, 3]), (3, [3]), (7, [3])])
-def test_the_state_to_resume_from_is_saved_as_often_as_said_and_at_the_end(
+def test_the_resume_state_is_saved_every_resume_epochs_and_at_the_end(
     config: TrainConfig,
     uninterrupted: Path,
     tmp_path: Path,

@@ -28,7 +28,7 @@ def test_states_take_at_most_their_share_of_the_time(monkeypatch: pytest.MonkeyP
     assert schedule.is_due(4)
 
 
-def test_how_often_can_be_said_whatever_it_takes() -> None:
+def test_a_given_interval_is_kept_however_long_saving_takes() -> None:
     schedule = Schedule(2)
     schedule.finished(1e9)
     assert [schedule.is_due(epoch) for epoch in range(1, 5)] == [False, True, False, True]
@@ -74,7 +74,7 @@ def test_of_what_is_copied_one_epoch_s_is_held_at_a_time(
 
 
 @pytest.mark.gpu
-def test_a_state_on_a_gpu_is_copied_though_training_goes_on_at_once() -> None:
+def test_a_state_on_a_gpu_is_copied_though_training_continues_at_once() -> None:
     tensors = [torch.full((2**20,), float(n), device="cuda") for n in range(8)]
     copied = on_host({"a": tensors, "b": 3})
     for tensor in tensors:

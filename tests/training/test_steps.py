@@ -49,7 +49,7 @@ def test_a_replayed_training_is_the_eager_one_bit_for_bit(
     assert_equal_runs(tmp_path / "replayed", tmp_path / "eager")
 
 
-def test_a_step_that_cannot_be_recorded_is_said_with_its_setting(
+def test_a_step_that_cannot_be_recorded_is_reported_with_its_setting(
     config: TrainConfig,
     tmp_path: Path,
     graphs: list[RecordedGraph],  # noqa: F811
@@ -66,7 +66,7 @@ def test_a_step_that_cannot_be_recorded_is_said_with_its_setting(
     assert len(graphs) == 1
 
 
-def test_a_cpu_replays_nothing_and_says_so_where_it_is_told_to(
+def test_a_cpu_replays_nothing_and_refuses_true(
     config: TrainConfig, uninterrupted: Path, tmp_path: Path
 ) -> None:
     run(changed(config, "train.cuda_graph", "auto"), tmp_path)
@@ -174,7 +174,7 @@ def test_on_a_gpu_a_replayed_training_is_nearly_the_eager_one(
 
 
 @pytest.mark.gpu
-def test_on_a_gpu_a_replayed_training_goes_on_from_its_state(
+def test_on_a_gpu_a_replayed_training_resumes_from_its_state(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     said = UNEVEN | {"train.device": "cuda", "train.precision": "float32", "train.cuda_graph": True}

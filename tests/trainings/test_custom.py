@@ -14,7 +14,7 @@ from pydantic import Field
 from kptrain.errors import CheckpointError, SettingsError, TrainingError
 from kptrain.machine.locks import held
 from search import Metric, OwnTraining, Settings
-from search.space.training import Report
+from search.space.training import Report, Stretch
 
 ROOT = Path(__file__).parents[2]
 RIDGE = "examples.ridge:RIDGE"
@@ -27,19 +27,14 @@ def begun(
     until: int = 6,
     saved: Callable[[], None] = lambda: None,
 ) -> Generator[Report, None, None]:
-    return trainable.stream(
-        Curve(),
-        folder,
-        reported=reported,
-        until=until,
-        wait=0.0,
-        saved=saved,
-        group="search",
-        run_id="id",
-    )
+    names = {"group": "search", "run_id": "id"}
+    stretch = Stretch(reported=reported, until=until, wait=0.0, saved=saved, **names)
+    return trainable.stream(Curve(), folder, stretch)
 
 
-def test_a_stream_tells_what_is_not_known_up_to_where_it_is_asked_to(tmp_path: Path) -> None:
+def test_a_stream_yields_the_reports_that_are_not_recorded_up_to_the_last_one_asked_for(
+    tmp_path: Path,
+) -> None:
     saved: list[str] = []
     told = list(begun(own(), tmp_path, 2, 5, lambda: saved.append("epoch")))
     assert [report["epoch"] for report in told] == [3, 4, 5]
@@ -48,7 +43,7 @@ def test_a_stream_tells_what_is_not_known_up_to_where_it_is_asked_to(tmp_path: P
 
 
 @pytest.mark.parametrize("first", [1, 2, 3])
-def test_a_training_may_go_on_from_any_epoch_that_is_known(tmp_path: Path, first: int) -> None:
+def test_a_training_may_resume_from_any_recorded_epoch(tmp_path: Path, first: int) -> None:
     def fit(config: Curve, folder: Path) -> Iterator[Mapping[str, Any]]:
         return (report for report in reports(config, folder) if report["epoch"] >= first)
 
@@ -107,7 +102,7 @@ def test_what_no_search_can_use_is_refused(tmp_path: Path, given: Any, told: str
 
 
 @pytest.mark.parametrize("reported", [2, 5])
-def test_a_state_may_be_an_epoch_ahead_of_what_is_known_and_tells_it_again(
+def test_a_state_may_be_an_epoch_ahead_of_the_record_and_reports_it_again(
     tmp_path: Path, reported: int
 ) -> None:
     """As its process was killed between the two."""
@@ -119,7 +114,7 @@ def test_a_state_may_be_an_epoch_ahead_of_what_is_known_and_tells_it_again(
     assert told == list(range(reported + 1, 7))
 
 
-def test_what_a_training_does_after_its_last_report_is_done_before_that_is_told(
+def test_what_a_training_does_after_its_last_report_is_done_before_that_report_is_passed_on(
     tmp_path: Path,
 ) -> None:
     def fit(config: Curve, folder: Path) -> Iterator[Mapping[str, Any]]:
@@ -207,7 +202,7 @@ LOSS = [Metric("loss")]
         (lambda: own(resume="a.pt"), "resume must be a list of names of files.* got 'a.pt'"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_where_it_is_made(
+def test_what_cannot_be_searched_is_refused_when_it_is_constructed(
     make: Callable[[], OwnTraining], told: str
 ) -> None:
     with pytest.raises(SettingsError, match=told):

@@ -16,9 +16,9 @@ from kptrain.resolve import change, resolve
 from search.algorithms.asha import Asha
 from search.estimate import RAY, REPORT, estimate, makespan
 from search.options import build_parser, keywords
-from search.prepare import begin, plan
-from search.request import Request, read_search
+from search.request import Request
 from search.run import main
+from search.session import plan_search
 from search.space.pace import MeasuringError, Pace, Seconds
 from search.space.reader import read_space
 from search.space.space import Space
@@ -58,7 +58,7 @@ def test_trials_take_their_epochs_to_where_asha_stops_them_and_a_start_each_time
     assert makespan(Asha(rungs, 3), 8, (trials, None), workers, 10.0, 1.0) == pytest.approx(seconds)
 
 
-def test_an_early_rung_stops_no_trial_that_is_drawn_but_costs_a_start() -> None:
+def test_an_early_rung_stops_no_simulated_trial_but_costs_a_start() -> None:
     taken = makespan(Asha((4,), 3, early=1), 8, (3, None), 1, 10.0, 1.0)
     assert taken == pytest.approx(3 * (41.0 + 1.0) + 41.0)
 
@@ -149,10 +149,10 @@ def request_of(folder: Path, *options: str, space: str = "trials: 16") -> Reques
 def begun(folder: Path, *options: str) -> Search:
     """A search as the command begins it."""
     request = request_of(folder, *options)
-    return begin(request, *read_search(request))
+    return plan_search(request)()
 
 
-def test_a_search_begins_with_the_estimate_that_its_plan_tells(
+def test_a_search_begins_with_the_estimate_of_its_plan(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked: list[bool] = []
@@ -162,7 +162,7 @@ def test_a_search_begins_with_the_estimate_that_its_plan_tells(
         return PACE
 
     monkeypatch.setattr(KEYPOINTS, "pace", pace)
-    plan(request_of(tmp_path, "--plan"))
+    plan_search(request_of(tmp_path, "--plan"))
     printed = capsys.readouterr().out.splitlines()[-1]
     search = begun(tmp_path)
     assert search.estimate is not None
@@ -170,12 +170,14 @@ def test_a_search_begins_with_the_estimate_that_its_plan_tells(
     assert asked == [True, False]  # the plan takes more time for it
 
 
-def test_a_range_whose_ends_are_told_alike_is_left_out() -> None:
+def test_a_range_whose_ends_print_alike_is_left_out() -> None:
     assert str(Seconds(3779.0, 3780.0, 3781.0)) == "63 min"
     assert str(Seconds(0.2, 0.4, 90.0)) == "under 1 s (under 1 s to 1.5 min)"
 
 
-def test_what_nobody_reads_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quiet_search_measures_no_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(KEYPOINTS, "pace", None)
     search = begun(tmp_path, "--quiet")
     assert search.estimate is None
@@ -241,7 +243,7 @@ def test_real_steps_and_a_validation_are_measured_beside_each_other(
     assert not (tmp_path / "cache").exists()  # nothing of the search's own is begun
 
 
-def test_a_set_that_is_not_drawn_yet_is_measured_by_a_part_that_is_drawn_elsewhere(
+def test_a_synthetic_set_that_does_not_exist_yet_is_measured_by_a_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KPTRAIN_CACHE", str(tmp_path / "cache"))
@@ -257,7 +259,7 @@ def test_a_set_that_is_not_drawn_yet_is_measured_by_a_part_that_is_drawn_elsewhe
 
 
 @pytest.mark.parametrize(("num_images", "seconds"), [(4000, 0.001), (2, 0.021)])
-def test_how_long_packing_an_image_takes_is_told_from_as_many_as_outweigh_the_clocks_noise(
+def test_the_time_to_pack_an_image_is_measured_on_enough_images_to_outweigh_the_clocks_noise(
     small_coco: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -283,7 +285,7 @@ def test_how_long_packing_an_image_takes_is_told_from_as_many_as_outweigh_the_cl
 
 
 @pytest.mark.slow  # a process imports torch
-def test_what_cannot_be_measured_is_said_with_its_cause(small_coco: Path, tmp_path: Path) -> None:
+def test_a_failed_measurement_is_reported_with_its_cause(small_coco: Path, tmp_path: Path) -> None:
     base = resolve(FEW | {"data.root": str(small_coco), "train.device": "cuda:99"}, "test")
     with pytest.raises(MeasuringError, match=r"train\.device: must be a device of this machine"):
         measure_pace(small_space(tmp_path).axes, base, "test", processes=1, thorough=False)

@@ -60,7 +60,7 @@ def train(confirmation: Confirmation, values: Sequence[float | None]) -> None:
         if value is not None:
             confirmation.report(number, epoch(1, value), "host", "cpu")
         reason = BROKE if value is None else None
-        confirmation.end(number, "failed" if value is None else "completed", reason)
+        confirmation.set_state(number, "failed" if value is None else "completed", reason)
     confirmation.sweep()
 
 
@@ -105,7 +105,7 @@ def test_a_trial_that_the_budget_cut_is_confirmed_if_it_is_among_the_best(tmp_pa
     assert 5 in [trial.number for trial in candidates(record, 9)]
 
 
-def test_fresh_seeds_are_told_by_the_searchs_seed_and_are_never_its_training_seed() -> None:
+def test_fresh_seeds_are_derived_from_the_searchs_seed_and_are_never_its_training_seed() -> None:
     space = read(rest="seed: 5")
     first = fresh_seeds(space, TrainConfig(), 31)
     assert len(set(first)) == 31
@@ -194,17 +194,17 @@ def test_the_searchs_own_winner_keeps_its_checkpoint_during_the_confirmation(
     assert (tmp_path / "trials" / "001" / BEST).exists()
 
 
-def test_an_interrupted_confirmation_keeps_what_it_goes_on_with(tmp_path: Path) -> None:
+def test_an_interrupted_confirmation_keeps_what_it_resumes_from(tmp_path: Path) -> None:
     confirmation = confirmed(tmp_path, [0.3, 0.2, 0.3, 0.6, 0.7, 0.8])
     train(confirmation, [0.4])
-    confirmation.end(6, "interrupted")
+    confirmation.set_state(6, "interrupted")
     confirmation.sweep()
     assert checkpoints(confirmation) == ["000-11", "001-12"]
     assert not confirmation.is_whole()
     assert confirmation.num_done() == 6
 
 
-def test_a_confirmation_of_the_same_trials_and_seeds_goes_on_and_another_begins_anew(
+def test_a_confirmation_of_the_same_trials_and_seeds_resumes_and_another_begins_anew(
     tmp_path: Path,
 ) -> None:
     search = searched(tmp_path)
@@ -275,7 +275,7 @@ def test_differences_are_paired_by_seed_where_one_training_failed(tmp_path: Path
     )
 
 
-def test_the_report_names_means_spreads_optimism_and_what_is_told_apart(tmp_path: Path) -> None:
+def test_the_report_names_means_spreads_optimism_and_distinguishable_trials(tmp_path: Path) -> None:
     values = [0.31, 0.33, 0.32, 0.4, 0.5, 0.6, 0.51, 0.5, 0.52]
     said = describe_confirmation(confirmed(tmp_path, values), NOTHING, Path("runs/x"))
     assert (

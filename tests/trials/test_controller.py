@@ -20,6 +20,7 @@ from search.journal.reasons import Cause, SameFailure
 from search.space.budget import Budget, Clock, Spending
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.controller import SearchState
+from search.trials.fold import Parts
 from search.trials.record import Record
 
 TRIALS = Budget(trials=12)
@@ -28,14 +29,14 @@ TRIALS = Budget(trials=12)
 def opened(folder: Path, budget: Budget = TRIALS) -> SearchState:
     """The search in a folder, as far as it has come."""
     folder.mkdir(exist_ok=True)
-    state = SearchState(
+    parts = Parts(
         Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         Searcher(AXES, [{"optim.lr": 1e-3}], [2, 4, 6], seed=3),
         Asha([2, 4], 2),
         Spending(budget, 2, Clock()),
         lambda _, settings: change(BASE, settings, "test"),
-        Journal(folder / "journal"),
     )
+    state = SearchState(parts, Journal(folder / "journal"))
     if state.read_back():
         state.resume(budget)
     return state
@@ -91,7 +92,7 @@ def test_a_search_of_several_at_once_killed_again_and_again_loses_and_repeats_no
 
 
 @pytest.mark.parametrize("why", ["SIGINT", "SIGTERM"])
-def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
+def test_an_interrupted_search_resumes_as_if_it_had_not_been(
     whole: tuple[list[Any], bytes], tmp_path: Path, why: str
 ) -> None:
     for steps in range(1, 60, 4):
@@ -105,7 +106,7 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(
         assert table(Workers(opened(folder)).to_the_end()) == whole[0]
 
 
-def test_a_finished_search_goes_on_with_more_trials_and_runs_none_again(
+def test_a_finished_search_resumes_with_more_trials_and_runs_none_again(
     whole: tuple[list[Any], bytes], tmp_path: Path
 ) -> None:
     (tmp_path / "journal").write_bytes(whole[1])
@@ -119,7 +120,7 @@ def test_a_finished_search_goes_on_with_more_trials_and_runs_none_again(
     assert min(workers.begun) == 12
 
 
-def test_a_budget_of_epochs_carries_on_and_what_it_interrupted_goes_on_first(
+def test_a_budget_of_epochs_continues_and_what_it_interrupted_resumes_first(
     tmp_path: Path,
 ) -> None:
     num_cut = 0
@@ -153,7 +154,7 @@ def test_hours_are_those_in_which_the_search_ran(tmp_path: Path) -> None:
     assert 1499 < again.spending.gpu_seconds() < 1510  # half a GPU, and nothing is held now
 
 
-def test_a_trial_whose_process_dies_goes_on_and_has_failed_after_the_fourth(
+def test_a_trial_whose_process_dies_resumes_and_has_failed_after_the_fourth_death(
     tmp_path: Path,
 ) -> None:
     workers = Workers(opened(tmp_path))
@@ -175,7 +176,7 @@ def test_a_trial_whose_process_dies_goes_on_and_has_failed_after_the_fourth(
     assert len(workers.to_the_end().record.trials) == 12
 
 
-def test_a_trial_out_of_memory_goes_on_with_twice_the_share_once(tmp_path: Path) -> None:
+def test_a_trial_out_of_memory_resumes_with_twice_the_share_once(tmp_path: Path) -> None:
     workers = Workers(opened(tmp_path))
     workers.step()
     workers.step()
@@ -224,7 +225,7 @@ def fail_first(folder: Path, errors: list[str]) -> SearchState:
     return state
 
 
-def test_when_the_first_trials_fail_alike_the_search_ends_and_can_be_gone_on_with(
+def test_when_the_first_trials_fail_alike_the_search_ends_and_can_be_resumed(
     tmp_path: Path,
 ) -> None:
     state = fail_first(tmp_path, [f"no room for {size} bytes" for size in (1, 20, 300)])

@@ -18,6 +18,7 @@ from search.space.axes import Choice, Range
 from search.space.budget import Budget, Clock, Spending
 from search.trainings.keypoints import KEYPOINTS
 from search.trials.controller import SearchState
+from search.trials.fold import Parts
 from search.trials.record import Record
 
 MORE: dict[str, Choice | Range] = AXES | {
@@ -30,14 +31,14 @@ DEFAULTS = {"optim.lr": 1e-3, "schedule.step_epochs": 3, "train.batch_size": 4}
 def opened(folder: Path) -> SearchState:
     """A search with an early rung, as its journal has it."""
     folder.mkdir(exist_ok=True)
-    state = SearchState(
+    parts = Parts(
         Record(folder, KEYPOINTS, KEYPOINTS.metrics["val_loss"]),
         Searcher(MORE, [DEFAULTS], [1, 2, 4, 6], seed=3),
         Asha([2, 4], 2, early=1),
         Spending(Budget(trials=26, epochs=110), 2, Clock()),
         lambda _, settings: change(BASE, settings, "test"),
-        Journal(folder / "journal"),
     )
+    state = SearchState(parts, Journal(folder / "journal"))
     state.read_back()
     return state
 
@@ -111,7 +112,7 @@ def test_at_each_line_it_is_what_the_search_was_bit_for_bit(tmp_path: Path, seed
         assert told(opened(tmp_path / "read")) == seen[count - 1], count
 
 
-def test_going_on_from_any_line_with_the_same_results_writes_the_same_lines(
+def test_resuming_from_any_line_with_the_same_results_writes_the_same_lines(
     tmp_path: Path,
 ) -> None:
     Workers(opened(tmp_path / "whole")).to_the_end()
@@ -195,7 +196,7 @@ def test_a_line_that_cannot_be_is_named_with_what_must_hold_and_what_was_given(
         ),
     ],
 )
-def test_a_trial_that_does_not_wait_cannot_go_on(
+def test_a_trial_that_is_not_paused_cannot_be_promoted(
     tmp_path: Path, event: dict[str, Any], said: str
 ) -> None:
     Workers(opened(tmp_path)).step()

@@ -141,18 +141,18 @@ def test_what_a_stopped_trial_still_wrote_is_removed_at_the_next_sweep(tmp_path:
     assert list(late.run_dir.iterdir()) == []
 
 
-def test_a_trial_that_is_to_go_on_keeps_its_curve_and_its_files(tmp_path: Path) -> None:
+def test_a_trial_that_will_resume_keeps_its_curve_and_its_files(tmp_path: Path) -> None:
     record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     trial = add(record, [0.5], "interrupted")
     trial.reason = Spent(part="epochs", value=1)
-    record.wait(0)
+    record.set_state(0, "waiting")
     assert (trial.state, trial.error, trial.values()) == ("waiting", "", [0.5])
     record.sweep()
     assert (trial.run_dir / RESUME).exists()
 
 
 @pytest.mark.parametrize("state", ["waiting", "running", "paused", "interrupted"])
-def test_a_trial_that_may_go_on_keeps_all_it_has(tmp_path: Path, state: State) -> None:
+def test_a_trial_that_may_resume_keeps_all_its_files(tmp_path: Path, state: State) -> None:
     record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])
     add(record, [0.5, 0.4, 0.3], "completed")
     open_end = add(record, [0.9], state)
@@ -160,7 +160,7 @@ def test_a_trial_that_may_go_on_keeps_all_it_has(tmp_path: Path, state: State) -
     assert {path.name for path in open_end.run_dir.iterdir()} == {BEST, RESUME}
 
 
-def test_a_trial_that_waits_at_a_rung_takes_no_ended_ones_place_on_the_disk(
+def test_a_trial_paused_at_a_rung_takes_no_ended_ones_place_on_the_disk(
     tmp_path: Path,
 ) -> None:
     record = Record(tmp_path, KEYPOINTS, KEYPOINTS.metrics["val_loss"])

@@ -253,7 +253,7 @@ def test_other_data_is_refused_by_its_fingerprint(
     assert f"the train data must be that of this search ({other_data})" in refused(earlier)
 
 
-def test_where_no_fingerprint_is_known_the_data_must_lie_at_the_same_place(
+def test_where_no_fingerprint_is_recorded_the_data_must_lie_at_the_same_place(
     tmp_path: Path, small_coco: Path
 ) -> None:
     earlier = Earlier(tmp_path, root=str(small_coco))
@@ -317,7 +317,7 @@ def test_what_was_learnt_draws_the_proposals_and_the_defaults_still_come_first(
     assert sorted(low)[4] < 1e-3 < sorted(high)[4]
 
 
-def test_a_past_trial_is_told_to_optuna_as_it_ended(earlier: Earlier) -> None:
+def test_an_earlier_trial_is_reported_to_optuna_as_it_ended(earlier: Earlier) -> None:
     searcher = Searcher.of(earlier.space, earlier.base)
     settings = {"optim.lr": 2e-3, "train.batch_size": 4}
     searcher.learn(settings, [(1, 0.5), (2, 0.3), (3, 0.4)], "completed")
