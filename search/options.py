@@ -54,9 +54,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="resume the search in this folder or at this URL, after an interruption, or to extend "
         "it; --trials, --hours, --gpu-hours and --epochs change its budget",
     )
-    parser.add_argument(
-        "--data", metavar="P", help="folder with COCO, or 'embedded' for the synthetic data set"
-    )
     add_trainable(parser)
     add_changes(parser, "fix one setting for all trials, e.g. train.epochs=5")
     _add_budget(parser)

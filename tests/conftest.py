@@ -14,6 +14,7 @@ from filelock import FileLock
 from search_commands import ONE_AT_A_TIME, ONE_RAY, cluster_of, write_space
 from small_trainings import FEW
 from small_trainings import run as train
+from tiers import has_gpu_for_itself
 from without_ray import search_alone
 
 from kptrain.config import TrainConfig
@@ -26,13 +27,6 @@ WITH_RAY = ("searches", "backend")
 """Folders whose slow tests start a Ray each."""
 
 HOW_ON_A_GPU = "needs a GPU for itself: python -m pytest -m gpu"
-
-
-def has_gpu_for_itself(config: pytest.Config) -> bool:
-    """Whether these are the tests marked `gpu` alone, in one process: two would share its memory,
-    and a search claims it."""
-    is_one = not hasattr(config, "workerinput") and not config.getoption("numprocesses", None)
-    return is_one and config.getoption("markexpr") == "gpu"
 
 
 def pytest_collection_finish() -> None:

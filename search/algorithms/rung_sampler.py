@@ -88,8 +88,8 @@ class RungSampler(RandomSampler):
     """Proposes by Thompson sampling from the values of trials at the rungs."""
 
     def __init__(self, axes: Axes, rungs: Sequence[int], seed: int) -> None:
-        """axes: as of `RandomSampler`; rungs: epochs at which trials are compared, the last epoch of
-        a training included."""
+        """axes: as of `RandomSampler`; rungs: epochs at which trials are compared, the last epoch
+        of a training included."""
         super().__init__(axes, seed)
         self._rungs = rungs
         self._rng = np.random.default_rng(seed)

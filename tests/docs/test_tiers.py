@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from conftest import has_gpu_for_itself
+from tiers import has_gpu_for_itself
 
 TESTS = """
 import os, subprocess, sys
