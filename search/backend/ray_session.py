@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ray
 from ray._private.node import Node
+from ray._raylet import AuthenticationTokenLoader, Config
 
 from kptrain.errors import SettingsError
 from kptrain.machine.cores import usable_cores
@@ -96,9 +97,10 @@ def _end_processes(error: Exception) -> None:
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """Set Ray's environment variables; restore the caller's own at the end of the block."""
+    """Set Ray's environment variables; restore the caller's own at the end of the block, also those
+    that Ray sets: with its RAY_AUTH_MODE no cluster without tokens could be joined any more."""
     constants = ray._private.ray_constants  # values that Ray read when it was imported
-    before = {name: os.environ.get(name) for name in RAY_SETTINGS}
+    before = _of_ray()
     sends_folder = constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV
     os.environ.update(RAY_SETTINGS)
     constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = False
@@ -106,11 +108,16 @@ def _settings() -> Iterator[None]:
         yield
     finally:
         constants.RAY_ENABLE_UV_RUN_RUNTIME_ENV = sends_folder
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in _of_ray():
+            del os.environ[name]
+        os.environ.update(before)
+        Config.initialize("")  # Ray reads RAY_AUTH_MODE once, unless it is asked to
+        AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _of_ray() -> dict[str, str]:
+    """The environment variables of Ray."""
+    return {name: os.environ[name] for name in os.environ if name.startswith(("RAY_", "TUNE_"))}
 
 
 def _check_usable(address: str | None) -> None:

@@ -240,7 +240,7 @@ def test_our_own_ray_has_the_gpus_that_the_search_has_claimed_and_no_other(
     assert said.splitlines()[-1] == "2 True"
     given: list[int] = []
 
-    def session(_: object, num_gpus: int) -> ExitStack:
+    def session(_: object, num_gpus: int, __: str) -> ExitStack:
         given.append(num_gpus)
         raise SettingsError("it is not needed")
 
@@ -270,5 +270,6 @@ def test_under_uv_run_ray_sends_no_folder_while_a_search_runs(
     with _settings():
         assert modify({}, False) == {}
         assert all(os.environ[name] == value for name, value in RAY_SETTINGS.items())
+        os.environ["RAY_AUTH_MODE"] = "token"  # as Ray does when it starts
     assert modify({}, False) == {"working_dir": "."}
     assert dict(os.environ) == before
