@@ -29,6 +29,7 @@ from pydantic.fields import FieldInfo
 from kptrain.config import Changes, Settings, TrainConfig
 from kptrain.errors import DataError, SettingsError
 from kptrain.strict_yaml import parse_yaml, read_yaml
+from kptrain.tree import check_taken, fields_of
 
 Tree = TypeVar("Tree", bound=Settings)
 
@@ -57,17 +58,7 @@ class SettingInfo(NamedTuple):
 @cache  # a search checks a thousand points
 def setting_infos(tree: type[Settings] = TrainConfig) -> Mapping[str, SettingInfo]:
     """Every setting of a tree, by its dotted path."""
-    return MappingProxyType({path: _info(field) for path, field in _fields(tree, "")})
-
-
-def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:
-    fields: list[tuple[str, FieldInfo]] = []
-    for name, field in branch.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            fields += _fields(field.annotation, f"{prefix}{name}.")
-        else:
-            fields.append((prefix + name, field))
-    return fields
+    return MappingProxyType({path: _info(field) for path, field in fields_of(tree)})
 
 
 def _info(field: FieldInfo) -> SettingInfo:
@@ -165,7 +156,7 @@ def _message(error: ValidationError, tree: type[Settings]) -> str:
     if message.startswith("Input should be "):
         return f"{path} must be {message.removeprefix('Input should be ')}, but got {value!r}"
     fault = f"{path}: {message}, but got {value!r}"
-    doc = " ".join((dict(_fields(tree, ""))[path].description or "").split())
+    doc = " ".join((dict(fields_of(tree))[path].description or "").split())
     return f"{fault}; {path} is: {doc}" if doc else fault
 
 
@@ -214,6 +205,16 @@ def find_root(root: str | None) -> str:
 
 def resolve(given: Mapping[str, Any], where: str) -> TrainConfig:
     """Complete the given settings: find the data, and fill in the defaults for it.
+
+    Raises: SettingsError, also for a setting of a choice that is not made; DataError.
+    """
+    config = complete(given, where)
+    check_taken(given, config, where)
+    return config
+
+
+def complete(given: Mapping[str, Any], where: str) -> TrainConfig:
+    """As `resolve`, with settings of any choice: a search may vary the choice itself.
 
     Raises: SettingsError or DataError.
     """

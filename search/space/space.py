@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field
 from kptrain.config import PositiveInt, Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names
+from kptrain.tree import check_taken
 from search.space.axes import Choice, Range
 from search.space.budget import Budget
 from search.space.training import Metric, Trainable
@@ -114,6 +115,7 @@ def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
     metric = {} if path is None else {path: space.metric.name}
     base: Settings = space.trainable.resolve(space.base | dict(given) | metric, where)
     space.trainable.check_axes(space.axes, base, where)
+    _check_effects(space, given, base)
     for point in _points_to_check(space):
         values = ", ".join(f"{name}={value}" for name, value in point.items())
         change(base, point, f"{where}: at {values}")
@@ -174,6 +176,14 @@ def _check_given(space: Space, given: Mapping[str, Any]) -> None:
         if name == space.trainable.metric_setting:
             raise SettingsError(f"--set {name}: must not be given; change metric in {space.path}")
     change(change(space.trainable.settings(), space.base, str(space.path)), given, "--set")
+
+
+def _check_effects(space: Space, given: Mapping[str, Any], base: Settings) -> None:
+    """Raises: SettingsError for a setting or an axis that belongs to a choice of no trial."""
+    varied = {path: axis.values for path, axis in space.axes.items() if isinstance(axis, Choice)}
+    check_taken(given, base, "--set", varied)
+    check_taken(space.base, base, f"{space.path}: base", varied)
+    check_taken(space.axes, base, f"{space.path}: space", varied)
 
 
 def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
