@@ -64,7 +64,8 @@ def fit(
 
     Raises: DataError, WeightsError; CheckpointError if `run_dir` is in use, holds a run and
     `resume` is not set, or holds none and it is; SettingsError if it holds one with other
-    settings; TrainingError for a loss that is not finite, or memory that does not suffice.
+    settings, or the warm-up takes the whole training; TrainingError for a loss that is not finite,
+    or memory that does not suffice.
     """
     torch.set_num_threads(num_threads(config.train.threads))
     device = find_device(config)

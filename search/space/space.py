@@ -6,7 +6,7 @@ Trial 0 is always the base itself, even if one of its values lies outside of the
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -200,11 +200,16 @@ def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
         yield {name: axis.draw(rng) for name, axis in space.axes.items()}
 
 
+def short_names(paths: Collection[str]) -> dict[str, str]:
+    """The last part of each path where it is unique, else the path: `lr`, but `optim.name`."""
+    ends = [path.rpartition(".")[2] for path in paths]
+    return {p: end if ends.count(end) == 1 else p for p, end in zip(paths, ends, strict=True)}
+
+
 def axis_values(settings: Mapping[str, Any]) -> str:
     """Settings as a short text: `lr=0.001 step_epochs=10`."""
-    return " ".join(
-        f"{path.rpartition('.')[2]}={_short(value)}" for path, value in settings.items()
-    )
+    names = short_names(settings)
+    return " ".join(f"{names[path]}={_short(value)}" for path, value in settings.items())
 
 
 def _short(value: Any) -> str:

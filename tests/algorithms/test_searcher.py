@@ -272,3 +272,5 @@ def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
 def test_settings_are_spelled_in_short() -> None:
     settings = {"optim.lr": 0.00123456, "data.image_size": [64, 96], "train.batch_size": 8}
     assert axis_values(settings) == "lr=0.00123 image_size=[64,96] batch_size=8"
+    alike = {"optim.name": "sgd", "optim.lr": 0.1, "schedule.name": "step"}
+    assert axis_values(alike) == "optim.name=sgd lr=0.1 schedule.name=step"
