@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import ray
+from ray._private.authentication_test_utils import reset_auth_token_state
 from ray._private.node import Node
-from ray._raylet import AuthenticationTokenLoader, Config
 
 from kptrain.errors import SettingsError
 from kptrain.machine.cores import usable_cores
@@ -111,8 +111,7 @@ def _settings() -> Iterator[None]:
         for name in _of_ray():
             del os.environ[name]
         os.environ.update(before)
-        Config.initialize("")  # Ray reads RAY_AUTH_MODE once, unless it is asked to
-        AuthenticationTokenLoader.instance().reset_cache()
+        reset_auth_token_state()  # Ray reads RAY_AUTH_MODE once, unless it is asked to
 
 
 def _of_ray() -> dict[str, str]:

@@ -123,15 +123,44 @@ OTHER_VALUES: dict[str, Any] = {
     "model.trunk": "resnet18",
     "model.deconv_channels": [16, 16, 17],
     "model.weights": "a checkpoint",
+    "model.freeze": 1,
+    "optim.name": "adamw",
     "optim.lr": 1.1e-3,
     "optim.weight_decay": 0.1,
+    "optim.decay_norms": False,
+    "optim.momentum": 0.8,
+    "optim.nesterov": True,
+    "optim.clip_norm": 1e-3,
+    "optim.backbone_lr_factor": 0.5,
+    "schedule.name": "constant",
     "schedule.step_epochs": 2,
+    "schedule.milestones": [2],
     "schedule.gamma": 0.9,
+    "schedule.min_lr": 1e-4,
+    "schedule.interval": "step",
+    "schedule.warmup_epochs": 1,
+    "schedule.warmup_steps": 1,
+    "schedule.warmup_factor": 0.5,
     "train.epochs": 1,
     "train.batch_size": 2,
+    "train.accumulate": 2,
+    "train.ema_decay": 0.5,
     "train.seed": 1,
 }
 """A value for each setting that decides what a training gives."""
+
+BESIDE: dict[str, dict[str, Any]] = {
+    "optim.name": {"optim.weight_decay": 0.1},
+    "optim.decay_norms": {"optim.weight_decay": 0.1},
+    "optim.momentum": {"optim.name": "sgd"},
+    "optim.nesterov": {"optim.name": "sgd"},
+    "schedule.milestones": {"schedule.name": "multistep", "schedule.milestones": [1]},
+    "schedule.min_lr": {"schedule.name": "cosine"},
+    "schedule.interval": {"schedule.name": "cosine"},
+    "schedule.warmup_steps": {"schedule.interval": "step"},
+    "schedule.warmup_factor": {"schedule.warmup_epochs": 1},
+}
+"""Other settings without which a setting has no effect."""
 
 
 def test_every_setting_that_decides_a_result_is_tried_below() -> None:
@@ -153,9 +182,14 @@ def test_every_setting_that_should_change_the_result_does(
         value = str(other_data)
     elif path == "model.weights":
         value = str(uninterrupted / BEST)
-    run(change(config, {"train.epochs": 2, path: value}, "test"), tmp_path)
-    expected = read_metrics(uninterrupted / "metrics.csv")[:2]
-    assert read_metrics(tmp_path / "metrics.csv") != expected
+    beside = {"train.epochs": 2} | BESIDE.get(path, {})
+    run(change(config, beside | {path: value}, "test"), tmp_path / "other")
+    without = uninterrupted
+    if path in BESIDE:
+        without = tmp_path / "without"
+        run(change(config, beside, "test"), without)
+    expected = read_metrics(without / "metrics.csv")[:2]
+    assert read_metrics(tmp_path / "other" / "metrics.csv") != expected
 
 
 @pytest.mark.usefixtures("without_checkpoints")
@@ -459,8 +493,14 @@ def test_bfloat16_gives_the_curve_of_float32_up_to_its_rounding(
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
+@pytest.mark.parametrize("precision", ["auto", "float16"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_an_epoch_on_a_gpu_waits_for_it_only_at_its_end(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    optimizer: str,
 ) -> None:
     def with_waiting(mode: str, name: str) -> None:
         real = getattr(fit_module, name)
@@ -476,6 +516,8 @@ def test_an_epoch_on_a_gpu_waits_for_it_only_at_its_end(
     for name in ("_mean", "in_original"):  # which read what the passes left on the GPU
         with_waiting("default", name)
     said = {"train.device": "cuda", "augment.rotation_deg": 20.0, "augment.flip": 0.5}
+    said |= {"train.precision": precision, "optim.name": optimizer, "optim.clip_norm": 0.1}
+    said |= {"train.ema_decay": 0.9, "train.accumulate": 2}
     try:
         assert len(run(change(config, said, "test"), tmp_path)) == 3
     finally:
