@@ -99,13 +99,13 @@ def same_persons(coco_sample: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_sixteen_persons_are_learnt_by_heart(same_persons: Path, tmp_path: Path) -> None:
+def test_ten_persons_are_learnt_by_heart(same_persons: Path, tmp_path: Path) -> None:
     said = {
         "data.root": str(same_persons),
         "data.view": "person",
         "data.image_size": [96, 64],
-        "data.limit_train": 16,
-        "data.limit_val": 16,
+        "data.limit_train": 10,
+        "data.limit_val": 10,
         "heatmap.sigma_px": 1.0,
         "model.trunk": "shufflenet_v2_x0_5",
         "model.deconv_channels": [64, 64, 64],

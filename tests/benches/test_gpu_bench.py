@@ -4,7 +4,6 @@ losses. All of it runs on a CPU."""
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import IO, Any
 
 import pytest
 import torch
+from bench_parts import dies, hangs, measures, raises
 from tiny_network import in_place_of_resnet18
 from torch import nn
 from torch.autograd import grad
@@ -65,34 +65,13 @@ def test_a_part_that_is_named_has_time_though_no_other_leaves_it_any() -> None:
     assert (deconv.name, deconv.seconds) == ("deconv", LEAST)
 
 
-def measures(run: Run) -> None:
-    run.row("a thing", "3 things/s", rate=3)
-
-
-def raises(run: Run) -> None:
-    run.attempt("first", lambda: os.kill(os.getpid(), -1))
-    measures(run)
-    raise ValueError("not\ntoday")
-
-
-def hangs(run: Run) -> None:
-    measures(run)
-    with subprocess.Popen(["sleep", "600"]) as child:
-        (run.out / "child").write_text(str(child.pid))
-
-
-def dies(run: Run) -> None:
-    measures(run)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
 @pytest.mark.slow
 def test_a_part_that_fails_hangs_or_dies_says_so_and_the_next_one_runs(
     here: Run, tmp_path: Path
 ) -> None:
     parts = [
         Part(measure.__name__, seconds, measure, "")
-        for measure, seconds in ((hangs, 20), (raises, 60), (dies, 60), (measures, 60))
+        for measure, seconds in ((hangs, 16), (raises, 60), (dies, 60), (measures, 60))
     ]
     run_parts(parts, here)
     told: dict[str, list[str]] = {part.name: [] for part in parts}

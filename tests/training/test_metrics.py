@@ -23,7 +23,7 @@ from kptrain.resolve import resolve
 from kptrain.run.curve import METRICS
 from kptrain.training.metrics import coco_numbers, oks
 
-NUM_CASES = 300
+NUM_CASES = 150
 VIEWS = pytest.mark.parametrize("view", ["image", "person"])
 
 
