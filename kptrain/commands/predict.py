@@ -20,7 +20,7 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.keypoints import JOINTS
 from kptrain.machine.device import enough_memory, find_dtype, named_device
 from kptrain.machine.outputs import check_folder, writing
-from kptrain.model.heatmaps import decode
+from kptrain.model.heatmaps import decoder_of
 
 BATCH_PIXELS = 2**20
 """Input pixels of a batch: 16 crops of 256 x 256."""
@@ -198,7 +198,7 @@ def _find(
     heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
     each = heatmaps[[frames.index(frame) for frame, _ in regions]]
     places = torch.from_numpy(np.stack([place for _, place in regions]).astype(np.float32))
-    found: np.ndarray = decode(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
+    found: np.ndarray = decoder_of(config)(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy()
     found = found.astype(np.float64)
     for person, (frame, _) in zip(found, regions, strict=True):
         person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5

@@ -24,7 +24,7 @@ from search.space.training import Axes
 from search.trainings.keypoint_resources import GREEDY, check_weights, with_each
 from search.trainings.keypoint_sample import Packs, read_data
 
-DATA_AXES = ("data.view", "data.image_size")
+DATA_AXES = ("data.view", "data.image_size", "data.pack")
 MOST_PROCESSES = 16
 """The most processes that measure at once: more start slowly and add little information."""
 LONG = 60.0

@@ -14,7 +14,8 @@ from kptrain.annotations.skipped import Skipped
 from kptrain.config import DataSettings, TrainConfig
 from kptrain.data.decode import UnreadableImageError, decode_image
 from kptrain.data.pack import cache_dir, data_folder, is_packed
-from kptrain.data.pack_builder import build_pack, limit_of
+from kptrain.data.pack_builder import build_pack
+from kptrain.data.samples import limit_of
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
 from kptrain.resolve import EMBEDDED

@@ -1,0 +1,49 @@
+"""Crop and augmentation as one warp of a whole batch, on its device.
+
+Shapes: B samples, C channels, h x w pixels of a buffer, H x W of the result.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample
+
+from kptrain.augmentation.windows import Places
+from kptrain.machine.device import send
+
+
+def warp(
+    pixels: Float[Tensor, "B C h w"], places: Places, size: tuple[int, int], *, shared: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The results of size (H, W), bilinear and black outside of the stored pixels.
+
+    If `shared`, also the share of the photograph in each of their pixels: (B, 1, H, W), 0 to 1.
+    """
+    device = pixels.device
+    grid = affine_grid(send(places.maps, device), [len(pixels), 1, *size], align_corners=False)
+    shares = None
+    if shared:
+        shares = _shares(grid, send(places.photograph, device), pixels.shape[2:])
+    if places.bounds is not None:
+        low, high = send(places.bounds, device)[:, :, None, None].unbind(1)
+        grid = torch.minimum(torch.maximum(grid, low), high)
+    result = grid_sample(pixels, grid, "bilinear", "zeros", align_corners=False)
+    return result, shares
+
+
+def _shares(
+    grid: Float[Tensor, "B H W 2"], photograph: Float[Tensor, "B 2 2"], buffer: torch.Size
+) -> Float[Tensor, "B 1 H W"]:
+    """At its edge the photograph blends with black over one pixel of the buffer."""
+    half = grid.new_tensor(buffer[::-1]) / 2
+    low, high = photograph[:, :, None, None].unbind(1)
+    begun = (grid - low).mul_(half).add_(0.5).clamp_(0, 1)
+    ended = (high - grid).mul_(half).add_(0.5).clamp_(0, 1)
+    return (begun * ended).prod(3)[:, None]
+
+
+def warp_mask(mask: Float[Tensor, "B h w"], places: Places) -> Float[Tensor, "B h w"]:
+    """The nearest pixel of a mask that covers the buffer; nothing is masked outside."""
+    outside = 1 - mask[:, None]
+    grid = affine_grid(send(places.maps, mask.device), list(outside.shape), align_corners=False)
+    return 1 - grid_sample(outside, grid, "nearest", "zeros", align_corners=False)[:, 0]
