@@ -24,9 +24,6 @@ def warp(
     shares = None
     if shared:
         shares = _shares(grid, send(places.photograph, device), pixels.shape[2:])
-    if places.bounds is not None:
-        low, high = send(places.bounds, device)[:, :, None, None].unbind(1)
-        grid = torch.minimum(torch.maximum(grid, low), high)
     result = grid_sample(pixels, grid, "bilinear", "zeros", align_corners=False)
     return result, shares
 

@@ -2,7 +2,7 @@
 
 Shapes: B samples. Frames: input, as it was cut; stored, as in `kptrain.data.parts`; result, the
 input of the network; and the buffer into which the stored pixels of a batch are gathered, each
-sample's in its upper left corner, within a border of black. All coordinates are continuous pixels.
+sample's in its upper left corner, with black beside them. All coordinates are continuous pixels.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,6 @@ import numpy as np
 
 from kptrain.data.pack_format import Table
 
-BORDER = 1
-"""Black pixels around a sample's in the buffer: what lies outside of them is taken from here."""
 SLACK = 1e-3
 """Pixels by which rounding may move a coordinate."""
 
@@ -37,9 +35,6 @@ class Places:
 
     maps: np.ndarray
     """(B, 2, 3) float32: maps a point of the result, from -1 to 1 too, as `affine_grid` expects."""
-    bounds: np.ndarray | None
-    """(B, 2, 2) float32: the least and the greatest x and y that are the sample's own, its border
-    included; None if each sample fills the buffer."""
     photograph: np.ndarray
     """(B, 2, 2) float32: the least and the greatest x and y of the photograph."""
 
@@ -74,22 +69,15 @@ def whole_windows(windows: Windows, table: Table, samples: np.ndarray) -> Window
     return Windows(np.zeros_like(size), size, windows.maps, windows.photograph)
 
 
-def places_of(
-    windows: Windows, size: tuple[int, int], buffer: tuple[int, int], *, has_border: bool
-) -> Places:
+def places_of(windows: Windows, size: tuple[int, int], buffer: tuple[int, int]) -> Places:
     """The places of results of `size` in a buffer, both (height, width)."""
-    border = BORDER if has_border else 0
     across = np.array(buffer[::-1], dtype=float)
-    moved = border - windows.corner  # from stored pixels to the buffer's
+    moved = -windows.corner  # from stored pixels to the buffer's
     half = np.array(size[::-1]) / 2
     # A point of the result is half * (p + 1), with p from -1 to 1.
     linear = windows.maps[:, :, :2] * half
     offset = windows.maps[:, :, :2] @ half + windows.maps[:, :, 2] + moved
     scaled = np.concatenate((linear, offset[:, :, None]), axis=2) * (2 / across)[:, None]
     scaled[:, :, 2] -= 1
-    bounds = None
-    if has_border:  # the centres of the first and of the last black pixel
-        ends = np.stack((np.full_like(windows.size, 0.5, float), windows.size + 1.5), axis=1)
-        bounds = (ends * 2 / across - 1).astype(np.float32)
     photograph = (windows.photograph.reshape(-1, 2, 2) + moved[:, None]) * 2 / across - 1
-    return Places(scaled.astype(np.float32), bounds, photograph.astype(np.float32))
+    return Places(scaled.astype(np.float32), photograph.astype(np.float32))

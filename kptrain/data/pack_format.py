@@ -23,10 +23,13 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kptrain.machine.cores import usable_cores
 from kptrain.machine.disk import flush
+from kptrain.machine.memory import usable_memory
 from kptrain.machine.progress import track
 
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
 FILES = (IMAGES, IGNORE, TABLE)
+JPEG_SHARE = "an eighth"
+"""Of the bytes of raw pixels: `python -m bench.packs` on photographs."""
 BLOCK = 2**26
 """Bytes for each checksum."""
 
@@ -109,16 +112,38 @@ class Pack:
 
     def pixels(self, sample: int) -> np.ndarray:
         """(h, w, 3) uint8: what is stored for a sample."""
+        height, width = self.table.stored[sample].tolist()
+        return self.window(sample, 0, 0, width, height)
+
+    def window(self, sample: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8: a rectangle of what is stored for a sample."""
         table = self.table
         if self.shape.has_rows:
-            rows: np.ndarray = self.images[table.row[sample]]
-            return rows
+            row: np.ndarray = self.images[table.row[sample]]
+            return row[y : y + height, x : x + width]
         start = table.start[sample]
         content = self.images[start : start + table.num_bytes[sample]]
         if self.shape.is_jpeg:
             with Image.open(BytesIO(content.data)) as image:
-                return np.asarray(image)
-        return content.reshape(*table.stored[sample], 3)
+                return np.asarray(image.crop((x, y, x + width, y + height)))
+        return content.reshape(*table.stored[sample], 3)[y : y + height, x : x + width]
+
+    @property
+    def cost(self) -> str | None:
+        """One line: what a pack takes that holds more than inputs, or more than the memory; None
+        for others."""
+        memory = usable_memory()
+        size, each = self.images.nbytes, self.images.nbytes / len(self)
+        is_large = memory is not None and size > memory
+        if self.shape.has_rows and not is_large:
+            return None
+        kind = "as JPEG" if self.shape.is_jpeg else "raw"
+        what = ", with their surroundings" if self.shape.has_surroundings else ""
+        text = f"pack: {size / 1e9:.2g} GB {kind}, {each / 1e3:.0f} kB a sample{what}"
+        if memory is None or not is_large:
+            return text
+        text += f"; the memory has {memory / 1e9:.2g} GB, so each epoch reads from the disk"
+        return text if self.shape.is_jpeg else f"{text}: data.pack=jpeg takes about {JPEG_SHARE}"
 
     @property
     def most_persons(self) -> int:

@@ -12,14 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from kptrain.augmentation.windows import (
-    BORDER,
-    Places,
-    Windows,
-    places_of,
-    whole_windows,
-    windows_of,
-)
+from kptrain.augmentation.windows import Places, Windows, places_of, whole_windows, windows_of
 from kptrain.data.pack_format import Pack
 from kptrain.machine.cores import usable_cores
 
@@ -80,26 +73,25 @@ class Slot:
             return pixels, None
         windows = windows_of(pack.table, samples, size, self._backward[samples])
         windows = whole_windows(windows, pack.table, samples)
-        return pixels, places_of(windows, size, size, has_border=False)
+        return pixels, places_of(windows, size, size)
 
     def _parts(self, samples: np.ndarray) -> tuple[Tensor, Places]:
-        """Of each sample the stored pixels that its result shows, within a border of black."""
+        """Of each sample the stored pixels that its result shows, with black beside them."""
         size = self._pack.shape.input_size
         backward = None if self._backward is None else self._backward[samples]
         windows = windows_of(self._pack.table, samples, size, backward)
-        width, height = windows.size.max(0) + 2 * BORDER
-        pixels = self._room((len(samples), int(height), int(width), 3))
+        width, height = windows.size.max(0).tolist()
+        pixels = self._room((len(samples), height, width, 3))
         self._copy(samples, windows, pixels.numpy())
-        return pixels, places_of(windows, size, (int(height), int(width)), has_border=True)
+        return pixels, places_of(windows, size, (height, width))
 
     def _copy(self, samples: np.ndarray, windows: Windows, buffer: np.ndarray) -> None:
         def copy(slot: int) -> None:
-            (x, y), (width, height) = windows.corner[slot], windows.size[slot]
-            part = self._pack.pixels(int(samples[slot]))[y : y + height, x : x + width]
-            place = buffer[slot, : height + 2 * BORDER, : width + 2 * BORDER]
-            place[BORDER:-BORDER, BORDER:-BORDER] = part
-            for edge in (place[:BORDER], place[-BORDER:], place[:, :BORDER], place[:, -BORDER:]):
-                edge[:] = 0
+            (x, y), (width, height) = windows.corner[slot].tolist(), windows.size[slot].tolist()
+            place = buffer[slot]
+            place[:height, :width] = self._pack.window(int(samples[slot]), x, y, width, height)
+            place[:height, width:] = 0
+            place[height:] = 0
 
         if not self._pack.shape.is_jpeg:
             for slot in range(len(samples)):

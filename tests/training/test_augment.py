@@ -1,61 +1,23 @@
 """Augmentation: pixels, joints and mask follow one map, drawn from seed, epoch and sample."""
 
 from collections.abc import Sequence
-from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from augmented import SIZE, drawn_for, settings, table_of
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from kptrain.augmentation.windows import places_of, whole_windows, windows_of
-from kptrain.config import AugmentSettings
-from kptrain.data.pack_format import Table
 from kptrain.data.views import Frame
 from kptrain.keypoints import FLIPPED, JOINTS
 from kptrain.model.heatmaps import encode
 from kptrain.training.augment import Augmentation, draw_augmentation
 from kptrain.training.batches import Batch, warped
 
-SIZE = (96, 128)
 ALL = {"flip": 0.5, "rotation_deg": 40.0, "scale": 0.3, "shift": 0.1, "colour": 0.3}
 SAMPLES = np.arange(16)
-
-
-def settings(**changes: Any) -> AugmentSettings:
-    return AugmentSettings(**changes)
-
-
-def table_of(
-    num_samples: int, scale: np.ndarray | None = None, inside: np.ndarray | None = None
-) -> Table:
-    """Of samples of the image view that are neither stretched nor padded, unless said."""
-    whole = np.tile([0.0, 0.0, SIZE[1], SIZE[0]], (num_samples, 1))
-    columns = dict.fromkeys((column.name for column in fields(Table)), np.empty(0))
-    columns |= {
-        "scale": np.ones((num_samples, 2)) if scale is None else scale,
-        "inside": whole if inside is None else inside,
-        "zoom": np.ones((num_samples, 2)),
-        "origin": np.zeros((num_samples, 2)),
-        "stored": np.tile(SIZE, (num_samples, 1)),
-    }
-    return Table(**columns)
-
-
-def drawn_for(
-    changes: dict[str, Any],
-    num_samples: int = 16,
-    seed: int = 0,
-    epoch: int = 1,
-    scale: np.ndarray | None = None,
-) -> Augmentation:
-    augmentation = draw_augmentation(
-        settings(**changes), table_of(num_samples, scale), SIZE, seed, epoch
-    )
-    assert augmentation is not None
-    return augmentation
 
 
 def applied(
@@ -71,7 +33,7 @@ def applied(
     samples = np.arange(len(images)) if samples is None else samples
     table = table_of(len(augmentation.forward), inside=inside)
     windows = windows_of(table, samples, SIZE, augmentation.backward[samples])
-    places = places_of(whole_windows(windows, table, samples), SIZE, SIZE, has_border=False)
+    places = places_of(whole_windows(windows, table, samples), SIZE, SIZE)
     batch = Batch(
         samples,
         images,
