@@ -3,6 +3,7 @@
 Shapes: B samples, C channels, h x w pixels of a buffer, H x W of the result.
 """
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,7 +33,7 @@ def _shares(
     grid: Float[Tensor, "B H W 2"], photograph: Float[Tensor, "B 2 2"], buffer: torch.Size
 ) -> Float[Tensor, "B 1 H W"]:
     """At its edge the photograph blends with black over one pixel of the buffer."""
-    half = grid.new_tensor(buffer[::-1]) / 2
+    half = send(np.array(buffer[::-1], np.float32) / 2, grid.device)
     low, high = photograph[:, :, None, None].unbind(1)
     begun = (grid - low).mul_(half).add_(0.5).clamp_(0, 1)
     ended = (high - grid).mul_(half).add_(0.5).clamp_(0, 1)
