@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import affine_grid, grid_sample
+from torch.nn.functional import grid_sample
 
 from kptrain.augmentation.windows import Places
 from kptrain.machine.device import send
@@ -21,12 +21,22 @@ def warp(
     If `shared`, also the share of the photograph in each of their pixels: (B, 1, H, W), 0 to 1.
     """
     device = pixels.device
-    grid = affine_grid(send(places.maps, device), [len(pixels), 1, *size], align_corners=False)
+    grid = _grid(send(places.maps, device), size)
     shares = None
     if shared:
         shares = _shares(grid, send(places.photograph, device), pixels.shape[2:])
     result = grid_sample(pixels, grid, "bilinear", "zeros", align_corners=False)
     return result, shares
+
+
+def _grid(maps: Float[Tensor, "B 2 3"], size: tuple[int, int]) -> Float[Tensor, "B H W 2"]:
+    """As torch's `affine_grid`, faster on a CPU: x and y are planes, each the sum of a row and a
+    column."""
+    height, width = size
+    x = (torch.arange(width, device=maps.device) + 0.5) * (2 / width) - 1
+    y = (torch.arange(height, device=maps.device) + 0.5) * (2 / height) - 1
+    across, down, offset = maps[..., None, None].unbind(2)
+    return (across * x + (down * y[:, None] + offset)).permute(0, 2, 3, 1)
 
 
 def _shares(
@@ -43,5 +53,5 @@ def _shares(
 def warp_mask(mask: Float[Tensor, "B h w"], places: Places) -> Float[Tensor, "B h w"]:
     """The nearest pixel of a mask that covers the buffer; nothing is masked outside."""
     outside = 1 - mask[:, None]
-    grid = affine_grid(send(places.maps, mask.device), list(outside.shape), align_corners=False)
+    grid = _grid(send(places.maps, mask.device), (mask.shape[1], mask.shape[2]))
     return 1 - grid_sample(outside, grid, "nearest", "zeros", align_corners=False)[:, 0]

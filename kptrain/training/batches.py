@@ -71,8 +71,11 @@ def batches(
             if number + 1 < len(parts):
                 ahead = thread.submit(slots[(number + 1) % 2].gather, parts[number + 1])
             on_device = _on_device(gathered, slots[number % 2], device)
-            batch = warped(gathered.places, on_device, augmentation, pack.shape.input_size)
-            yield replace(batch, images=_normalise(batch.images, *statistics))
+            batch = on_device
+            if gathered.places is not None:
+                batch = warped(gathered.places, on_device, augmentation, pack.shape.input_size)
+            images = _normalise(batch.images, *statistics)  # faster before they are channels last
+            yield replace(batch, images=images.contiguous(memory_format=torch.channels_last))
 
 
 def _on_device(gathered: Gathered, slot: Slot, device: torch.device) -> Batch:
@@ -87,12 +90,10 @@ def _on_device(gathered: Gathered, slot: Slot, device: torch.device) -> Batch:
 
 
 def warped(
-    places: Places | None, batch: Batch, augmentation: Augmentation | None, size: tuple[int, int]
+    places: Places, batch: Batch, augmentation: Augmentation | None, size: tuple[int, int]
 ) -> Batch:
     """Crop and augment a batch in one warp: from gathered pixels to inputs of size (height, width),
-    both from 0 to 255. places: of the inputs in the pixels; None if they are the same."""
-    if places is None:
-        return batch
+    both from 0 to 255. places: of the inputs in the pixels."""
     has_colour = augmentation is not None and augmentation.colour is not None
     images, shares = warp(batch.images, places, size, shared=has_colour)
     joints, labelled, mask = batch.joints, batch.labelled, batch.mask
@@ -101,7 +102,6 @@ def warped(
         joints, labelled = augmentation.move(batch.samples, joints, labelled)
         if mask.shape[1:] != (1, 1):  # else nothing is masked
             mask = warp_mask(mask, places)
-    images = images.contiguous(memory_format=torch.channels_last)
     return Batch(batch.samples, images, joints, labelled, mask)
 
 
