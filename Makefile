@@ -26,7 +26,7 @@ fast: .venv/installed
 gpu: .venv/installed
 	$(BIN)/python -m pytest -m gpu
 
-BENCHES := gather epoch targets validation decoding saving startup threads compiling overhead plan \
+BENCHES := gather packs epoch augmented targets validation decoding saving startup threads compiling overhead plan \
 	whole_search early_stopping gpu
 
 bench: .venv/installed

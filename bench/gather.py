@@ -21,7 +21,7 @@ from kptrain.annotations.reader import read_split
 from kptrain.data.pack import data_folder, open_pack
 from kptrain.data.pack_format import Pack
 from kptrain.resolve import resolve
-from kptrain.training.batches import Slot
+from kptrain.training.gathering import Slot
 
 BATCH = 64
 PROCESSES = 4
@@ -35,7 +35,7 @@ def main() -> None:
     config = resolve({"data.root": "embedded", "data.image_size": [256, 256]}, "bench")
     pack = open_pack(config.data, "train")
     order = np.random.default_rng(0).permutation(len(pack))
-    slot = Slot(pack, BATCH, torch.device("cpu"))
+    slot = Slot(pack, torch.device("cpu"))
     buffer = np.empty((BATCH, 256, 256, 3), dtype=np.uint8)
     decoded_from = data_folder(resolve({"data.root": arguments.data}, "bench").data)
     files = [image.path for image in read_split(decoded_from, "train").images]

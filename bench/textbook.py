@@ -54,7 +54,7 @@ def draw_heatmaps(image: CocoImage, config: TrainConfig) -> np.ndarray:
     frame = image_frame(image, config.data.image_size)
     joints = [frame.keypoints_in(person.keypoints) / OUTPUT_STRIDE for person in image.persons]
     labelled = [person.keypoints[:, 2] > 0 for person in image.persons]
-    return heatmap_loop(joints, labelled, config.heatmap_size, config.heatmap.sigma_px)
+    return heatmap_loop(joints, labelled, config.heatmap_size, config.sigma_px)
 
 
 def heatmap_loop(

@@ -37,6 +37,11 @@ def some_persons(generator: np.random.Generator) -> tuple[Table, np.ndarray]:
     empty = np.empty(0)
     table = Table(
         row=np.arange(NUM_IMAGES),
+        start=empty,
+        num_bytes=empty,
+        stored=empty,
+        zoom=empty,
+        origin=empty,
         first=np.searchsorted(images, np.arange(NUM_IMAGES + 1)),
         scale=empty,
         shift=empty,

@@ -10,6 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from kptrain.input_settings import MOST_PATCHES as MOST_PATCHES
+from kptrain.input_settings import OUTPUT_STRIDE as OUTPUT_STRIDE
+from kptrain.input_settings import PERSON_REACH as PERSON_REACH
+from kptrain.input_settings import AugmentSettings as AugmentSettings
+from kptrain.input_settings import DataSettings as DataSettings
+from kptrain.input_settings import HeatmapSettings as HeatmapSettings
+from kptrain.input_settings import check_sigma, check_view
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.optim_settings import OptimSettings, ScheduleSettings, check_optimizer
 from kptrain.strict_yaml import dump_yaml
@@ -41,60 +48,12 @@ PICTURE = "predictions.png"
 WORST = "worst.png"
 """Pictures of the best model's predictions; named here so that finding them needs no torch."""
 
-OUTPUT_STRIDE = 4
-"""Input pixels per heatmap pixel: the backbone divides by 32, the deconvolutions multiply by 8."""
-
-
 PositiveInt = Annotated[int, Field(ge=1)]
-# YAML knows lists, not tuples.
-ImageSize = Annotated[
-    tuple[
-        Annotated[int, Field(ge=64, le=1024, multiple_of=32)],
-        Annotated[int, Field(ge=64, le=1024, multiple_of=32)],
-    ],
-    Field(strict=False),
-]
 DeconvChannels = Annotated[tuple[PositiveInt, PositiveInt, PositiveInt], Field(strict=False)]
 JointWeights = Annotated[
     tuple[Annotated[float, Field(ge=0)], ...],
     Field(strict=False, min_length=NUM_JOINTS, max_length=NUM_JOINTS),
 ]
-
-
-class DataSettings(Settings):
-    root: str | None = setting(None, changes="data", min_length=1)
-    """Folder with COCO (FiftyOne's layout or COCO's own), or `embedded` for the synthetic data set.
-    None: `KPTRAIN_DATA`, else `data/coco-2017` if it exists, else `embedded`."""
-    view: Literal["image", "person"] = setting("image", changes="loss")
-    """`image`: the whole image, stretched. `person`: a crop of one person per sample."""
-    image_size: ImageSize = setting((256, 256), changes="loss")
-    """(height, width) of the network's input in pixels, multiples of 32."""
-    limit_train: PositiveInt | None = setting(None)
-    """Most samples to train on, the first by image id. None: all."""
-    limit_val: PositiveInt | None = setting(None, changes="data")
-    """Most samples to validate on, the first by image id. None: all."""
-    strict: bool = setting(False, changes="place")
-    """Refuse the data at the first unsound image or annotation. False: skip these, and report their
-    number and the first of each kind."""
-
-
-class AugmentSettings(Settings):
-    flip: float = setting(0.0, ge=0, le=1)
-    """Share of the samples that are flipped horizontally, with left and right joints exchanged."""
-    rotation_deg: float = setting(0.0, ge=0, le=180)
-    """Largest rotation about the centre in degrees, in either direction; of the photograph, before
-    it is stretched."""
-    scale: float = setting(0.0, ge=0, le=1)
-    """Scaled by a factor from 1 / (1 + this) to 1 + this, uniform on a log scale."""
-    shift: float = setting(0.0, ge=0, le=1)
-    """Largest shift, as a share of the input's width and height."""
-    colour: float = setting(0.0, ge=0, le=1)
-    """Brightness, contrast and saturation, each times a factor from 1 - this to 1 + this."""
-
-
-class HeatmapSettings(Settings):
-    sigma_px: float = setting(2.0, changes="loss", ge=0.25)
-    """Standard deviation of the Gaussian around a joint, in heatmap pixels."""
 
 
 class LossSettings(Settings):
@@ -207,12 +166,14 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _heatmap_holds_a_gaussian(self) -> "TrainConfig":
+        check_sigma(self.heatmap)
         side = min(self.heatmap_size)
-        if 4 * self.heatmap.sigma_px > side:
+        if 4 * self.sigma_px > side:
+            relative = "" if self.heatmap.sigma_px is not None else "heatmap.sigma_relative: "
             raise ValueError(
-                f"heatmap.sigma_px must be at most a quarter of the heatmap's shorter side "
-                f"({side} px at data.image_size {list(self.data.image_size)}), "
-                f"but got {self.heatmap.sigma_px}"
+                f"{relative}heatmap.sigma_px must be at most a quarter of the heatmap's shorter "
+                f"side ({side} px at data.image_size {list(self.data.image_size)}), "
+                f"but got {self.sigma_px}"
             )
         return self
 
@@ -245,6 +206,18 @@ class TrainConfig(Settings):
                 "skipped steps are not recorded, but got true; set it to auto"
             )
         return self
+
+    @model_validator(mode="after")
+    def _view_can_be_augmented(self) -> "TrainConfig":
+        check_view(self.data, self.augment)
+        return self
+
+    @property
+    def sigma_px(self) -> float:
+        """Standard deviation of the Gaussian around a joint, in heatmap pixels."""
+        if self.heatmap.sigma_px is not None:
+            return self.heatmap.sigma_px
+        return self.heatmap.sigma_relative * max(self.heatmap_size)
 
     @property
     def heatmap_size(self) -> tuple[int, int]:

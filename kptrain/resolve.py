@@ -210,10 +210,17 @@ def complete(given: Mapping[str, Any], where: str) -> TrainConfig:
 
     Raises: SettingsError or DataError.
     """
+    given = _one_sigma(given)
     config = change(TrainConfig(), given, where)
     root = find_root(config.data.root)
     defaults = EMBEDDED_SETTINGS if root == EMBEDDED else {}
     return change(TrainConfig(), defaults | dict(given) | {"data.root": root}, where)
+
+
+def _one_sigma(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A relative sigma alone takes the place of the default."""
+    is_relative = "heatmap.sigma_relative" in given
+    return ({"heatmap.sigma_px": None} if is_relative else {}) | dict(given)
 
 
 def banner(config: TrainConfig) -> str:

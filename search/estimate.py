@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kptrain.config import Settings
+from kptrain.data.pack_format import JPEG_SHARE
+from kptrain.machine.memory import usable_memory
 from kptrain.machine.progress import in_words
 from search.algorithms.asha import Asha
 from search.plan import confirmed_trainings
@@ -48,7 +50,7 @@ class Estimate:
         parts.append(f"{in_words(self.trials.likely)} for the trials")
         if self.confirm.most:
             parts.append(f"{in_words(self.confirm.likely)} for the confirmation")
-        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB to be written to {cache}\n"
+        packs = f"Packs     {pace.pack_bytes / 1e9:.2g} GB to be written to {cache}{_offer(pace)}\n"
         return (
             f"{packs if pace.pack_bytes else ''}"
             f"Takes     about {self.whole} on this device: {', '.join(parts)}; an epoch of a trial "
@@ -82,6 +84,17 @@ def estimate(space: Space, base: Settings, pace: Pace, at_once: int, gpu: float)
         (RAY + REPORT) * pace.process,
         trials.at_most(3600 * min(space.hours or math.inf, by_gpu), epoch),
         seconds([stops_none] * 3, (confirmed_trainings(space), None)),
+    )
+
+
+def _offer(pace: Pace) -> str:
+    """What to do if the packs are larger than the memory."""
+    memory = usable_memory()
+    if memory is None or pace.pack_bytes <= memory:
+        return ""
+    return (
+        f", more than the {memory / 1e9:.2g} GB of memory here: each epoch reads from the disk; "
+        f"data.pack: jpeg takes about {JPEG_SHARE} of raw pixels"
     )
 
 

@@ -25,6 +25,7 @@ from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES, NUM_JOINTS
 from kptrain.machine.device import enough_memory, find_dtype, named_device, num_threads
 from kptrain.machine.outputs import check_file, writing
 from kptrain.machine.progress import track
+from kptrain.model.heatmaps import decoder_of
 from kptrain.model.network import KeypointNet
 from kptrain.resolve import change, find_root
 from kptrain.training.batches import batches
@@ -111,7 +112,7 @@ def detections(
     peaks = []
     for batch in track(parts, "Evaluating", -(-len(pack) // size)):
         heatmaps = heatmaps_of(model, batch.images, flip=flip, dtype=dtype)
-        peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
+        peaks.append(find_peaks(heatmaps, batch.samples, pack.table, decoder_of(config)))
     return in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
 
 

@@ -11,6 +11,7 @@ from kptrain.data.pack import open_pack
 from kptrain.data.pack_format import Pack
 from kptrain.machine.progress import track
 from kptrain.model.checkpoint import load_weights
+from kptrain.model.heatmaps import Decoder, decoder_of
 from kptrain.model.network import KeypointNet
 from kptrain.training.batches import batches
 from kptrain.training.metrics import similarity
@@ -27,23 +28,25 @@ def draw_predictions(config: TrainConfig, checkpoint: Path, path: Path) -> None:
     """Draw the checkpoint's predictions of validation samples spread over the split."""
     pack = open_pack(config.data, "val")
     model = _model(config, checkpoint)
-    draw_examples(_examples(model, pack, _spread(pack, NUM_EXAMPLES)), path)
+    samples = _spread(pack, NUM_EXAMPLES)
+    draw_examples(_examples(model, pack, samples, decoder_of(config)), path)
 
 
 def draw_worst(config: TrainConfig, checkpoint: Path, path: Path) -> None:
     """Draw the checkpoint's predictions of the samples with the lowest mean OKS, lowest first."""
     pack = open_pack(config.data, "val")
     model = _model(config, checkpoint)
+    decoder = decoder_of(config)
     candidates = _spread(pack, NUM_CANDIDATES)
     means: list[float] = []
     parts = np.split(candidates, range(BATCH, len(candidates), BATCH))
     for part in track(parts, "Looking for the worst samples", len(parts)):
-        persons, found = detect(_heatmaps(model, pack, part), pack, part)
+        persons, found = detect(_heatmaps(model, pack, part), pack, part, decoder)
         _, inside = persons_of(part, pack.table)
         values = similarity(found, persons, pack.table)
         means += (np.bincount(inside, values) / np.bincount(inside)).tolist()
     worst = candidates[np.argsort(means, kind="stable")[:NUM_WORST]]
-    draw_examples(_examples(model, pack, worst), path)
+    draw_examples(_examples(model, pack, worst, decoder), path)
 
 
 def _spread(pack: Pack, most: int) -> np.ndarray:
@@ -63,9 +66,11 @@ def _heatmaps(model: KeypointNet, pack: Pack, samples: np.ndarray) -> torch.Tens
     return heatmaps
 
 
-def _examples(model: KeypointNet, pack: Pack, samples: np.ndarray) -> list[Example]:
+def _examples(
+    model: KeypointNet, pack: Pack, samples: np.ndarray, decoder: Decoder
+) -> list[Example]:
     heatmaps = _heatmaps(model, pack, samples)
-    persons, found = detect(heatmaps, pack, samples)
+    persons, found = detect(heatmaps, pack, samples, decoder)
     return [
         _example(pack, sample, heatmaps[slot].numpy(), persons, found)
         for slot, sample in enumerate(samples.tolist())

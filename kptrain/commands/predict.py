@@ -20,7 +20,7 @@ from kptrain.errors import DataError, SettingsError
 from kptrain.keypoints import JOINTS
 from kptrain.machine.device import enough_memory, find_dtype, named_device
 from kptrain.machine.outputs import check_folder, writing
-from kptrain.model.heatmaps import decode
+from kptrain.model.heatmaps import decoder_of
 
 BATCH_PIXELS = 2**20
 """Input pixels of a batch: 16 crops of 256 x 256."""
@@ -162,7 +162,8 @@ def find_persons(
         heatmaps = heatmaps_of(model, normalised(pixels), flip=flip, dtype=dtype)
         each = heatmaps[[frames.index(frame) for frame, _ in part]]
         places = torch.from_numpy(np.stack([place for _, place in part]).astype(np.float32))
-        found = decode(each, places.to(device) / OUTPUT_STRIDE).cpu().numpy().astype(np.float64)
+        positions = decoder_of(config)(each, places.to(device) / OUTPUT_STRIDE)
+        found = positions.cpu().numpy().astype(np.float64)
         for person, (frame, _) in zip(found, part, strict=True):
             person[:, :2] = (person[:, :2] * OUTPUT_STRIDE - frame.shift) / frame.scale - 0.5
         persons.append(found)

@@ -12,7 +12,7 @@ from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.data.pack import open_pack
 from kptrain.errors import SettingsError
 from kptrain.machine.outputs import check_file, writing
-from kptrain.model.heatmaps import decode
+from kptrain.model.heatmaps import Decoder, decoder_of
 from kptrain.training.augment import draw_augmentation
 from kptrain.training.batches import MEAN, STD, Batch, batches, epoch_order, targets
 
@@ -56,7 +56,7 @@ def run(parsed: argparse.Namespace) -> None:
     examples = first_samples(config, parsed.number)
     with writing(parsed.out):
         draw_examples(examples, parsed.out, TITLES)
-    print(f"{parsed.out}: sigma {config.heatmap.sigma_px:g} heatmap pixels")
+    print(f"{parsed.out}: sigma {config.sigma_px:g} heatmap pixels")
 
 
 def first_samples(config: TrainConfig, number: int) -> list[Example]:
@@ -64,18 +64,18 @@ def first_samples(config: TrainConfig, number: int) -> list[Example]:
     pack = open_pack(config.data, "train", progress=True)
     seed = config.train.seed
     order = epoch_order(len(pack), seed, 1)[:number]
-    size, table = config.data.image_size, pack.table
-    augmentation = draw_augmentation(config.augment, table.scale, table.inside, size, seed, 1)
+    augmentation = draw_augmentation(config.augment, pack.table, config.data.image_size, seed, 1)
     (batch,) = batches(pack, order, len(order), torch.device("cpu"), augmentation)
     heatmaps = targets(batch, config)
-    return [_example(batch, heatmaps[index], index) for index in range(len(order))]
+    decoder = decoder_of(config)
+    return [_example(batch, heatmaps[index], index, decoder) for index in range(len(order))]
 
 
-def _example(batch: Batch, heatmaps: torch.Tensor, index: int) -> Example:
+def _example(batch: Batch, heatmaps: torch.Tensor, index: int, decoder: Decoder) -> Example:
     joints, labelled = batch.joints[index], batch.labelled[index]
     persons = labelled.any(dim=1)
     boxes = _around(joints[persons] / OUTPUT_STRIDE, labelled[persons])
-    found = decode(heatmaps.expand(len(boxes), *heatmaps.shape), boxes)
+    found = decoder(heatmaps.expand(len(boxes), *heatmaps.shape), boxes)
     found[..., :2] *= OUTPUT_STRIDE
     has_target = labelled[persons][..., None] & (found[..., 2:] > 0)
     found[..., :2] = torch.where(has_target, found[..., :2], NOWHERE)

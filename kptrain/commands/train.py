@@ -73,7 +73,8 @@ def run(arguments: argparse.Namespace) -> None:
         weights_file(config.model)
     say("Preparing the data: images are decoded on first use")
     for name in ("train", "val"):
-        say(open_pack(config.data, name, progress=True, verify=arguments.verify).summary)
+        pack = open_pack(config.data, name, progress=True, verify=arguments.verify)
+        say("\n".join(filter(None, (pack.summary, pack.cost))))
     out = arguments.out = out or _new_folder()
     with writing(out):
         stream = fit(config, out, resume=arguments.resume, progress=True)

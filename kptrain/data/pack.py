@@ -18,8 +18,9 @@ from filelock import FileLock
 from kptrain.annotations.skipped import check_strict
 from kptrain.config import DataSettings
 from kptrain.data.fingerprint import Source
-from kptrain.data.pack_builder import build_pack, limit_of
+from kptrain.data.pack_builder import build_pack
 from kptrain.data.pack_format import Pack, damage_of, read_pack
+from kptrain.data.samples import is_jpeg, limit_of
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
 from kptrain.resolve import EMBEDDED
@@ -30,7 +31,7 @@ PACKS = "packs"
 
 _log = logging.getLogger(__name__)
 
-PACK_VERSION = 5
+PACK_VERSION = 6
 """Must be raised whenever the content of a pack changes."""
 
 
@@ -148,4 +149,5 @@ def _source(settings: DataSettings, name: SplitName, progress: bool = False) -> 
 
 def _fingerprint(settings: DataSettings, source: Source) -> str:
     shaping = [PACK_VERSION, source.name, source.digest, settings.view, settings.image_size]
+    shaping.append(is_jpeg(settings, source.name))
     return hashlib.sha256(json.dumps([*shaping, source.limit]).encode()).hexdigest()

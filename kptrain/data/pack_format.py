@@ -2,9 +2,11 @@
 
 Shapes: S samples, M persons with a labelled keypoint (in the order of their samples), N crowds,
 persons without one and persons beyond a limit of samples in the samples' images, K joints, H x W
-input pixels. A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of
-`Table`, and `about.json`, its header: a summary, and the size, the time and the checksums of each
-of the other files.
+input pixels. The frames (original, input, stored) are those of `kptrain.data.parts`.
+
+A pack is a folder of `images.npy`, `ignore.npy`, `table.npz` with the arrays of `Table`, and
+`about.json`, its header: a summary, and the size, the time and the checksums of each of the other
+files.
 """
 
 import os
@@ -12,17 +14,22 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from kptrain.machine.cores import usable_cores
 from kptrain.machine.disk import flush
+from kptrain.machine.memory import usable_memory
 from kptrain.machine.progress import track
 
 IMAGES, IGNORE, TABLE, ABOUT = "images.npy", "ignore.npy", "table.npz", "about.json"
 FILES = (IMAGES, IGNORE, TABLE)
+JPEG_SHARE = "an eighth"
+"""Of the bytes of raw pixels: `python -m bench.packs` on photographs."""
 BLOCK = 2**26
 """Bytes for each checksum."""
 
@@ -33,7 +40,17 @@ class Table:
     `first[s]` up to `first[s + 1]`, exclusive."""
 
     row: np.ndarray
-    """(S,) int64: the row of the sample's pixels in `images`."""
+    """(S,) int64: the row of the sample's pixels in `images`, if that has rows."""
+    start: np.ndarray
+    """(S,) int64: where the sample's bytes begin in `images`, if that has no rows."""
+    num_bytes: np.ndarray
+    """(S,) int64: the number of these bytes."""
+    stored: np.ndarray
+    """(S, 2) int64: height and width of the stored pixels."""
+    zoom: np.ndarray
+    """(S, 2) float64: stored pixels per input pixel, along x and y."""
+    origin: np.ndarray
+    """(S, 2) float64: `stored = input * zoom + origin`."""
     first: np.ndarray
     """(S + 1,) int64."""
     scale: np.ndarray
@@ -41,7 +58,8 @@ class Table:
     shift: np.ndarray
     """(S, 2) float64: `input = (original + 0.5) * scale + shift`."""
     inside: np.ndarray
-    """(S, 4) float32: x0, y0, x1, y1 of the image in the input, which is black around it."""
+    """(S, 4) float32: x0, y0, x1, y1 of the whole image in the frame of the input, also outside of
+    the input; it is black around the image."""
     joints: np.ndarray
     """(M, K, 2) float32: x, y in the input."""
     peak_box: np.ndarray
@@ -75,7 +93,8 @@ class Pack:
     """One split, ready to be gathered into batches."""
 
     images: np.ndarray
-    """(S or more, H, W, 3) uint8, memory-mapped, read-only."""
+    """uint8, memory-mapped, read-only: (S or more, H, W, 3) inputs, or with surroundings or as JPEG
+    the bytes of all samples, one after another."""
     ignore: np.ndarray
     """(S, H/4, W/4) bool, memory-mapped, read-only: True at heatmap pixels that are masked in the
     loss; in the person view (S, 1, 1), all False."""
@@ -86,9 +105,45 @@ class Pack:
     category_id: int | str
     """Of persons, in the annotation file."""
     written: "Written"
+    shape: "Shape"
 
     def __len__(self) -> int:
         return len(self.table.row)
+
+    def pixels(self, sample: int) -> np.ndarray:
+        """(h, w, 3) uint8: what is stored for a sample."""
+        height, width = self.table.stored[sample].tolist()
+        return self.window(sample, 0, 0, width, height)
+
+    def window(self, sample: int, x: int, y: int, width: int, height: int) -> np.ndarray:
+        """(height, width, 3) uint8: a rectangle of what is stored for a sample."""
+        table = self.table
+        if self.shape.has_rows:
+            row: np.ndarray = self.images[table.row[sample]]
+            return row[y : y + height, x : x + width]
+        start = table.start[sample]
+        content = self.images[start : start + table.num_bytes[sample]]
+        if self.shape.is_jpeg:
+            with Image.open(BytesIO(content.data)) as image:
+                return np.asarray(image.crop((x, y, x + width, y + height)))
+        return content.reshape(*table.stored[sample], 3)[y : y + height, x : x + width]
+
+    @property
+    def cost(self) -> str | None:
+        """One line: what a pack takes that holds more than inputs, or more than the memory; None
+        for others."""
+        memory = usable_memory()
+        size, each = self.images.nbytes, self.images.nbytes / len(self)
+        is_large = memory is not None and size > memory
+        if self.shape.has_rows and not is_large:
+            return None
+        kind = "as JPEG" if self.shape.is_jpeg else "raw"
+        what = ", with their surroundings" if self.shape.has_surroundings else ""
+        text = f"pack: {size / 1e9:.2g} GB {kind}, {each / 1e3:.0f} kB a sample{what}"
+        if memory is None or not is_large:
+            return text
+        text += f"; the memory has {memory / 1e9:.2g} GB, so each epoch reads from the disk"
+        return text if self.shape.is_jpeg else f"{text}: data.pack=jpeg takes about {JPEG_SHARE}"
 
     @property
     def most_persons(self) -> int:
@@ -108,6 +163,23 @@ class Written(BaseModel):
     """For each of COCO's joints its index among the file's; None: the same order."""
 
 
+class Shape(BaseModel):
+    """How the pixels are stored."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    input_size: tuple[int, int]
+    """(height, width) of the network's input in pixels."""
+    has_surroundings: bool
+    """Whether more than the input is stored, in the sizes of `Table.stored`."""
+    is_jpeg: bool
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether the stored pixels are inputs, in rows of one size."""
+        return not (self.has_surroundings or self.is_jpeg)
+
+
 class About(BaseModel):
     """The header."""
 
@@ -120,6 +192,7 @@ class About(BaseModel):
     category_id: int | str
     """Of persons, in the annotation file."""
     written: Written
+    shape: Shape
     sizes: dict[str, int]
     """By file: bytes."""
     times: dict[str, int]
@@ -136,6 +209,7 @@ def write_pack(
     fault: str | None,
     category_id: int | str,
     written: Written,
+    shape: Shape,
     progress: bool = False,
 ) -> None:
     """Write everything except the images, which exist already, and flush all to the disk."""
@@ -149,6 +223,7 @@ def write_pack(
         fault=fault,
         category_id=category_id,
         written=written,
+        shape=shape,
         sizes={path.name: path.stat().st_size for path in paths},
         times={path.name: path.stat().st_mtime_ns for path in paths},
         checksums={path.name: _checksums(path, progress) for path in paths},
@@ -194,7 +269,7 @@ def read_pack(folder: Path, fingerprint: str) -> tuple[Pack, str | None]:
     with np.load(folder / TABLE) as arrays:
         table = Table(**{column.name: arrays[column.name] for column in fields(Table)})
     images, ignore = (np.load(folder / name, mmap_mode="r") for name in (IMAGES, IGNORE))
-    named = about.category_id, about.written
+    named = about.category_id, about.written, about.shape
     pack = Pack(images, ignore, table, fingerprint, about.summary, *named)
     return pack, about.fault
 

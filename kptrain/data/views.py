@@ -62,9 +62,14 @@ class Frame:
         corners: np.ndarray = np.stack((centre - half, centre + half)) * self.scale + self.shift
         return corners.reshape(4)
 
+    def edges(self, image_size: tuple[int, int]) -> np.ndarray:
+        """x0, y0, x1, y1 of an image of (height, width), also outside of the input."""
+        corners: np.ndarray = np.array([[0, 0], image_size[::-1]]) * self.scale + self.shift
+        return corners.reshape(4)
+
     def inside(self, image_size: tuple[int, int]) -> np.ndarray:
         """x0, y0, x1, y1 of an image of (height, width) in the input; all 0 if it lies outside."""
-        corners = np.array([[0, 0], image_size[::-1]]) * self.scale + self.shift
+        corners = self.edges(image_size).reshape(2, 2)
         clipped: np.ndarray = np.clip(corners, 0, self.size[::-1]).reshape(4)
         is_empty = clipped[0] >= clipped[2] or clipped[1] >= clipped[3]
         return np.zeros(4) if is_empty else clipped

@@ -22,23 +22,29 @@ def usable_cores(root: Path = Path("/")) -> int:
 def _quotas(root: Path) -> Iterator[float]:
     """Quotas in cores. Source: cgroups(7); Documentation/admin-guide/cgroup-v2.rst, cpu.max, and
     Documentation/scheduler/sched-bwc.rst of Linux."""
-    for mount, group in _groups(root):
+    for folder in groups_of(root, "cpu"):
+        yield from _quota(folder)
+
+
+def groups_of(root: Path, controller: str) -> Iterator[Path]:
+    """The folders of this process's control groups and their parents, for `cpu` or `memory`."""
+    for mount, group in _groups(root, controller):
         # In a container the mount may be its own group, while the path is the machine's.
         for folder in (mount / group, *(mount / group).parents):
             if folder.is_relative_to(mount):
-                yield from _quota(folder)
+                yield folder
 
 
-def _groups(root: Path) -> Iterator[tuple[Path, str]]:
-    """The mounts of CPU controllers, each with the path of this process's group below it."""
+def _groups(root: Path, controller: str) -> Iterator[tuple[Path, str]]:
+    """The mounts of a controller, each with the path of this process's group below it."""
     mounts = root / "sys/fs/cgroup"
     for line in _read(root / "proc/self/cgroup").splitlines():
         number, controllers, path = line.split(":", 2)
         if number == "0":  # version 2
             yield mounts, path.lstrip("/")
-        elif "cpu" in controllers.split(","):  # version 1
+        elif controller in controllers.split(","):  # version 1
             yield mounts / controllers, path.lstrip("/")
-            yield mounts / "cpu", path.lstrip("/")
+            yield mounts / controller, path.lstrip("/")
 
 
 def _quota(folder: Path) -> Iterator[float]:

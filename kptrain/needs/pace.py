@@ -105,11 +105,9 @@ def _running(
 ) -> Iterator[None]:
     """Run steps as epochs do, without end."""
     for epoch in count(1):
-        seed, shape, table = config.train.seed, config.data.image_size, pack.table
+        seed, shape = config.train.seed, config.data.image_size
         order = np.resize(epoch_order(len(pack), seed, epoch), STEPS * size)
-        augmentation = draw_augmentation(
-            config.augment, table.scale, table.inside, shape, seed, epoch
-        )
+        augmentation = draw_augmentation(config.augment, pack.table, shape, seed, epoch)
         for batch in batches(pack, order, size, device, augmentation):
             steps(batch)
             yield

@@ -11,14 +11,17 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from kptrain.augmentation.warp import warp, warp_mask
+from kptrain.augmentation.windows import Places
 from kptrain.config import OUTPUT_STRIDE, TrainConfig
 from kptrain.data.pack_format import Pack
 from kptrain.machine.device import send, use
 from kptrain.model.heatmaps import encode
 from kptrain.training.augment import Augmentation
+from kptrain.training.gathering import Gathered, Slot
 
 # ImageNet's channel statistics. Source: torchvision's classification presets.
 MEAN = (0.485, 0.456, 0.406)
@@ -58,7 +61,8 @@ def batches(
     the caller never waits for a GPU.
     """
     statistics = send(np.array([MEAN, STD], np.float32).reshape(2, 3, 1, 1), device)
-    slots = [Slot(pack, min(batch_size, len(order)), device) for _ in range(2)]
+    backward = None if augmentation is None else augmentation.backward
+    slots = [Slot(pack, device, backward) for _ in range(2)]
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with ThreadPoolExecutor(1, "gather", initializer=use, initargs=(device,)) as thread:
         ahead = thread.submit(slots[0].gather, parts[0])
@@ -66,76 +70,38 @@ def batches(
             gathered = ahead.result()
             if number + 1 < len(parts):
                 ahead = thread.submit(slots[(number + 1) % 2].gather, parts[number + 1])
-            batch = slots[number % 2].to_device(gathered)
-            if augmentation is not None:
-                batch = _augmented(batch, augmentation)
-            yield replace(batch, images=_normalise(batch.images, *statistics))
+            on_device = _on_device(gathered, slots[number % 2], device)
+            batch = on_device
+            if gathered.places is not None:
+                batch = warped(gathered.places, on_device, augmentation, pack.shape.input_size)
+            images = _normalise(batch.images, *statistics)  # faster before they are channels last
+            yield replace(batch, images=images.contiguous(memory_format=torch.channels_last))
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """A batch in the host's memory."""
-
-    samples: np.ndarray
-    pixels: UInt8[Tensor, "B H W 3"]
-    joints: np.ndarray
-    labelled: np.ndarray
-    learnt: np.ndarray
-
-
-class Slot:
-    """A reusable buffer for pixels; pinned if the device is a GPU.
-
-    The gathering thread fills it, then the caller's thread sends it to the device.
-    """
-
-    def __init__(self, pack: Pack, batch_size: int, device: torch.device) -> None:
-        self._pack = pack
-        self._device = device
-        is_cuda = device.type == "cuda"
-        shape = (batch_size, *pack.images.shape[1:])
-        self._buffer = torch.empty(shape, dtype=torch.uint8, pin_memory=is_cuda)
-        # Blocking: otherwise the waiting thread would keep a core busy.
-        self._sent = torch.cuda.Event(blocking=True) if is_cuda else None  # type: ignore[no-untyped-call]  # torch
-
-    def gather(self, samples: np.ndarray) -> Gathered:
-        if self._sent is not None:
-            self._sent.synchronize()  # the buffer may still be in use by the copy before
-        table = self._pack.table
-        pixels = self._buffer[: len(samples)]
-        # All rows exist; without `clip` numpy would use a temporary buffer.
-        np.take(self._pack.images, table.row[samples], axis=0, out=pixels.numpy(), mode="clip")
-        joints, labelled = _pad_persons(self._pack, samples)
-        return Gathered(samples, pixels, joints, labelled, ~self._pack.ignore[samples])
-
-    def to_device(self, gathered: Gathered) -> Batch:
-        """In the result, `Batch.images` are from 0 to 255."""
-        pixels = gathered.pixels.to(self._device, non_blocking=True)
-        if self._sent is not None:
-            self._sent.record(torch.cuda.current_stream(self._device))
-        return Batch(
-            samples=gathered.samples,
-            images=pixels.permute(0, 3, 1, 2).float(),
-            joints=send(gathered.joints, self._device),
-            labelled=send(gathered.labelled, self._device),
-            mask=send(gathered.learnt, self._device).float(),
-        )
-
-
-def _pad_persons(pack: Pack, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    table = pack.table
-    counts = table.first[samples + 1] - table.first[samples]
-    slots = np.arange(counts.max())
-    present = slots < counts[:, None]
-    persons = np.where(present, table.first[samples][:, None] + slots, 0)
-    labelled = (table.keypoints[persons, :, 2] > 0) & present[:, :, None]
-    return table.joints[persons], labelled
-
-
-def _augmented(batch: Batch, augmentation: Augmentation) -> Batch:
-    images, joints, labelled, mask = augmentation.apply(
-        batch.samples, batch.images, batch.joints, batch.labelled, batch.mask
+def _on_device(gathered: Gathered, slot: Slot, device: torch.device) -> Batch:
+    """In the result, `Batch.images` are what was gathered, from 0 to 255."""
+    return Batch(
+        samples=gathered.samples,
+        images=slot.send(gathered.pixels).permute(0, 3, 1, 2).float(),
+        joints=send(gathered.joints, device),
+        labelled=send(gathered.labelled, device),
+        mask=send(gathered.learnt, device).float(),
     )
+
+
+def warped(
+    places: Places, batch: Batch, augmentation: Augmentation | None, size: tuple[int, int]
+) -> Batch:
+    """Crop and augment a batch in one warp: from gathered pixels to inputs of size (height, width),
+    both from 0 to 255. places: of the inputs in the pixels."""
+    has_colour = augmentation is not None and augmentation.colour is not None
+    images, shares = warp(batch.images, places, size, shared=has_colour)
+    joints, labelled, mask = batch.joints, batch.labelled, batch.mask
+    if augmentation is not None:
+        images = augmentation.paint(batch.samples, images, shares)
+        joints, labelled = augmentation.move(batch.samples, joints, labelled)
+        if mask.shape[1:] != (1, 1):  # else nothing is masked
+            mask = warp_mask(mask, places)
     return Batch(batch.samples, images, joints, labelled, mask)
 
 
@@ -149,16 +115,26 @@ def _normalise(
 def targets(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K h w"]:
     """The target heatmaps, drawn on the batch's device with sub-pixel centres."""
     joints = batch.joints / OUTPUT_STRIDE
-    return encode(joints, batch.labelled, config.heatmap_size, config.heatmap.sigma_px)
+    return encode(joints, batch.labelled, config.heatmap_size, config.sigma_px)
 
 
 def joint_weights(batch: Batch, config: TrainConfig) -> Float[Tensor, "B K"]:
-    """Weight of each joint's error; in the person view 0 for an unlabelled joint."""
+    """Weight of each joint's error; in the person view 0 for a joint that is not labelled, or whose
+    Gaussian lies wholly outside the map: beyond three standard deviations, as in Xiao et al. 2018.
+    """
     sent = _sent_once(config.loss.joint_weights, batch.joints.device)
     weights = sent.expand(len(batch.samples), -1)
     if config.data.view == "person":
-        return weights * batch.labelled[:, 0]
+        return weights * (batch.labelled[:, 0] & _reaches(batch.joints[:, 0], config))
     return weights
+
+
+def _reaches(joints: Float[Tensor, "B K 2"], config: TrainConfig) -> Bool[Tensor, "B K"]:
+    """Whether any of a joint's Gaussian lies in the map."""
+    radius = 3 * config.sigma_px * OUTPUT_STRIDE
+    x, y = joints.unbind(2)
+    height, width = config.data.image_size
+    return (x > -radius) & (x < width + radius) & (y > -radius) & (y < height + radius)
 
 
 @cache  # a CUDA graph keeps the address, so the tensor must stay

@@ -27,6 +27,7 @@ from kptrain.data.pack_format import Pack
 from kptrain.errors import TrainingError
 from kptrain.machine.device import explained, find_device, num_threads, peak_memory
 from kptrain.machine.progress import track
+from kptrain.model.heatmaps import decoder_of
 from kptrain.optim.schedules import build_schedule
 from kptrain.run.curve import EpochReport
 from kptrain.run.folder import CONFIG, only_user_of, saved_state
@@ -176,10 +177,8 @@ def _train(
     """One pass over the training samples; returns the mean loss of its samples."""
     training.model.train()
     order = epoch_order(len(pack), config.train.seed, epoch)
-    size, table = config.data.image_size, pack.table
-    augmentation = draw_augmentation(
-        config.augment, table.scale, table.inside, size, config.train.seed, epoch
-    )
+    size = config.data.image_size
+    augmentation = draw_augmentation(config.augment, pack.table, size, config.train.seed, epoch)
     parts = batches(pack, order, config.train.batch_size, device, augmentation)
     title = f"Epoch {epoch}/{config.train.epochs}"
     tracked = track(parts, title, _num_batches(pack, config), shown=progress)
@@ -213,12 +212,12 @@ def validate(
 ) -> dict[str, float]:
     """The mean loss of the samples, the mean OKS of the persons, and COCO's ten numbers."""
     model.eval()
-    sums, peaks = [], []
+    sums, peaks, decoder = [], [], decoder_of(config)
     steps = batches(pack, np.arange(len(pack)), config.train.batch_size, device)
     for batch in track(steps, "Validation", _num_batches(pack, config), shown=progress):
         heatmaps = predict(model, batch, config)
         sums.append(sample_losses(heatmaps, batch, config).double().sum())
-        peaks.append(find_peaks(heatmaps, batch.samples, pack.table))
+        peaks.append(find_peaks(heatmaps, batch.samples, pack.table, decoder))
     # The GPU is waited for only from here on.
     found = in_original(torch.cat(peaks), np.arange(len(pack)), pack.table)
     val_loss = float(torch.stack(sums).sum()) / len(pack)

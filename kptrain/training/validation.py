@@ -11,7 +11,7 @@ from torch import Tensor
 from kptrain.config import OUTPUT_STRIDE
 from kptrain.data.pack_format import Pack, Table
 from kptrain.machine.device import send
-from kptrain.model.heatmaps import decode
+from kptrain.model.heatmaps import Decoder, decode
 
 
 def persons_of(samples: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarray]:
@@ -23,12 +23,15 @@ def persons_of(samples: np.ndarray, table: Table) -> tuple[np.ndarray, np.ndarra
 
 
 def find_peaks(
-    heatmaps: Float[Tensor, "B K h w"], samples: np.ndarray, table: Table
+    heatmaps: Float[Tensor, "B K h w"],
+    samples: np.ndarray,
+    table: Table,
+    decoder: Decoder = decode,
 ) -> Float[Tensor, "m K 3"]:
     """Find every person of some samples: x, y in heatmap pixels and score, on the device."""
     persons, inside = persons_of(samples, table)
     boxes = send(table.peak_box[persons] / OUTPUT_STRIDE, heatmaps.device)
-    return decode(heatmaps[send(inside, heatmaps.device)], boxes)
+    return decoder(heatmaps[send(inside, heatmaps.device)], boxes)
 
 
 def in_original(peaks: Float[Tensor, "m K 3"], samples: np.ndarray, table: Table) -> np.ndarray:
@@ -41,12 +44,15 @@ def in_original(peaks: Float[Tensor, "m K 3"], samples: np.ndarray, table: Table
 
 
 def detect(
-    heatmaps: Float[Tensor, "B K h w"], pack: Pack, samples: np.ndarray
+    heatmaps: Float[Tensor, "B K h w"],
+    pack: Pack,
+    samples: np.ndarray,
+    decoder: Decoder = decode,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find every labelled person of some samples in their heatmaps.
 
     Returns (m,) the persons' rows in the pack, and (m, K, 3) x, y in the original image and
     keypoint score.
     """
-    peaks = find_peaks(heatmaps, samples, pack.table)
+    peaks = find_peaks(heatmaps, samples, pack.table, decoder)
     return persons_of(samples, pack.table)[0], in_original(peaks, samples, pack.table)

@@ -23,7 +23,7 @@ from search.space.pace import MeasuringError, Pace, Seconds
 from search.trainings.keypoint_resources import GREEDY, check_weights, with_each
 from search.trainings.keypoint_sample import Packs, read_data
 
-DATA_AXES = ("data.view", "data.image_size")
+DATA_AXES = ("data.view", "data.image_size", "data.pack")
 MOST_PROCESSES = 16
 """The most processes that measure at once: more start slowly and add little information."""
 LONG = 60.0
@@ -59,15 +59,18 @@ def measure_pace(
         }
         began = time.time()
         needed = dict.fromkeys(config.data for config in with_each(axes, base, where, DATA_AXES))
-        missing = [one for settings in needed for one in data.to_pack(settings)]
+        missing = [(settings, *one) for settings in needed for one in data.to_pack(settings)]
         looked = (time.time() - began) / len(needed)  # each trial looks up its packs, too
         image_seconds = packs.image_seconds(base.data) if missing else 0.0
+        pack_bytes = sum(
+            packs.byte_share(settings, name) * num_bytes for settings, name, _, num_bytes in missing
+        )
     return Pace(
         epoch=span_of(defaults, ends),
         process=process,
         start=looked + median(starts),
-        prepare=data.drawing + image_seconds * sum(images for images, _ in missing),
-        pack_bytes=sum(num_bytes for _, num_bytes in missing),
+        prepare=data.drawing + image_seconds * sum(images for *_, images, _ in missing),
+        pack_bytes=round(pack_bytes),
     )
 
 

@@ -14,7 +14,9 @@ from kptrain.annotations.skipped import Skipped
 from kptrain.config import DataSettings, TrainConfig
 from kptrain.data.decode import UnreadableImageError, decode_image
 from kptrain.data.pack import cache_dir, data_folder, is_packed
-from kptrain.data.pack_builder import build_pack, limit_of
+from kptrain.data.pack_builder import build_pack
+from kptrain.data.pack_format import read_pack
+from kptrain.data.samples import limit_of, samples_of
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
 from kptrain.resolve import EMBEDDED
@@ -23,6 +25,8 @@ from search.space.pace import MeasuringError
 
 FEW: dict[SplitName, int] = {"train": 32, "val": 8}
 """Images of each split in the sample."""
+SPREAD = 1000
+"""Images of a split by which the size of its pack is estimated."""
 ENOUGH = 0.5
 """Seconds of packing that give a reliable time per image."""
 
@@ -44,15 +48,16 @@ class Data:
         number = len(split.images) if settings.view == "image" else split.num_persons
         return min(number * self.parts[name], limit_of(settings, name) or math.inf)
 
-    def to_pack(self, settings: DataSettings) -> Iterator[tuple[float, int]]:
-        """For each split without a pack: the number of images, and the bytes of the pack."""
+    def to_pack(self, settings: DataSettings) -> Iterator[tuple[SplitName, float, float]]:
+        """For each split without a pack: images to decode, and the bytes of raw pixels."""
         for name, split in self.splits.items():
             if not self.drawing and is_packed(settings, name):
                 continue
             samples = self.num_samples(settings, name)
             each = 1.0 if settings.view == "image" else len(split.images) / split.num_persons
-            height, width = settings.image_size
-            yield samples * each, round(samples * height * width * 3)
+            some = replace(split, images=split.images[:: max(len(split.images) // SPREAD, 1)])
+            sizes = [sample.part.num_bytes for sample in samples_of(some, settings)]
+            yield name, samples * each, samples * sum(sizes) / len(sizes)
 
 
 def read_data(base: TrainConfig, folder: Path) -> Data:
@@ -83,13 +88,19 @@ class Packs:
 
     def folders(self, settings: DataSettings) -> list[Path]:
         """The packs of both splits. Raises: MeasuringError if no image can be decoded."""
-        key = (settings.view, settings.image_size)
+        key = (settings.view, settings.image_size, settings.pack)
         if key not in self._built:
             folders = {name: self._folder / f"{name}-{len(self._built)}" for name in FEW}
             for name, folder in folders.items():
                 self._pack(name, settings, folder, FEW[name])
             self._built[key] = list(folders.values())
         return self._built[key]
+
+    def byte_share(self, settings: DataSettings, name: SplitName) -> float:
+        """The bytes of a pack, as a share of the bytes of raw pixels. Raises: MeasuringError as
+        `folders`."""
+        pack, _ = read_pack(self.folders(settings)[list(FEW).index(name)], "")
+        return float(pack.images.nbytes / (3 * pack.table.stored.prod(axis=1).sum()))
 
     def image_seconds(self, settings: DataSettings) -> float:
         """Seconds to decode and pack one image, on all cores. Raises: MeasuringError as `folders`.

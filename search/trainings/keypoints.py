@@ -115,7 +115,7 @@ class Keypoints(Trainable[TrainConfig]):
             name: open_pack(config.data, name, progress=True, verify=verify) for name in SPLITS
         }
         for pack in packs.values():
-            print(pack.summary)
+            print("\n".join(filter(None, (pack.summary, pack.cost))))
         check_metric(config.checkpoint.metric, packs["val"].table)
         return {name: pack.fingerprint for name, pack in packs.items()}
 

@@ -219,15 +219,24 @@ def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
     tmp_path: Path,
 ) -> None:
     varied = {
-        "data.view": "[image, person]",
         "data.image_size": "[[64, 64], [96, 64]]",
+        "data.pack": "[raw, jpeg]",
         "data.limit_train": "{low: 5, high: 50}",
         "augment.flip": "{low: 0.1, high: 0.5}",
         "augment.rotation_deg": "{low: 1, high: 40}",
         "augment.scale": "{low: 0.1, high: 0.4}",
         "augment.shift": "{low: 0.1, high: 0.2}",
+        "augment.rotation_prob": "{low: 0.1, high: 0.9}",
+        "augment.distribution": "[uniform, normal]",
+        "augment.half_body_prob": "{low: 0.1, high: 0.4}",
+        "augment.half_body_keypoints": "{low: 6, high: 12}",
         "augment.colour": "{low: 0.1, high: 0.4}",
+        "augment.hue": "{low: 0.1, high: 0.4}",
+        "augment.dropout_prob": "{low: 0.1, high: 0.4}",
+        "augment.dropout_patches": "{low: 1, high: 4}",
+        "augment.dropout_size": "{low: 0.1, high: 0.4}",
         "heatmap.sigma_px": "{low: 1.5, high: 2.5}",
+        "heatmap.decode": "[parabola, dark]",
         "loss.joint_weights": f"[{[1.0] * 17}, {[2.0] * 17}]",
         "model.trunk": "[resnet18, resnet34]",
         "model.deconv_channels": "[[8, 8, 8], [4, 4, 4]]",
@@ -257,9 +266,20 @@ def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
         "train.seed": "{low: 1, high: 9}",
     }
     infos = setting_infos()
-    assert varied.keys() == {p for p, i in infos.items() if i.changes in ("nothing", "loss")}
+    others = {"data.view": "[image, person]", "heatmap.sigma_relative": "{low: 0.05, high: 0.1}"}
+    assert varied.keys() | others.keys() == {
+        path for path, info in infos.items() if info.changes in ("nothing", "loss")
+    }
+    arrives(tmp_path, varied, "data.view: person")
+    arrives(tmp_path, others, "heatmap.sigma_px: null")
+
+
+def arrives(tmp_path: Path, varied: dict[str, str], base_text: str) -> None:
     axes = "".join(f"  {path}: {domain}\n" for path, domain in varied.items())
-    space, base = make(tmp_path, f"space:\n{axes}metric: val_ap\ntrials: 5\nsampler: random\n")
+    space, base = make(
+        tmp_path,
+        f"base: {{{base_text}}}\nspace:\n{axes}metric: val_ap\ntrials: 5\nsampler: random\n",
+    )
     searcher = Searcher.of(space, base)
     searcher.propose(0)
     settings = searcher.propose(1)

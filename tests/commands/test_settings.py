@@ -32,13 +32,24 @@ OTHER_VALUES: dict[str, Any] = {
     "data.image_size": [256, 192],
     "data.limit_train": 7,
     "data.limit_val": 7,
+    "data.pack": "jpeg",
     "data.strict": True,
     "augment.flip": 0.5,
     "augment.rotation_deg": 30.0,
+    "augment.rotation_prob": 0.6,
     "augment.scale": 0.3,
     "augment.shift": 0.1,
+    "augment.distribution": "normal",
+    "augment.half_body_prob": 0.3,
+    "augment.half_body_keypoints": 9,
     "augment.colour": 0.4,
+    "augment.hue": 0.1,
+    "augment.dropout_prob": 0.5,
+    "augment.dropout_patches": 2,
+    "augment.dropout_size": 0.3,
     "heatmap.sigma_px": 3.0,
+    "heatmap.sigma_relative": 0.03,
+    "heatmap.decode": "dark",
     "loss.joint_weights": [2.0] * 17,
     "model.trunk": "resnet18",
     "model.deconv_channels": [8, 8, 8],
@@ -81,6 +92,12 @@ OTHER_VALUES: dict[str, Any] = {
 """A value for each setting that differs from its default."""
 
 
+NEEDED: dict[str, dict[str, Any]] = {"augment.half_body_prob": {"data.view": "person"}}
+"""What must be set before a setting can have another value."""
+WITH: dict[str, dict[str, Any]] = {"heatmap.sigma_relative": {"heatmap.sigma_px": None}}
+"""What must be set together with it."""
+
+
 @pytest.fixture(autouse=True)
 def no_data_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Only the embedded set is found, unless a test says otherwise."""
@@ -118,10 +135,11 @@ def test_every_setting_has_another_value_in_this_test() -> None:
 def test_every_setting_is_reached_by_change_and_no_other_setting_moves(
     path: str, value: Any
 ) -> None:
-    before = settings_of(TrainConfig())
-    after = settings_of(change(TrainConfig(), {path: value}, "test"))
+    base = change(TrainConfig(), NEEDED.get(path, {}), "test")
+    before = settings_of(base)
+    after = settings_of(change(base, {path: value} | WITH.get(path, {}), "test"))
     assert before[path] != value
-    assert after == before | {path: value}
+    assert after == before | {path: value} | WITH.get(path, {})
 
 
 def test_the_path_of_weights_means_the_same_in_every_working_folder(
@@ -152,6 +170,30 @@ def test_a_config_cannot_be_altered() -> None:
 )
 def test_the_type_of_a_setting_is_that_of_its_single_value(path: str, kind: type | None) -> None:
     assert setting_infos()[path].type is kind
+
+
+def test_a_relative_sigma_follows_the_input_and_takes_the_place_of_the_default() -> None:
+    said = {"heatmap.sigma_relative": 0.03125, "data.root": "embedded"}
+    for size, sigma in (([256, 192], 2.0), ([384, 288], 3.0), ([96, 128], 1.0)):
+        config = resolve(said | {"data.image_size": size}, "test")
+        assert config.sigma_px == sigma
+        assert config.heatmap.sigma_px is None
+    with pytest.raises(SettingsError, match=r"got 1\.5 and 0\.05"):
+        resolve({"heatmap.sigma_relative": 0.05, "heatmap.sigma_px": 1.5}, "test")
+    with pytest.raises(SettingsError, match=r"a quarter .* \(16 px .* but got 8.0"):
+        resolve(said | {"heatmap.sigma_relative": 0.25, "data.image_size": [128, 64]}, "test")
+
+
+def test_in_the_person_view_no_augmentation_shows_more_than_a_pack_stores() -> None:
+    person = change(TrainConfig(), {"data.view": "person"}, "test")
+    for scale, shift in ((1.0, 0.0), (0.5, 0.16), (0.0, 0.5), (0.3, 0.25)):
+        change(person, {"augment.scale": scale, "augment.shift": shift}, "test")
+    for scale, shift in ((1.0, 0.01), (0.5, 0.17), (0.0, 0.51)):
+        said = {"augment.scale": scale, "augment.shift": shift}
+        assert change(TrainConfig(), said, "test").augment.scale == scale
+        with pytest.raises(SettingsError) as error:
+            change(person, said, "test")
+        assert f"must be at most 2, but got {scale:g} and {shift:g}" in message_of(error)
 
 
 def test_the_heatmap_is_a_quarter_of_the_input() -> None:
@@ -190,6 +232,16 @@ REFUSED = [
      "data.image_size must be greater than or equal to 64, but got 32"),
     ("heatmap.sigma_px", 17, "heatmap.sigma_px must be at most a quarter of the heatmap's shorter "
      "side (64 px at data.image_size [256, 256]), but got 17.0"),
+    ("heatmap.sigma_relative", 0.03, "heatmap.sigma_px must be null where heatmap.sigma_relative "
+     "is given, but got 2.0 and 0.03; set heatmap.sigma_px to null, or remove "
+     "heatmap.sigma_relative"),
+    ("augment.half_body_prob", 0.3, "augment.half_body_prob must be 0 in the image view, where a "
+     "sample has all persons of an image, but got 0.3; set data.view to person"),
+    ("augment.half_body_keypoints", 18,
+     "augment.half_body_keypoints must be less than or equal to 17, but got 18"),
+    ("augment.hue", 0.6, "augment.hue must be less than or equal to 0.5, but got 0.6"),
+    ("augment.dropout_patches", 9,
+     "augment.dropout_patches must be less than or equal to 8, but got 9"),
     ("model.weights", "", "model.weights: String should have at least 1 character, but got ''; "
      "model.weights"),
     ("loss.joint_weights", [0.0] * 17, "loss.joint_weights: At least one weight must be above 0, "
@@ -445,7 +497,7 @@ def test_any_text_that_is_written_is_read_back_as_the_same_text(text: str) -> No
 
 
 def test_a_saved_config_is_read_back_equal_in_all_that_has_an_effect() -> None:
-    values = OTHER_VALUES | {"optim.lr": 1e-3, "wandb.project": "1e3"}
+    values = OTHER_VALUES | {"heatmap.sigma_px": None, "optim.lr": 1e-3, "wandb.project": "1e3"}
     config = change(TrainConfig(), values, "")
     save_config(config, Path("config.yaml"))
     again = resolve(flatten(read_yaml(Path("config.yaml"))), "config.yaml")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kptrain.data import pack_builder as packing
+from kptrain.data import pack_filling as packing
 
 
 @pytest.fixture

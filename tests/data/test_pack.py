@@ -21,9 +21,11 @@ from kptrain.annotations import reasons
 from kptrain.annotations.reader import CocoImage, read_split
 from kptrain.config import DataSettings
 from kptrain.data import pack as pack_module
-from kptrain.data import pack_builder as packing
+from kptrain.data import pack_filling as packing
 from kptrain.data.decode import decode_image
 from kptrain.data.pack import cache_dir, data_folder, open_pack
+from kptrain.data.pack_format import Pack
+from kptrain.data.parts import input_alone, with_surroundings
 from kptrain.data.views import Frame, ignore_mask, image_frame, person_frame
 from kptrain.errors import DataError
 from kptrain.files.layout import SplitName
@@ -48,6 +50,13 @@ def cut(image: CocoImage, frame: Frame) -> np.ndarray:
     return frame.cut(decode_image(image.path, image.size))
 
 
+def stored(image: CocoImage, frame: Frame, pack: Pack) -> np.ndarray:
+    """What a pack must hold for a frame: only in training in the person view more than that."""
+    wide = pack.shape.has_surroundings
+    part = with_surroundings(frame, image.size) if wide else input_alone(frame)
+    return part.cut(decode_image(image.path, image.size))
+
+
 @VIEWS
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_every_sample_holds_what_decoding_its_image_gives(
@@ -57,7 +66,7 @@ def test_every_sample_holds_what_decoding_its_image_gives(
     expected = frames(small_coco, split, view)
     assert len(pack) == len(expected) > 0
     for sample, (image, frame) in enumerate(expected):
-        assert np.array_equal(pack.images[pack.table.row[sample]], cut(image, frame))
+        assert np.array_equal(pack.pixels(sample), stored(image, frame, pack))
         assert pack.table.scale[sample] == pytest.approx(frame.scale)
         assert pack.table.shift[sample] == pytest.approx(frame.shift)
 
@@ -120,11 +129,14 @@ def test_unreadable_images_are_left_out_and_the_rest_stays_aligned(
 ) -> None:
     root = written(writer)
     expected = [pair for pair in frames(root, "train", view) if pair[0].id in (1, 3, 5)]
-    pixels = [cut(image, frame) for image, frame in expected]
+    decoded = [(decode_image(image.path, image.size), image, frame) for image, frame in expected]
     spoil(root, 2, 4)
     pack = open_pack(settings(root, view), "train")
     assert len(pack) == len(expected)
-    assert np.array_equal(pack.images[pack.table.row], pixels)
+    for sample, (picture, image, frame) in enumerate(decoded):
+        wide = pack.shape.has_surroundings
+        part = with_surroundings(frame, image.size) if wide else input_alone(frame)
+        assert np.array_equal(pack.pixels(sample), part.cut(picture))
     assert pack.table.person_id.tolist() == [11, 12, 31, 32, 51, 52]
     assert pack.table.area.tolist() == [101.0, 102.0, 301.0, 302.0, 501.0, 502.0]
     assert pack.table.first.tolist() == ([0, 2, 4, 6] if view == "image" else [*range(7)])
@@ -372,7 +384,7 @@ KILLED = """
 import os, sys
 from pathlib import Path
 from kptrain.data import pack
-from kptrain.data import pack_builder as packing
+from kptrain.data import pack_filling as packing
 from kptrain.config import DataSettings
 packing.decode_image = lambda path, size: os._exit(9)
 pack.open_pack(DataSettings(root=sys.argv[1], image_size=(64, 96)), "train")
@@ -395,7 +407,7 @@ KILLED_LATER = """
 import os, sys
 from pathlib import Path
 from kptrain.data import pack
-from kptrain.data import pack_builder as packing
+from kptrain.data import pack_filling as packing
 from kptrain.config import DataSettings
 packing.PART, packing.usable_cores = 2, lambda: 1
 decode, seen = packing.decode_image, []
@@ -461,7 +473,7 @@ AT_ONCE = """
 import hashlib, os, sys, time
 from pathlib import Path
 from kptrain.data import pack
-from kptrain.data import pack_builder as packing
+from kptrain.data import pack_filling as packing
 from kptrain.config import DataSettings
 root, meeting = sys.argv[1], Path(sys.argv[2])
 decode = packing.decode_image

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from kptrain.model.heatmaps import decode, encode
+from kptrain.model.heatmaps import decode, decode_dark, decoder_of, encode
+from kptrain.resolve import resolve
 
 WHOLE = torch.tensor([[0.0, 0.0, 64.0, 48.0]])
 
@@ -76,3 +77,59 @@ def test_a_flat_or_negative_map_decodes_to_a_pixel_centre() -> None:
         found = decode(torch.full((1, 17, 48, 64), value), WHOLE)
         assert torch.equal(found[0, :, :2], torch.full((17, 2), 0.5))
         assert torch.equal(found[0, :, 2], torch.full((17,), value))
+
+
+@pytest.mark.parametrize("sigma_px", [1.0, 2.0, 3.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_dark_returns_what_encode_was_given_too(sigma_px: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    margin = 6 * sigma_px  # nearer to the border it smooths what is cut off
+    joints = margin + torch.rand(17, 2, generator=generator) * (
+        torch.tensor([64.0, 48.0]) - 2 * margin
+    )
+    found = decode_dark(drawn(joints, sigma_px), WHOLE, sigma_px)[0]
+    assert (found[:, :2] - joints).abs().max() < 0.01
+    plain = decode(drawn(joints, sigma_px), WHOLE)[0]
+    assert torch.equal(found[:, 2], plain[:, 2])  # the score is that of the map as it is
+
+
+def test_dark_finds_joints_at_the_border_within_a_pixel() -> None:
+    for corner in ((0.0, 0.0), (63.99, 0.2), (0.3, 47.9), (30.0, 47.5)):
+        found = decode_dark(drawn(torch.tensor([corner]), 2.0), WHOLE, 2.0)[0]
+        assert (found[:, :2] - torch.tensor([corner])).abs().max() < 0.75
+
+
+def test_dark_is_nearer_than_the_parabola_where_a_map_is_noisy_or_tilted() -> None:
+    generator = torch.Generator().manual_seed(0)
+    joints = 12 + torch.rand(200, 2, generator=generator) * torch.tensor([40.0, 24.0])
+    noise = 0.05 * torch.randn(1, 200, 48, 64, generator=generator)
+    errors = [
+        (found[0, :, :2] - joints).norm(dim=1).mean().item()
+        for found in (
+            decode(drawn(joints, 2.0) + noise, WHOLE),
+            decode_dark(drawn(joints, 2.0) + noise, WHOLE, 2.0),
+        )
+    ]
+    assert errors[1] < 0.6 * errors[0]
+    # Of a Gaussian that is longer along a diagonal the two axes must be solved together.
+    x, y = torch.arange(64) + 0.5 - 30.3, torch.arange(48)[:, None] + 0.5 - 20.6
+    tilted = torch.exp(-0.5 * ((x + y) ** 2 / 32 + (x - y) ** 2 / 8))[None, None]
+    found = decode_dark(tilted, WHOLE, 2.0)[0, 0]
+    assert found[:2].tolist() == pytest.approx([30.3, 20.6], abs=0.02)
+
+
+def test_dark_of_a_flat_or_negative_map_is_a_pixel_centre_within_the_map() -> None:
+    for value in (0.0, -1.0):
+        found = decode_dark(torch.full((1, 17, 48, 64), value), WHOLE, 2.0)
+        assert torch.equal(found[0, :, :2], torch.full((17, 2), 1.5))
+        assert torch.equal(found[0, :, 2], torch.full((17,), value))
+
+
+def test_the_setting_chooses_the_decoder() -> None:
+    maps = drawn(torch.tensor([[10.3, 20.6]]), 2.0) + 0.05 * torch.rand(1, 1, 48, 64)
+    base = {"data.root": "embedded", "heatmap.sigma_px": 2.0, "data.image_size": [192, 256]}
+    plain = decoder_of(resolve(base, "test"))(maps, WHOLE)
+    dark = decoder_of(resolve(base | {"heatmap.decode": "dark"}, "test"))(maps, WHOLE)
+    assert torch.equal(plain, decode(maps, WHOLE))
+    assert torch.equal(dark, decode_dark(maps, WHOLE, 2.0))
+    assert not torch.equal(plain, dark)

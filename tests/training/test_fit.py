@@ -113,12 +113,23 @@ OTHER_VALUES: dict[str, Any] = {
     "data.image_size": [64, 96],
     "data.limit_train": 5,
     "data.limit_val": 3,
+    "data.pack": "jpeg",
     "augment.flip": 0.5,
     "augment.rotation_deg": 30.0,
+    "augment.rotation_prob": 0.5,
     "augment.scale": 0.3,
     "augment.shift": 0.1,
+    "augment.distribution": "normal",
+    "augment.half_body_prob": 1.0,
+    "augment.half_body_keypoints": 17,
     "augment.colour": 0.4,
+    "augment.hue": 0.3,
+    "augment.dropout_prob": 0.9,
+    "augment.dropout_patches": 3,
+    "augment.dropout_size": 0.8,
     "heatmap.sigma_px": 1.1,
+    "heatmap.sigma_relative": 0.07,
+    "heatmap.decode": "dark",
     "loss.joint_weights": [2.0] + [1.0] * 16,
     "model.trunk": "resnet18",
     "model.deconv_channels": [16, 16, 17],
@@ -148,8 +159,17 @@ OTHER_VALUES: dict[str, Any] = {
     "train.seed": 1,
 }
 """A value for each setting that decides what a training gives."""
-
+ROTATED: dict[str, Any] = {"augment.rotation_deg": 30.0}
+HALVED: dict[str, Any] = {"data.view": "person", "augment.half_body_prob": 1.0}
+DROPPED: dict[str, Any] = {"augment.dropout_prob": 1.0}
 BESIDE: dict[str, dict[str, Any]] = {
+    "augment.rotation_prob": ROTATED,
+    "augment.distribution": ROTATED,
+    "augment.half_body_prob": {"data.view": "person"},
+    "augment.half_body_keypoints": HALVED,
+    "augment.dropout_patches": DROPPED,
+    "augment.dropout_size": DROPPED,
+    "heatmap.sigma_relative": {"heatmap.sigma_px": None},
     "optim.name": {"optim.weight_decay": 0.1},
     "optim.decay_norms": {"optim.weight_decay": 0.1},
     "optim.momentum": {"optim.name": "sgd"},

@@ -254,8 +254,8 @@ def test_a_synthetic_set_that_does_not_exist_yet_is_measured_by_a_part_of_it(
     assert data.num_samples(base.data, "train") == pytest.approx(613, rel=0.1)
     limited = change(base, {"data.limit_train": 100}, "test")
     assert data.num_samples(limited.data, "train") == 100
-    (train, num_bytes), _ = data.to_pack(limited.data)
-    assert (train, num_bytes) == (100, 100 * 96 * 96 * 3)
+    (name, train, num_bytes), _ = data.to_pack(limited.data)
+    assert (name, train, num_bytes) == ("train", 100, 100 * 96 * 96 * 3)
 
 
 @pytest.mark.parametrize(("num_images", "seconds"), [(4000, 0.001), (2, 0.021)])

@@ -1,0 +1,1 @@
+"""Augmentation of training samples: what is drawn for each, the maps, the warp and the colours."""
