@@ -17,7 +17,7 @@ test: .venv/installed
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	@if nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then $(MAKE) gpu; fi
 
 fast: .venv/installed

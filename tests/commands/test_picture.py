@@ -15,6 +15,7 @@ from kptrain.data.pack import open_pack
 from kptrain.data.pack_format import Pack
 from kptrain.errors import CheckpointError
 from kptrain.model.checkpoint import save_checkpoint
+from kptrain.model.heatmaps import Decoder
 from kptrain.model.network import build_model
 from kptrain.resolve import resolve
 from kptrain.training.metrics import oks
@@ -91,9 +92,9 @@ def test_a_perfect_detection_is_drawn_on_the_true_joints(
     drawn: list[Example] = []
 
     def perfect(
-        heatmaps: torch.Tensor, pack: Pack, samples: np.ndarray
+        heatmaps: torch.Tensor, pack: Pack, samples: np.ndarray, decoder: Decoder
     ) -> tuple[np.ndarray, np.ndarray]:
-        persons, _ = detect(heatmaps, pack, samples)
+        persons, _ = detect(heatmaps, pack, samples, decoder)
         return persons, pack.table.keypoints[persons]
 
     monkeypatch.setattr(picture, "detect", perfect)
