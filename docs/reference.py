@@ -4,13 +4,13 @@ A test compares the files with the code.
 """
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pydantic.fields import FieldInfo
 
 from kptrain.config import Settings, TrainConfig
+from kptrain.tree import conditions, fields_of
 from search.space.space import Asha, Confirm, Resources, Space
 
 DOCS = Path(__file__).parent
@@ -41,14 +41,16 @@ NOT_IN_THE_FILE = (
 def settings_page() -> str:
     """Every setting of a training."""
     rows = [
-        f"| `{path}` | `{_default(field)}` | {CHANGES[_changes(field)]} | {_description(field)} |"
-        for path, field in _fields(TrainConfig, "")
+        f"| `{path}` | `{_default(field)}` | {CHANGES[_changes(field)]} | "
+        f"{_description(field)}{_under(path)} |"
+        for path, field in fields_of(TrainConfig)
     ]
     return (
         "# Settings of a training\n\n"
         "A setting is given in yaml (nested or dotted), with `--set path=value`, or as an axis of "
         "a space. The third column says what a setting changes besides the result; by that, a "
-        "search may vary it or not.\n\n"
+        "search may vary it or not. A setting that has an effect only with one choice of another "
+        "setting is refused where that choice is not made.\n\n"
         "| setting | default | changes | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"
     )
 
@@ -72,14 +74,6 @@ def space_page() -> str:
     )
 
 
-def _fields(branch: type[Settings], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
-    for name, field in branch.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            yield from _fields(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name, field
-
-
 def _changes(field: FieldInfo) -> str:
     extra: Any = field.json_schema_extra
     return str(extra["changes"])
@@ -92,6 +86,13 @@ def _default(field: FieldInfo) -> str:
 
 def _description(field: FieldInfo) -> str:
     return " ".join((field.description or "").split()).replace("|", "\\|")
+
+
+def _under(path: str) -> str:
+    """The choices under which a setting has an effect."""
+    under = conditions(TrainConfig).get(path, {}).items()
+    told = [f"`{choice}` {' or '.join(f'`{v}`' for v in values)}" for choice, values in under]
+    return f" Only with {' and '.join(told)}." if told else ""
 
 
 PAGES = {"settings.md": settings_page, "spaces.md": space_page}

@@ -6,12 +6,17 @@ differ in a setting; a search reads it.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from kptrain.keypoints import NUM_JOINTS
+from kptrain.optim_settings import OptimSettings, ScheduleSettings, check_optimizer
 from kptrain.strict_yaml import dump_yaml
+from kptrain.tree import Changes as Changes
+from kptrain.tree import Settings as Settings
+from kptrain.tree import setting as setting
+from kptrain.tree import without_effect
 
 Metric = Literal[
     "val_loss",
@@ -27,10 +32,7 @@ Metric = Literal[
     "val_ar_l",
     "val_oks",
 ]
-Precision = Literal["auto", "float32", "bfloat16"]
-Changes = Literal["nothing", "loss", "data", "place"]
-"""What a setting changes in the reports: `loss` the meaning of a loss value, `data` the data that
-all metrics are measured on, `place` only where and how the training runs."""
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 BEST = "best_keypoint_model.pth"
 RESUME = "resume.pt"
@@ -41,25 +43,6 @@ WORST = "worst.png"
 
 OUTPUT_STRIDE = 4
 """Input pixels per heatmap pixel: the backbone divides by 32, the deconvolutions multiply by 8."""
-
-
-def setting(default: Any, *, changes: Changes = "nothing", **limits: Any) -> Any:
-    """One field of the tree: its default, what it changes, and pydantic's limits."""
-    return Field(default, json_schema_extra={"changes": changes}, **limits)
-
-
-class Settings(BaseModel):
-    """A branch of the tree: unknown names, wrong types and non-finite numbers are refused."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        validate_default=True,
-        use_attribute_docstrings=True,
-        hide_input_in_errors=False,
-    )
 
 
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -126,6 +109,10 @@ class LossSettings(Settings):
         return weights
 
 
+NUM_STAGES = {"resnet50": 5, "resnet34": 5, "resnet18": 5, "shufflenet_v2_x0_5": 4}
+"""Stages of each backbone, its stem included."""
+
+
 class ModelSettings(Settings):
     trunk: Literal["resnet50", "resnet34", "resnet18", "shufflenet_v2_x0_5"] = setting("resnet50")
     """The backbone: torchvision's classification network without its classifier."""
@@ -133,6 +120,10 @@ class ModelSettings(Settings):
     """Channels of the three transposed convolutions."""
     weights: str = setting("imagenet", min_length=1)
     """Initial weights: `imagenet`, `none` (random), or the path of a checkpoint."""
+    freeze: int = setting(0, ge=0)
+    """The number of the backbone's first stages that keep their initial weights, and whose batch
+    normalisation keeps its statistics; the stem is the first stage, and the whole backbone has 5
+    (a shufflenet 4)."""
 
     @field_validator("weights")
     @classmethod
@@ -143,25 +134,19 @@ class ModelSettings(Settings):
         return str(Path(weights).expanduser().absolute())
 
 
-class OptimSettings(Settings):
-    lr: float = setting(1e-3, gt=0)
-    """Adam's learning rate in the first epoch."""
-    weight_decay: float = setting(0.0, ge=0)
-    """Adam's L2 penalty."""
-
-
-class ScheduleSettings(Settings):
-    step_epochs: int = setting(10, ge=1)
-    """Epochs between two reductions of the learning rate (StepLR)."""
-    gamma: float = setting(0.5, gt=0, le=1)
-    """Factor of each reduction of the learning rate."""
-
-
 class TrainSettings(Settings):
     epochs: int = setting(25, ge=1)
     """Passes over the training samples."""
     batch_size: int = setting(8, ge=1)
     """Samples per step."""
+    accumulate: int = setting(1, ge=1)
+    """Parts that a batch is computed in, one after the other, with their gradients summed: a step
+    of `train.batch_size` samples in the memory of a smaller one. Only batch normalisation, which
+    sees one part at a time, gives another result."""
+    ema_decay: float | None = setting(None, ge=0, lt=1)
+    """Decay, per step, of an exponential moving average of the weights and of the statistics of
+    batch normalisation, from the initial weights on. The averaged network is validated and saved as
+    the best. None: no average."""
     seed: int = setting(0, ge=0, lt=2**31)
     """Seed of the initial weights and of the order of samples."""
     device: str = setting("auto", changes="place", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
@@ -169,14 +154,17 @@ class TrainSettings(Settings):
     threads: PositiveInt | None = setting(None, changes="place")
     """CPU threads for computation. None: one per usable core."""
     precision: Precision = setting("auto", changes="place")
-    """Of the network's activations: `float32`, or `bfloat16` by autocast; the weights and the loss
-    are float32 in both cases. `auto`: bfloat16 on a GPU that supports it, else float32."""
+    """Of the network's activations: `float32`, or by autocast `bfloat16` or `float16`; the weights
+    and the loss are float32 in all cases. `float16` is for GPUs without bfloat16: the loss is
+    scaled (GradScaler), and a step whose gradients overflow is skipped. `auto`: bfloat16 on a GPU
+    that supports it, else float32."""
     compile: bool = setting(False, changes="place")
     """Compile the network with torch.compile, for full batches of training: minutes once, then
     faster steps."""
     cuda_graph: Literal["auto"] | bool = setting(False, changes="place")
     """Record a step with a full batch as one CUDA graph and replay it: for small batches, where
-    kernels take longer to launch than to run. `auto`: on a GPU."""
+    kernels take longer to launch than to run. `auto`: on a GPU, unless `train.precision` is
+    float16, whose skipped steps are not recorded."""
 
 
 class CheckpointSettings(Settings):
@@ -228,6 +216,36 @@ class TrainConfig(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _optimizer_is_possible(self) -> "TrainConfig":
+        check_optimizer(self.optim, self.schedule, self.train.epochs)
+        return self
+
+    @model_validator(mode="after")
+    def _stages_are_there(self) -> "TrainConfig":
+        most = NUM_STAGES[self.model.trunk]
+        if self.model.freeze > most:
+            raise ValueError(
+                f"model.freeze must be at most {most}, the stages of model.trunk "
+                f"{self.model.trunk} (its stem is one), but got {self.model.freeze}; lower it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _steps_are_possible(self) -> "TrainConfig":
+        train = self.train
+        if train.accumulate > train.batch_size:
+            raise ValueError(
+                f"train.accumulate must be at most train.batch_size ({train.batch_size}), which it "
+                f"divides into parts, but got {train.accumulate}; lower it"
+            )
+        if train.cuda_graph is True and train.precision == "float16":
+            raise ValueError(
+                "train.cuda_graph must be auto or false with train.precision float16, whose "
+                "skipped steps are not recorded, but got true; set it to auto"
+            )
+        return self
+
     @property
     def heatmap_size(self) -> tuple[int, int]:
         """(height, width) of the heatmaps in pixels."""
@@ -241,5 +259,12 @@ def best_is_max(metric: Metric) -> bool:
 
 
 def save_config(config: Settings, path: Path) -> None:
-    """Write every setting as yaml; `resolve` reads it back to an equal tree."""
-    path.write_text(dump_yaml(config.model_dump(mode="json")), encoding="utf-8")
+    """Write every setting that has an effect as yaml; `resolve` reads back an equal training."""
+    content = config.model_dump(mode="json")
+    for name in without_effect(config):
+        *branches, leaf = name.split(".")
+        node = content
+        for branch in branches:
+            node = node[branch]
+        del node[leaf]
+    path.write_text(dump_yaml(content), encoding="utf-8")

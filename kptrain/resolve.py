@@ -14,11 +14,11 @@ from types import MappingProxyType, NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from kptrain.config import Changes, Settings, TrainConfig
 from kptrain.errors import DataError, SettingsError
 from kptrain.strict_yaml import parse_yaml, read_yaml
+from kptrain.tree import check_taken, fields_of
 
 Tree = TypeVar("Tree", bound=Settings)
 
@@ -48,20 +48,10 @@ class SettingInfo(NamedTuple):
 def setting_infos(tree: type[Settings] = TrainConfig) -> Mapping[str, SettingInfo]:
     """Every setting of a tree, by its dotted path."""
     infos = {}
-    for path, field in _fields(tree, ""):
+    for path, field in fields_of(tree):
         extra: Any = field.json_schema_extra or {}
         infos[path] = SettingInfo(_single_type(field.annotation), extra.get("changes", "nothing"))
     return MappingProxyType(infos)
-
-
-def _fields(branch: type[Settings], prefix: str) -> list[tuple[str, FieldInfo]]:
-    fields: list[tuple[str, FieldInfo]] = []
-    for name, field in branch.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            fields += _fields(field.annotation, f"{prefix}{name}.")
-        else:
-            fields.append((prefix + name, field))
-    return fields
 
 
 def _single_type(annotation: Any) -> type | None:
@@ -158,7 +148,7 @@ def _message(error: ValidationError, tree: type[Settings]) -> str:
     if message.startswith("Input should be "):
         return f"{path} must be {message.removeprefix('Input should be ')}, but got {value!r}"
     fault = f"{path}: {message}, but got {value!r}"
-    doc = " ".join((dict(_fields(tree, ""))[path].description or "").split())
+    doc = " ".join((dict(fields_of(tree))[path].description or "").split())
     return f"{fault}; {path} is: {doc}" if doc else fault
 
 
@@ -207,6 +197,16 @@ def find_root(root: str | None) -> str:
 
 def resolve(given: Mapping[str, Any], where: str) -> TrainConfig:
     """Complete the given settings: find the data, and fill in the defaults for it.
+
+    Raises: SettingsError, also for a setting of a choice that is not made; DataError.
+    """
+    config = complete(given, where)
+    check_taken(given, config, where)
+    return config
+
+
+def complete(given: Mapping[str, Any], where: str) -> TrainConfig:
+    """As `resolve`, with settings of any choice: a search may vary the choice itself.
 
     Raises: SettingsError or DataError.
     """

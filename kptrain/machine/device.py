@@ -33,6 +33,8 @@ OUT_OF_MEMORY = (
 library without room for its handle is not initialised, and cuDNN finds no engine whose workspace
 fits."""
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Source: malloc.h of glibc."""
 
@@ -83,9 +85,14 @@ def use(device: torch.device) -> None:
 def find_dtype(config: TrainConfig, device: torch.device) -> torch.dtype:
     """The dtype of the activations that `train.precision` asks for."""
     if config.train.precision != "auto":
-        return torch.float32 if config.train.precision == "float32" else torch.bfloat16
+        return DTYPES[config.train.precision]
     is_fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if is_fast else torch.float32
+
+
+def not_recorded(config: TrainConfig) -> str:
+    """The setting with which steps are not recorded as a CUDA graph; empty if there is none."""
+    return "train.precision float16" if config.train.precision == "float16" else ""
 
 
 def set_exactness(config: TrainConfig, device: torch.device) -> None:
@@ -104,7 +111,9 @@ def describe_device(config: TrainConfig) -> str:
     with torch.cuda.device(device) if is_cuda else nullcontext():  # torch asks the current one
         dtype = str(find_dtype(config, device)).removeprefix("torch.")
     if is_cuda:
-        return f"{torch.cuda.get_device_name(device)}, {dtype}"
+        name = f"{torch.cuda.get_device_name(device)}, {dtype}"
+        reason = not_recorded(config) if config.train.cuda_graph else ""
+        return f"{name}, without train.cuda_graph (because of {reason})" if reason else name
     return f"cpu, {num_threads(config.train.threads)} threads, {dtype}"
 
 
@@ -175,7 +184,8 @@ def explained(config: TrainConfig) -> Iterator[None]:
             raise OutOfMemoryError(
                 f"the training must fit into memory, but with train.batch_size "
                 f"{config.train.batch_size}, data.image_size {list(config.data.image_size)} and "
-                f"model.trunk {config.model.trunk} does not ({reason}); lower one of them"
+                f"model.trunk {config.model.trunk} does not ({reason}); lower one of them, "
+                f"or raise train.accumulate ({config.train.accumulate})"
             ) from None
         # As CUDA and torch call the recording of a graph.
         if config.train.cuda_graph and "captur" in str(error):

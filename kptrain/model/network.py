@@ -20,12 +20,15 @@ from kptrain.errors import WeightsError
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.model.checkpoint import load_weights
 
-RESNET_PARTS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 COUNT = ".num_batches_tracked"
 """torchvision's older files lack these counts, and this network does not read them."""
 CLASSIFIER = ("trunk.fc.", "trunk.conv5.")
 """Shufflenet's conv5 is between the last stage and the classifier."""
-SHUFFLENET_PARTS = ("conv1", "maxpool", "stage2", "stage3", "stage4")
+RESNET_STAGES = (
+    ("conv1", "bn1", "relu", "maxpool"),
+    *(("layer1",), ("layer2",), ("layer3",), ("layer4",)),
+)
+SHUFFLENET_STAGES = (("conv1", "maxpool"), ("stage2",), ("stage3",), ("stage4",))
 
 
 class KeypointNet(nn.Module):
@@ -35,9 +38,9 @@ class KeypointNet(nn.Module):
         super().__init__()
         whole = models.get_model(settings.trunk, weights=None)
         small = settings.trunk.startswith("shufflenet")
-        parts = SHUFFLENET_PARTS if small else RESNET_PARTS
+        stages = SHUFFLENET_STAGES if small else RESNET_STAGES
         self.trunk = nn.Sequential()
-        for part in parts:
+        for part in (part for stage in stages for part in stage):
             self.trunk.add_module(part, getattr(whole, part))
         channels = whole.conv5[0].in_channels if small else whole.fc.in_features
         self.deconv = nn.Sequential()
@@ -53,6 +56,16 @@ class KeypointNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.normal_(module.weight, std=0.001)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]  # the head has a bias
+        self._frozen = [part for stage in stages[: settings.freeze] for part in stage]
+        for part in self._frozen:
+            self.trunk.get_submodule(part).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "KeypointNet":
+        """As of any module; frozen stages stay as in evaluation, with their statistics."""
+        super().train(mode)
+        for part in self._frozen:
+            self.trunk.get_submodule(part).eval()
+        return self
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B 17 h w"]:
         maps: Tensor = self.head(self.deconv(self.trunk(images)))

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, fields
 
 import torch
 
-from kptrain.config import TrainConfig
+from kptrain.config import ModelSettings, TrainConfig
 from kptrain.keypoints import NUM_JOINTS
 from kptrain.machine.device import explained, find_device, peak_memory
 from kptrain.model.network import KeypointNet
 from kptrain.needs.busy import busy_share
+from kptrain.optim_settings import OptimSettings
 from kptrain.training.batches import Batch
 from kptrain.training.state import Training, predict, sample_losses, start_training
 from kptrain.training.steps import WARM_UP, Steps
@@ -36,9 +37,10 @@ class MemoryNeed:
 def measure_memory(config: TrainConfig) -> MemoryNeed:
     """Take some steps on random images. For a process of its own, on a GPU that is idle.
 
-    Those that count have Adam's moments and the kernels that were found, as any later one; what an
-    epoch takes beside them, a partial batch and validation, counts, too: a CUDA graph keeps its
-    memory to itself. cuDNN searches where the training does so for sure: with `data.limit_train`.
+    Those that count have the optimizer's moments and the kernels that were found, as any later one;
+    what an epoch takes beside them, a partial batch and validation, counts, too: a CUDA graph keeps
+    its memory to itself. cuDNN searches where the training does so for sure: with
+    `data.limit_train`.
 
     Raises: SettingsError if the device is not there; OutOfMemoryError.
     """
@@ -71,9 +73,9 @@ def _take_the_rest(training: Training, steps: Steps, batch: Batch, config: Train
     if len(batch.samples) > 1:
         parts = {field.name: getattr(batch, field.name)[:-1] for field in fields(Batch)}
         steps(Batch(**parts))
-    training.model.eval()
+    model = training.evaluated.eval()
     with torch.inference_mode():
-        sample_losses(predict(training.model, batch, config), batch, config)
+        sample_losses(predict(model, batch, config), batch, config)
 
 
 def answer() -> None:
@@ -103,11 +105,25 @@ def random_batch(config: TrainConfig, device: torch.device) -> Batch:
 
 def checkpoint_bytes(config: TrainConfig) -> tuple[int, int]:
     """Bytes of the best checkpoint and of the resume state, without names and settings."""
-    with torch.device("meta"):
-        model = KeypointNet(config.model)
-    num_weights = sum(parameter.numel() for parameter in model.parameters())
-    num_statistics = sum(buffer.numel() for buffer in model.buffers())  # of normalisation
+    num_weights, num_trained, num_statistics = _num_weights(config.model)
     small = config.checkpoint.best_dtype == "bfloat16"
     best = (2 if small else 4) * num_weights + 4 * num_statistics
-    moments = 2 * num_weights  # Adam's
-    return best, 4 * (num_weights + num_statistics + moments)
+    networks = 1 if config.train.ema_decay is None else 2
+    moments = num_moments(config.optim) * num_trained
+    return best, 4 * (networks * (num_weights + num_statistics) + moments)
+
+
+def num_moments(settings: OptimSettings) -> int:
+    """The numbers that the optimizer keeps for each weight that is trained."""
+    if settings.name == "sgd":
+        return 1 if settings.momentum else 0
+    return 2
+
+
+def _num_weights(settings: ModelSettings) -> tuple[int, int, int]:
+    """The numbers of weights, of those that are not frozen, and of normalisation statistics."""
+    with torch.device("meta"):
+        model = KeypointNet(settings)
+    weights = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    trained = sum(num for num, is_trained in weights if is_trained)
+    return sum(num for num, _ in weights), trained, sum(b.numel() for b in model.buffers())

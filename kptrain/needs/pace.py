@@ -121,7 +121,7 @@ def _validation_time(
     """Seconds for the whole pack; if short, of a second pass: the first one finds kernels."""
     for _ in range(2):
         began = time.perf_counter()
-        validate(training.model, config, pack, device)
+        validate(training.evaluated, config, pack, device)
         seconds = time.perf_counter() - began
         if seconds > SECONDS:
             break

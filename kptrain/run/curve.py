@@ -47,7 +47,7 @@ class EpochReport:
     val_ar_l: float
     """Of large persons; -1 if there are none."""
     lr: float
-    """Learning rate during the epoch."""
+    """Learning rate at the start of the epoch; not the backbone's, if that is another."""
     seconds: float
     """Wall time of training and validation."""
     images_per_second: float

@@ -11,6 +11,7 @@ from kptrain.machine.locks import HeldError, held
 from kptrain.model.checkpoint import load_checkpoint
 from kptrain.resolve import flatten, setting_infos, settings_of
 from kptrain.strict_yaml import read_yaml
+from kptrain.tree import without_effect
 
 CONFIG = "config.yaml"
 LOCK = ".lock"
@@ -80,11 +81,15 @@ def _check_same(saved: dict[str, Any], config: TrainConfig, run_dir: Path) -> No
     """Raises: SettingsError if settings differ, except those of where and for how long it runs."""
     free = {path for path, info in setting_infos().items() if info.changes == "place"}
     free |= {"train.epochs", "data.root"}  # the data's fingerprint is compared instead
+    free |= set(without_effect(config))
     free -= {"checkpoint.metric"}  # the saved best epoch was chosen by it
-    now = settings_of(config)
+    if config.schedule.name == "cosine":
+        free -= {"train.epochs"}  # its end
+    now, defaults = settings_of(config), settings_of(TrainConfig())
     for path in now:
-        if path not in free and saved.get(path) != now[path]:
+        then = saved.get(path, defaults[path])  # a setting that is newer than the run
+        if path not in free and then != now[path]:
             raise SettingsError(
-                f"{run_dir}: {path} must be {saved.get(path)!r} as in the run that is resumed, "
+                f"{run_dir}: {path} must be {then!r} as in the run that is resumed, "
                 f"but got {now[path]!r}; correct it, or choose another folder with --out"
             )

@@ -2,7 +2,7 @@
 
 With small batches the host launches kernels more slowly than the GPU runs them. A graph repeats a
 step with the addresses and numbers of its recording, so everything that changes between steps is
-kept in permanent tensors: the batch, padded to a fixed number of persons, and the learning rate.
+kept in permanent tensors: the batch, padded to a fixed number of persons, and the learning rates.
 
 Source: PyTorch's notes on CUDA semantics, section on CUDA graphs.
 """
@@ -19,6 +19,9 @@ from kptrain.training.batches import Batch
 from kptrain.training.state import Training, take_step
 
 T = TypeVar("T")
+
+RECORDED = ("lr", "capturable")
+"""What is different in a group of weights while a step is recorded."""
 
 
 class GraphStep:
@@ -40,12 +43,15 @@ class GraphStep:
         self._config = config
         self._network = network
         self._num_persons = num_persons
-        self._lr = torch.zeros((), device=device)
+        groups = training.optimizer.param_groups
+        self._rates = [torch.zeros((), device=device) for _ in groups]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch
 
     def __call__(self, batch: Batch) -> torch.Tensor:
-        self._lr.fill_(self._training.optimizer.param_groups[0]["lr"])
+        groups = self._training.optimizer.param_groups
+        for rate, group in zip(self._rates, groups, strict=True):
+            rate.fill_(group["lr"])
         if self._graph is None:
             self._graph = self._record(batch)
         else:
@@ -67,7 +73,7 @@ class GraphStep:
         self._batch = _padded(batch, self._num_persons)
         graph = torch.cuda.CUDAGraph()
         with (
-            _capturable(self._training.optimizer, self._lr),
+            _capturable(self._training.optimizer, self._rates),
             torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"),
         ):
             self._losses = take_step(self._training, self._batch, self._config, self._network)
@@ -75,15 +81,20 @@ class GraphStep:
 
 
 @contextmanager
-def _capturable(optimizer: torch.optim.Optimizer, lr: torch.Tensor) -> Iterator[None]:
-    """Make the optimizer read its learning rate from a tensor; the schedule needs a number."""
-    group = optimizer.param_groups[0]
-    before = {name: group[name] for name in ("lr", "capturable")}
-    group.update(lr=lr, capturable=True)
+def _capturable(optimizer: torch.optim.Optimizer, rates: list[torch.Tensor]) -> Iterator[None]:
+    """Make the optimizer read the learning rate of each group from a tensor; the schedule needs
+    numbers."""
+    groups = optimizer.param_groups
+    before = [{name: group[name] for name in RECORDED if name in group} for group in groups]
+    for group, rate in zip(groups, rates, strict=True):
+        group["lr"] = rate
+        if "capturable" in group:  # SGD is so as it is
+            group["capturable"] = True
     try:
         yield
     finally:
-        group.update(before)
+        for group, values in zip(groups, before, strict=True):
+            group.update(values)
 
 
 def _padded(batch: Batch, num_persons: int) -> Batch:

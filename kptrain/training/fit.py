@@ -27,6 +27,7 @@ from kptrain.data.pack_format import Pack
 from kptrain.errors import TrainingError
 from kptrain.machine.device import explained, find_device, num_threads, peak_memory
 from kptrain.machine.progress import track
+from kptrain.optim.schedules import build_schedule
 from kptrain.run.curve import EpochReport
 from kptrain.run.folder import CONFIG, only_user_of, saved_state
 from kptrain.training.augment import draw_augmentation
@@ -63,7 +64,8 @@ def fit(
 
     Raises: DataError, WeightsError; CheckpointError if `run_dir` is in use, holds a run and
     `resume` is not set, or holds none and it is; SettingsError if it holds one with other
-    settings; TrainingError for a loss that is not finite, or memory that does not suffice.
+    settings, or the warm-up takes the whole training; TrainingError for a loss that is not finite,
+    or memory that does not suffice.
     """
     torch.set_num_threads(num_threads(config.train.threads))
     device = find_device(config)
@@ -94,6 +96,8 @@ def _fit(
     val_pack = open_pack(config.data, "val", progress)
     check_metric(config.checkpoint.metric, val_pack.table)
     data = f"{train_pack.fingerprint} {val_pack.fingerprint}"
+    num_steps = _num_batches(train_pack, config)
+    training.schedule = build_schedule(training.optimizer, config, num_steps)
     if state is not None:
         restore(training, state, config, data, run_dir)
     save_config(config, run_dir / CONFIG)
@@ -140,13 +144,14 @@ def _run_epoch(
     lr = training.optimizer.param_groups[0]["lr"]
     train_loss = _train(training, steps, config, train_pack, device, epoch, progress)
     train_seconds = time.perf_counter() - started
-    values = validate(training.model, config, val_pack, device, progress)
+    values = validate(training.evaluated, config, val_pack, device, progress)
     if not math.isfinite(values["val_loss"]):
         raise TrainingError(
             f"epoch {epoch}, validation: the loss must be finite, but is {values['val_loss']}; a "
             f"smaller optim.lr ({config.optim.lr:g}) may help"
         )
-    training.schedule.step()
+    if config.schedule.interval == "epoch":
+        training.schedule.step()
     return EpochReport(
         epoch=epoch,
         train_loss=train_loss,
@@ -178,7 +183,11 @@ def _train(
     parts = batches(pack, order, config.train.batch_size, device, augmentation)
     title = f"Epoch {epoch}/{config.train.epochs}"
     tracked = track(parts, title, _num_batches(pack, config), shown=progress)
-    sums = [steps(batch) for batch in tracked]
+    sums = []
+    for batch in tracked:
+        sums.append(steps(batch))
+        if config.schedule.interval == "step":
+            training.schedule.step()
     return _mean(sums, len(pack), config, epoch)
 
 

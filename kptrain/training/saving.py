@@ -58,17 +58,20 @@ def copy_files(training: Training, config: TrainConfig, data: str, *, is_due: bo
     resume state if one is due."""
     began = time.perf_counter()
     report = training.curve[-1]
-    weights = on_host(training.model.state_dict()) if report.is_best or is_due else {}
+    is_averaged = training.averaged is not None
+    evaluated = on_host(training.evaluated.state_dict()) if report.is_best or is_due else {}
     best = resume = None
     if report.is_best:
         best = {
-            "weights": with_dtype(weights, config.checkpoint.best_dtype),
+            "weights": with_dtype(evaluated, config.checkpoint.best_dtype),
             "config": settings_of(config),
             "metrics": report.metrics(),
         }
     if is_due:
         resume = {
-            "weights": weights,
+            "weights": on_host(training.model.state_dict()) if is_averaged else evaluated,
+            "averaged": evaluated if is_averaged else {},
+            "scaler": training.scaler.state_dict(),
             "optimizer": on_host(training.optimizer.state_dict()),
             "schedule": training.schedule.state_dict(),
             "curve": [vars(row) for row in training.curve],
@@ -127,6 +130,10 @@ def restore(
         )
     try:
         training.model.load_state_dict(state["weights"])
+        if training.averaged is not None:
+            training.averaged.model.load_state_dict(state["averaged"])
+        if state.get("scaler"):  # not if the run has had another precision so far
+            training.scaler.load_state_dict(state["scaler"])
         training.optimizer.load_state_dict(state["optimizer"])
         training.schedule.load_state_dict(state["schedule"])
         training.curve = [EpochReport(**row) for row in state["curve"]]

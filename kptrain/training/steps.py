@@ -11,13 +11,13 @@ from functools import partial
 import torch
 
 from kptrain.config import TrainConfig
-from kptrain.machine.device import num_threads
+from kptrain.machine.device import not_recorded, num_threads
 from kptrain.training.batches import Batch
 from kptrain.training.cuda_graph import GraphStep
 from kptrain.training.state import Training, take_step
 
 WARM_UP = 3
-"""Steps before the recording: they create Adam's moments, find kernels and compile."""
+"""Steps before the recording: they create the optimizer's moments, find kernels and compile."""
 SEARCHED = 2000
 """Least number of steps for which cuDNN searches for the fastest kernels. A guess, not measured:
 the search takes seconds, and saves about a tenth of a step of 20 to 30 ms."""
@@ -76,7 +76,7 @@ def searches(device: torch.device, num_steps: int | None) -> bool:
 
 def uses_graph(config: TrainConfig, device: torch.device) -> bool:
     """Whether the steps are replayed as a CUDA graph."""
-    return bool(config.train.cuda_graph) and device.type == "cuda"
+    return bool(config.train.cuda_graph) and device.type == "cuda" and not not_recorded(config)
 
 
 @contextmanager

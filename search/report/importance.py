@@ -23,6 +23,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
 from kptrain.machine.disk import write_csv
 from search.space.axes import Axes, Axis, Choice
+from search.space.space import short_names
 from search.space.training import Metric
 from search.trials.record import Record, TrialRecord
 
@@ -176,8 +177,9 @@ def describe_importance(measured: Importance) -> str:
     """One line: each setting's share with its interval, the largest first."""
     if measured.why_not:
         return f"Mattered  cannot be measured: {measured.why_not}"
+    names = short_names([share.path for share in measured.shares])
     shares = ", ".join(
-        f"{share.path.rpartition('.')[2]} {share.share:.2f} ({share.low:.2f} to {share.high:.2f}"
+        f"{names[share.path]} {share.share:.2f} ({share.low:.2f} to {share.high:.2f}"
         f"{'' if share.chance <= SURE else '; may be chance'})"
         for share in measured.shares
     )

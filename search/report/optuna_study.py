@@ -19,6 +19,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.algorithms.optuna_axes import distribution_with, has_place, label
 from search.algorithms.searcher import STATES
 from search.space.axes import Axes
+from search.space.space import short_names
 from search.trials.record import Record, TrialRecord
 
 STUDY = "study.log"
@@ -127,10 +128,7 @@ def study_of(record: Record, axes: Axes, epoch: int, without: Collection[str]) -
     that is unique.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    ends = [path.rpartition(".")[2] for path in axes]
-    names = {
-        path: end if ends.count(end) == 1 else path for path, end in zip(axes, ends, strict=True)
-    }
+    names = short_names(axes)
     study = optuna.create_study(direction=record.metric.direction)
     for trial in record.trials:
         value = trial.best(epoch)

@@ -6,7 +6,7 @@ Trial 0 is always the base itself, even if one of its values lies outside of the
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +16,8 @@ from pydantic import ConfigDict, Field
 from kptrain.config import PositiveInt, Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names
-from search.space.axes import Axis
+from kptrain.tree import check_taken
+from search.space.axes import Axis, Choice
 from search.space.budget import Budget
 from search.space.training import Metric, Trainable
 
@@ -108,6 +109,7 @@ def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
     metric = {} if path is None else {path: space.metric.name}
     base: Settings = space.trainable.resolve(space.base | dict(given) | metric, where)
     space.trainable.check_axes(space.axes, base, where)
+    _check_effects(space, given, base)
     for point in _points_to_check(space):
         values = ", ".join(f"{name}={value}" for name, value in point.items())
         change(base, point, f"{where}: at {values}")
@@ -170,6 +172,14 @@ def _check_given(space: Space, given: Mapping[str, Any]) -> None:
     change(change(space.trainable.settings(), space.base, str(space.path)), given, "--set")
 
 
+def _check_effects(space: Space, given: Mapping[str, Any], base: Settings) -> None:
+    """Raises: SettingsError for a setting or an axis that belongs to a choice of no trial."""
+    varied = {path: axis.values for path, axis in space.axes.items() if isinstance(axis, Choice)}
+    check_taken(given, base, "--set", varied)
+    check_taken(space.base, base, f"{space.path}: base", varied)
+    check_taken(space.axes, base, f"{space.path}: space", varied)
+
+
 def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
     """Yield each choice and end with the other axes at their first value, the last values, the
     start points, and random points."""
@@ -184,10 +194,17 @@ def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
         yield {name: axis.draw(rng) for name, axis in space.axes.items()}
 
 
+def short_names(paths: Collection[str]) -> dict[str, str]:
+    """The last part of each path where it is unique, else the path: `lr`, but `optim.name`."""
+    ends = [path.rpartition(".")[2] for path in paths]
+    return {p: end if ends.count(end) == 1 else p for p, end in zip(paths, ends, strict=True)}
+
+
 def axis_values(settings: Mapping[str, Any]) -> str:
     """Settings as a short text: `lr=0.001 step_epochs=10`."""
-    texts = []
-    for path, value in settings.items():
-        text = f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")
-        texts.append(f"{path.rpartition('.')[2]}={text}")
-    return " ".join(texts)
+    names = short_names(settings)
+    return " ".join(f"{names[path]}={_short(value)}" for path, value in settings.items())
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace(" ", "")

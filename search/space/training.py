@@ -13,6 +13,7 @@ from typing import Any, Generic, Literal
 
 from kptrain.errors import SettingsError
 from kptrain.resolve import SettingInfo, Tree, setting_infos
+from kptrain.tree import Condition, conditions
 from search.space.axes import Axes
 from search.space.pace import Pace
 
@@ -119,6 +120,10 @@ class Trainable(ABC, Generic[Tree]):
     def infos(self) -> Mapping[str, SettingInfo]:
         """Every setting, by its dotted path."""
         return setting_infos(self.settings)
+
+    def conditions(self) -> Mapping[str, Condition]:
+        """The condition under which a setting has an effect, for each that has one."""
+        return conditions(self.settings)
 
     def epochs_of(self, config: Tree) -> int:
         return int(attrgetter(self.epochs)(config))

@@ -88,6 +88,9 @@ class OwnTraining(Trainable[Settings]):
                 f"{error}; a setting must accept a value that yaml can hold, such as a list for a "
                 f"tuple, by Field(strict=False)"
             ) from None
+        for name, condition in self.conditions().items():
+            for choice in condition.keys() - self.infos().keys():
+                raise self._wrong(f"only_under of {name} must name settings", choice)
         for name in (*RESERVED, "epoch"):
             if name in self.infos():
                 raise self._wrong(f"no setting must be called {', '.join(RESERVED)} or epoch", name)

@@ -29,7 +29,16 @@ GREEDY: dict[str, Callable[[Any], float]] = {
     "model.deconv_channels": lambda channels: sum(c * 4**n for n, c in enumerate(channels)),
 }
 """Settings that change the memory of a training, with the size by which their values compare."""
-MODEL_AXES = ("model.trunk", "model.deconv_channels")
+IN_MEMORY: dict[str, Callable[[Any], float]] = {
+    **GREEDY,
+    "train.accumulate": lambda parts: -parts,
+    "train.ema_decay": lambda decay: decay is not None,
+    "optim.name": lambda name: name != "sgd",
+    "model.freeze": lambda stages: -stages,
+}
+"""Likewise with those that change the memory, but hardly the time, or only shorten it."""
+STATE_AXES = ("model.trunk", "model.deconv_channels", "optim.name", "train.ema_decay")
+"""Settings that change the size of a checkpoint."""
 NAMES = 400_000
 """Bytes of a checkpoint for the names of weights, the settings and the curve, at most."""
 MOST_TRIALS = 48
@@ -46,7 +55,7 @@ CODE = "from kptrain.needs.memory import answer; answer()"
 def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
     """The settings of the space, trial 0 included, that need the most memory."""
     config = base
-    for path, size in GREEDY.items():
+    for path, size in IN_MEMORY.items():
         axis = axes.get(path)
         if axis is not None:
             values = axis.marks()
@@ -143,14 +152,14 @@ def trials_that_fit(need: MemoryNeed, where: str) -> int:
         raise SettingsError(
             f"{where}: a trial must fit into {USABLE:.0%} of a GPU's {need.total / 1e9:.1f} GB, "
             f"but the largest takes {each / 1e9:.1f} GB; lower train.batch_size or another of "
-            f"{', '.join(GREEDY)}"
+            f"{', '.join(GREEDY)}, or raise train.accumulate"
         )
     return trials
 
 
 def most_bytes(axes: Axes, base: TrainConfig, where: str) -> tuple[int, int]:
     """The bytes of the best checkpoint and of the state to resume from, for the largest model."""
-    sizes = [checkpoint_bytes(config) for config in with_each(axes, base, where, MODEL_AXES)]
+    sizes = [checkpoint_bytes(config) for config in with_each(axes, base, where, STATE_AXES)]
     return max(size for size, _ in sizes) + NAMES, max(size for _, size in sizes) + NAMES
 
 
@@ -175,9 +184,13 @@ def check_weights(axes: Axes, base: TrainConfig, where: str) -> None:
 def with_each(
     axes: Axes, base: TrainConfig, where: str, paths: Iterable[str]
 ) -> Iterator[TrainConfig]:
-    """The base, then the base with each combination of the values of some choices."""
+    """The base, then the base with each combination of the values of some axes, of ranges the
+    ends."""
     yield base
-    varied = {path: axes.get(path) for path in paths}
-    choices = {path: axis.values for path, axis in varied.items() if isinstance(axis, Choice)}
+    choices = {
+        path: axis.values if isinstance(axis, Choice) else axis.ends()
+        for path in paths
+        if (axis := axes.get(path)) is not None
+    }
     for values in itertools.product(*choices.values()):
         yield change(base, dict(zip(choices, values, strict=True)), where)

@@ -10,7 +10,7 @@ from kptrain.config import BEST, PICTURE, RESUME, WORST, TrainConfig
 from kptrain.errors import SettingsError
 from kptrain.files.layout import SplitName
 from kptrain.keypoints import COCO_NUMBERS, GIVEN_BOXES
-from kptrain.resolve import banner, change, resolve, size_notes
+from kptrain.resolve import banner, change, complete, size_notes
 from search.space.axes import Axes, Choice
 from search.space.pace import Pace
 from search.space.training import Metric, Report, Reports, Stretch, Trainable
@@ -45,7 +45,7 @@ class Keypoints(Trainable[TrainConfig]):
     not_figures = ("is_best",)
 
     def resolve(self, given: Mapping[str, Any], where: str) -> TrainConfig:
-        return resolve(given, where)
+        return complete(given, where)
 
     def with_cpus(self, config: TrainConfig, cpu: int, where: str) -> TrainConfig:
         """Set as many threads as the trial has cores; they are part of the settings to rerun it."""

@@ -232,12 +232,28 @@ def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
         "model.trunk": "[resnet18, resnet34]",
         "model.deconv_channels": "[[8, 8, 8], [4, 4, 4]]",
         "model.weights": "[imagenet, none]",
+        "model.freeze": "{low: 1, high: 5}",
+        "optim.name": "[adamw, sgd]",
         "optim.lr": "{low: 0.1, high: 0.2}",
         "optim.weight_decay": "{low: 0.1, high: 0.2}",
+        "optim.decay_norms": "[true, false]",
+        "optim.momentum": "{low: 0.1, high: 0.2}",
+        "optim.nesterov": "[true, false]",
+        "optim.clip_norm": "{low: 0.1, high: 0.2}",
+        "optim.backbone_lr_factor": "{low: 0.1, high: 0.2}",
+        "schedule.name": "[step, multistep, cosine]",
         "schedule.step_epochs": "{low: 2, high: 5}",
+        "schedule.milestones": "[[3, 4], [4, 5]]",
         "schedule.gamma": "{low: 0.1, high: 0.2}",
+        "schedule.min_lr": "{low: 0.001, high: 0.002}",
+        "schedule.interval": "[epoch, step]",
+        "schedule.warmup_epochs": "{low: 1, high: 2}",
+        "schedule.warmup_steps": "{low: 1, high: 20}",
+        "schedule.warmup_factor": "{low: 0.2, high: 0.3}",
         "train.epochs": "{low: 4, high: 6}",
         "train.batch_size": "{low: 3, high: 7}",
+        "train.accumulate": "{low: 2, high: 3}",
+        "train.ema_decay": "{low: 0.8, high: 0.9}",
         "train.seed": "{low: 1, high: 9}",
     }
     infos = setting_infos()
@@ -258,3 +274,5 @@ def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
 def test_settings_are_spelled_in_short() -> None:
     settings = {"optim.lr": 0.00123456, "data.image_size": [64, 96], "train.batch_size": 8}
     assert axis_values(settings) == "lr=0.00123 image_size=[64,96] batch_size=8"
+    alike = {"optim.name": "sgd", "optim.lr": 0.1, "schedule.name": "step"}
+    assert axis_values(alike) == "optim.name=sgd lr=0.1 schedule.name=step"

@@ -24,6 +24,7 @@ from kptrain.resolve import (
     settings_of,
 )
 from kptrain.strict_yaml import dump_yaml, parse_yaml, read_yaml
+from kptrain.tree import conditions, without_effect
 
 OTHER_VALUES: dict[str, Any] = {
     "data.root": "embedded",
@@ -42,12 +43,28 @@ OTHER_VALUES: dict[str, Any] = {
     "model.trunk": "resnet18",
     "model.deconv_channels": [8, 8, 8],
     "model.weights": "none",
+    "model.freeze": 2,
+    "optim.name": "sgd",
     "optim.lr": 0.5,
     "optim.weight_decay": 0.5,
+    "optim.decay_norms": False,
+    "optim.momentum": 0.5,
+    "optim.nesterov": True,
+    "optim.clip_norm": 3.0,
+    "optim.backbone_lr_factor": 0.5,
+    "schedule.name": "cosine",
     "schedule.step_epochs": 3,
+    "schedule.milestones": [2, 3],
     "schedule.gamma": 0.1,
+    "schedule.min_lr": 1e-4,
+    "schedule.interval": "step",
+    "schedule.warmup_epochs": 2,
+    "schedule.warmup_steps": 3,
+    "schedule.warmup_factor": 0.5,
     "train.epochs": 3,
     "train.batch_size": 3,
+    "train.accumulate": 3,
+    "train.ema_decay": 0.9,
     "train.seed": 3,
     "train.device": "cuda:1",
     "train.threads": 2,
@@ -177,6 +194,22 @@ REFUSED = [
      "model.weights"),
     ("loss.joint_weights", [0.0] * 17, "loss.joint_weights: At least one weight must be above 0, "
      f"but got {[0.0] * 17}; loss.joint_weights"),
+    ("schedule.milestones", [3, 2], "schedule.milestones: Milestones must ascend, but got [3, 2]; "
+     "schedule.milestones"),
+    ("schedule.milestones", [2, 2], "schedule.milestones: Milestones must ascend, but got [2, 2]; "
+     "schedule.milestones"),
+    ("schedule.milestones", [0], "schedule.milestones must be greater than or equal to 1, but got "
+     "0"),
+    ("schedule.warmup_epochs", 25, "schedule.warmup_epochs must be below train.epochs (25), but "
+     "got 25; lower it"),
+    ("optim.momentum", 1, "optim.momentum must be less than 1, but got 1"),
+    ("optim.clip_norm", 0, "optim.clip_norm must be greater than 0, but got 0"),
+    ("optim.backbone_lr_factor", 0, "optim.backbone_lr_factor must be greater than 0, but got 0"),
+    ("model.freeze", 6, "model.freeze must be at most 5, the stages of model.trunk resnet50 (its "
+     "stem is one), but got 6; lower it"),
+    ("train.accumulate", 9, "train.accumulate must be at most train.batch_size (8), which it "
+     "divides into parts, but got 9; lower it"),
+    ("train.ema_decay", 1, "train.ema_decay must be less than 1, but got 1"),
     ("train.device", "gpu", "train.device: String should match pattern "
      r"'^(auto|cpu|cuda(:\d+)?)$', but got 'gpu'; train.device"),
 ]  # fmt: skip
@@ -191,6 +224,78 @@ def test_a_value_that_breaks_a_rule_is_named_with_its_rule(
     rule, _, description = message_of(error).partition(" is: ")
     assert rule == f"x.yaml: {message}"
     assert bool(description) == message.endswith(f"; {path}")
+
+
+REFUSED_TOGETHER = [
+    ({"optim.name": "sgd", "optim.nesterov": True, "optim.momentum": 0}, "optim.momentum must be "
+     "above 0 with optim.nesterov true, but got 0; "),
+    ({"schedule.name": "cosine", "schedule.min_lr": 2e-4, "optim.backbone_lr_factor": 0.1},
+     "schedule.min_lr must be at most the learning rate that the cosine begins with (0.0001 by "),
+    ({"schedule.name": "multistep"}, "schedule.milestones must name one or more epochs with "
+     "schedule.name multistep, above schedule.warmup_epochs (0), but got []; "),
+    ({"schedule.name": "multistep", "schedule.milestones": [3, 9], "schedule.warmup_epochs": 3},
+     "schedule.milestones must name one or more epochs with schedule.name multistep, above "
+     "schedule.warmup_epochs (3), but got [3, 9]; "),
+    ({"model.trunk": "shufflenet_v2_x0_5", "model.freeze": 5}, "model.freeze must be at most 4, "),
+    ({"train.cuda_graph": True, "train.precision": "float16"}, "train.cuda_graph must be auto or "
+     "false with train.precision float16, "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED_TOGETHER)
+def test_values_that_only_together_break_a_rule_are_named(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        change(TrainConfig(), given, "x.yaml")
+    assert message_of(error).startswith(f"x.yaml: {message}")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"optim.nesterov": True, "optim.momentum": 0},
+        {"schedule.min_lr": 0.1},
+        {"schedule.milestones": [3], "schedule.warmup_epochs": 3},
+        {"schedule.interval": "step", "schedule.warmup_epochs": 30},
+        {"train.cuda_graph": "auto", "train.precision": "float16"},
+    ],
+)
+def test_a_rule_holds_only_where_its_settings_have_an_effect(given: dict[str, Any]) -> None:
+    change(TrainConfig(), given, "x.yaml")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"optim.momentum": 0.9}, "optim.momentum must be given only with optim.name sgd, but "
+         "optim.name is adam; set optim.name to sgd, or remove optim.momentum"),
+        ({"schedule.name": "cosine", "schedule.gamma": 0.5}, "schedule.gamma must be given only "
+         "with schedule.name step or multistep, but schedule.name is cosine; set schedule.name to "
+         "step or multistep, or remove schedule.gamma"),
+        ({"schedule.milestones": [3]}, "schedule.milestones must be given only with schedule.name "
+         "multistep, but schedule.name is step; "),
+        ({"schedule.warmup_steps": 5, "schedule.warmup_epochs": 1}, "schedule.warmup_steps must be "
+         "given only with schedule.interval step, but schedule.interval is epoch; "),
+    ],
+)  # fmt: skip
+def test_a_setting_of_a_choice_that_is_not_made_is_refused_where_it_is_given(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        resolve(given, "x.yaml")
+    assert message_of(error).startswith(f"x.yaml: {message}")
+    assert settings_of(change(TrainConfig(), given, ""))  # as a search does, which varies choices
+
+
+def test_conditions_name_settings_and_values_that_these_can_have() -> None:
+    known = conditions(TrainConfig)
+    assert known["schedule.gamma"] == {"schedule.name": ("step", "multistep")}
+    for condition in known.values():
+        for choice, values in condition.items():
+            milestones = {"schedule.milestones": [3]}
+            made = [change(TrainConfig(), milestones | {choice: value}, "") for value in values]
+            assert [settings_of(config)[choice] for config in made] == list(values)
 
 
 @pytest.mark.parametrize("num", [1, 3])
@@ -339,10 +444,15 @@ def test_any_text_that_is_written_is_read_back_as_the_same_text(text: str) -> No
     assert parse_yaml(dump_yaml({"a": text}), "") == {"a": text}
 
 
-def test_a_saved_config_is_read_back_equal() -> None:
-    config = change(TrainConfig(), OTHER_VALUES | {"optim.lr": 1e-5, "wandb.project": "1e3"}, "")
+def test_a_saved_config_is_read_back_equal_in_all_that_has_an_effect() -> None:
+    values = OTHER_VALUES | {"optim.lr": 1e-3, "wandb.project": "1e3"}
+    config = change(TrainConfig(), values, "")
     save_config(config, Path("config.yaml"))
-    assert resolve(flatten(read_yaml(Path("config.yaml"))), "config.yaml") == config
+    again = resolve(flatten(read_yaml(Path("config.yaml"))), "config.yaml")
+    unused = ["schedule.step_epochs", "schedule.milestones", "schedule.gamma"]
+    assert without_effect(config) == [*unused, "schedule.warmup_epochs"]
+    now = {path: settings_of(TrainConfig())[path] for path in without_effect(config)}
+    assert settings_of(again) == settings_of(config) | now
 
 
 # The data

@@ -144,7 +144,12 @@ def test_a_device_that_is_there_is_found(
 
 @pytest.mark.parametrize(
     ("precision", "dtype"),
-    [("auto", torch.float32), ("float32", torch.float32), ("bfloat16", torch.bfloat16)],
+    [
+        ("auto", torch.float32),
+        ("float32", torch.float32),
+        ("bfloat16", torch.bfloat16),
+        ("float16", torch.float16),
+    ],
 )
 def test_on_a_cpu_activations_are_float32_unless_bfloat16_is_given(
     config: TrainConfig, precision: str, dtype: torch.dtype

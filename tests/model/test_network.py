@@ -11,7 +11,7 @@ import pytest
 import torch
 from torchvision import models
 
-from kptrain.config import BEST, ModelSettings
+from kptrain.config import BEST, NUM_STAGES, ModelSettings
 from kptrain.errors import CheckpointError, WeightsError
 from kptrain.model.checkpoint import save_checkpoint
 from kptrain.model.network import KeypointNet, build_model, weights_file
@@ -222,3 +222,35 @@ def test_weights_in_a_damaged_file_are_reported_with_its_path(tmp_path: Path) ->
     path.write_text("not weights")
     with pytest.raises(CheckpointError, match=f"^{path}: must "):
         build_model(tiny(weights=str(path)), 0)
+
+
+STAGES = {
+    "resnet18": ["conv1 bn1", "layer1", "layer2", "layer3", "layer4"],
+    "shufflenet_v2_x0_5": ["conv1", "stage2", "stage3", "stage4"],
+}
+"""The parts of each stage that have weights."""
+
+
+@pytest.mark.parametrize(("trunk", "stages"), STAGES.items())
+def test_frozen_stages_keep_their_weights_and_the_statistics_of_their_normalisation(
+    trunk: str, stages: list[str]
+) -> None:
+    assert NUM_STAGES[trunk] == len(stages)
+    for freeze in (0, 1, len(stages) - 1, len(stages)):
+        model = build_model(tiny(trunk=trunk, freeze=freeze), 0)
+        frozen = tuple(f"trunk.{part}." for stage in stages[:freeze] for part in stage.split())
+        before = {key: value.clone() for key, value in model.state_dict().items()}
+        model.eval()
+        model.train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)  # which moves all alike
+        loss = 1e9 * model(torch.rand(2, 3, 64, 64)).square().sum()
+        loss.backward()
+        optimizer.step()
+        after = model.state_dict()
+        moved = {key for key, value in after.items() if not torch.equal(value, before[key])}
+        assert moved == {key for key in before if not key.startswith(frozen)}
+        assert model.training
+
+
+def test_every_backbone_has_a_number_of_stages() -> None:
+    assert tuple(NUM_STAGES) == TRUNKS

@@ -7,10 +7,11 @@ import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from small_trainings import FEW
+from small_trainings import FEW, changed, run
 from space_files import resolved
 
 from kptrain.config import BEST, RESUME, TrainConfig
@@ -354,6 +355,48 @@ def test_the_bytes_of_checkpoints_are_those_of_real_files(uninterrupted: Path) -
     assert (round(best / 1e6, 1), round(resume / 1e6)) == (270.5, 811)
     half = change(whole, {"checkpoint.best_dtype": "bfloat16"}, "test")
     assert round(checkpoint_bytes(half)[0] / 1e6, 1) == 135.3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"train.ema_decay": 0.9},
+        {"optim.name": "sgd"},
+        {"optim.name": "sgd", "optim.momentum": 0.0, "model.freeze": 4},
+        {"optim.name": "adamw", "model.freeze": 3, "train.ema_decay": 0.9},
+    ],
+)
+def test_the_bytes_of_checkpoints_count_what_is_averaged_frozen_and_kept_by_the_optimizer(
+    config: TrainConfig, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    chosen = change(config, given, "test")
+    run(changed(chosen, "train.epochs", 1), tmp_path)
+    for name, told in zip((BEST, RESUME), checkpoint_bytes(chosen), strict=True):
+        size = (tmp_path / name).stat().st_size
+        assert told < size < told + NAMES
+
+
+@pytest.mark.parametrize(
+    ("axes", "greediest_values"),
+    [
+        ({"train.accumulate": "[1, 2, 4]"}, {"train.accumulate": 1}),
+        ({"train.ema_decay": "[null, 0.9]"}, {"train.ema_decay": 0.9}),
+        ({"train.ema_decay": "{low: 0.9, high: 0.99}"}, {"train.ema_decay": 0.9}),
+        ({"optim.name": "[sgd, adam]"}, {"optim.name": "adam"}),
+        ({"model.freeze": "{low: 0, high: 3}"}, {"model.freeze": 0}),
+    ],
+)
+def test_the_greediest_settings_have_the_largest_part_and_all_that_an_optimizer_keeps(
+    tmp_path: Path, axes: dict[str, str], greediest_values: dict[str, Any]
+) -> None:
+    text = "".join(f"  {path}: {domain}\n" for path, domain in axes.items())
+    base = "base: {optim.name: sgd, model.freeze: 3, train.accumulate: 4}\n"
+    for path in axes:
+        base = re.sub(rf"{re.escape(path)}: \w+,? ?", "", base)
+    space = read_space(written(tmp_path, f"space:\n{text}{base}trials: 5\n"), KEYPOINTS)
+    chosen = resolved(space, {"data.root": "embedded"})
+    found = settings_of(greediest(space.axes, chosen, "test"))
+    assert {path: found[path] for path in greediest_values} == greediest_values
 
 
 ORIGINAL = {"model.trunk": "resnet50", "model.deconv_channels": [1024, 512, 256]}

@@ -383,6 +383,53 @@ def test_what_the_base_refuses_is_named(space: str, rest: str, message: str) -> 
     assert one_line(error).startswith(f"x.yaml: {message}")
 
 
+SGD = "with optim.name sgd, but optim.name is adam; set optim.name to sgd, or remove optim.momentum"
+NOT_TAKEN = [
+    ("{optim.momentum: [0.8, 0.9]}", "", {},
+     f"x.yaml: space: optim.momentum must be given only {SGD}"),
+    (LR, "base: {optim.momentum: 0.8}", {},
+     f"x.yaml: base: optim.momentum must be given only {SGD}"),
+    (LR, "", {"optim.momentum": 0.8}, f"--set: optim.momentum must be given only {SGD}"),
+    ("{optim.name: [adam, adamw]}", "base: {optim.momentum: 0.8}", {},
+     f"x.yaml: base: optim.momentum must be given only {SGD}"),
+    (LR, "base: {schedule: {name: cosine, gamma: 0.5}}", {},
+     "x.yaml: base: schedule.gamma must be given only with schedule.name step or multistep, but "
+     "schedule.name is cosine; set schedule.name to step or multistep, or remove schedule.gamma"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("space", "rest", "given", "message"), NOT_TAKEN)
+def test_a_setting_of_a_choice_of_no_trial_is_refused(
+    space: str, rest: str, given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SettingsError) as error:
+        resolved(read(space, rest), given)
+    assert one_line(error) == message
+
+
+@pytest.mark.parametrize(
+    ("space", "rest", "given"),
+    [
+        ("{optim.name: [adam, sgd], optim.momentum: [0.8, 0.9]}", "", {}),
+        ("{optim.name: [adam, sgd]}", "base: {optim.momentum: 0.8}", {}),
+        ("{optim.name: [adam, sgd]}", "", {"optim.momentum": 0.8}),
+        ("{optim.momentum: [0.8, 0.9]}", "", {"optim.name": "sgd"}),
+        ("{schedule.name: [step, cosine, constant]}",
+         "base: {schedule: {step_epochs: 3, gamma: 0.1, min_lr: 1e-5}}", {}),
+        ("{schedule.name: [step, multistep]}", "base: {schedule.milestones: [3, 5]}", {}),
+    ],
+)  # fmt: skip
+def test_a_setting_of_any_choice_that_a_space_varies_is_allowed(
+    space: str, rest: str, given: dict[str, Any]
+) -> None:
+    resolved(read(space, rest), given)
+
+
+def test_a_choice_that_lacks_what_it_needs_is_found_before_a_trial() -> None:
+    with pytest.raises(SettingsError, match=r"at schedule\.name=multistep: schedule\.mil.* must"):
+        resolved(read("{schedule.name: [step, multistep]}"), {})
+
+
 def test_two_ends_that_only_together_are_impossible_are_found() -> None:
     axes = "{data.image_size: [[256, 256], [64, 64]], heatmap.sigma_px: {low: 1, high: 8}}"
     with pytest.raises(SettingsError) as error:

@@ -123,15 +123,44 @@ OTHER_VALUES: dict[str, Any] = {
     "model.trunk": "resnet18",
     "model.deconv_channels": [16, 16, 17],
     "model.weights": "a checkpoint",
+    "model.freeze": 1,
+    "optim.name": "adamw",
     "optim.lr": 1.1e-3,
     "optim.weight_decay": 0.1,
+    "optim.decay_norms": False,
+    "optim.momentum": 0.8,
+    "optim.nesterov": True,
+    "optim.clip_norm": 1e-3,
+    "optim.backbone_lr_factor": 0.5,
+    "schedule.name": "constant",
     "schedule.step_epochs": 2,
+    "schedule.milestones": [2],
     "schedule.gamma": 0.9,
+    "schedule.min_lr": 1e-4,
+    "schedule.interval": "step",
+    "schedule.warmup_epochs": 1,
+    "schedule.warmup_steps": 1,
+    "schedule.warmup_factor": 0.5,
     "train.epochs": 1,
     "train.batch_size": 2,
+    "train.accumulate": 2,
+    "train.ema_decay": 0.5,
     "train.seed": 1,
 }
 """A value for each setting that decides what a training gives."""
+
+BESIDE: dict[str, dict[str, Any]] = {
+    "optim.name": {"optim.weight_decay": 0.1},
+    "optim.decay_norms": {"optim.weight_decay": 0.1},
+    "optim.momentum": {"optim.name": "sgd"},
+    "optim.nesterov": {"optim.name": "sgd"},
+    "schedule.milestones": {"schedule.name": "multistep", "schedule.milestones": [1]},
+    "schedule.min_lr": {"schedule.name": "cosine"},
+    "schedule.interval": {"schedule.name": "cosine"},
+    "schedule.warmup_steps": {"schedule.interval": "step"},
+    "schedule.warmup_factor": {"schedule.warmup_epochs": 1},
+}
+"""Other settings without which a setting has no effect."""
 
 
 def test_every_setting_that_decides_a_result_is_tried_below() -> None:
@@ -153,9 +182,14 @@ def test_every_setting_that_should_change_the_result_does(
         value = str(other_data)
     elif path == "model.weights":
         value = str(uninterrupted / BEST)
-    run(change(config, {"train.epochs": 2, path: value}, "test"), tmp_path)
-    expected = read_metrics(uninterrupted / "metrics.csv")[:2]
-    assert read_metrics(tmp_path / "metrics.csv") != expected
+    beside = {"train.epochs": 2} | BESIDE.get(path, {})
+    run(change(config, beside | {path: value}, "test"), tmp_path / "other")
+    without = uninterrupted
+    if path in BESIDE:
+        without = tmp_path / "without"
+        run(change(config, beside, "test"), without)
+    expected = read_metrics(without / "metrics.csv")[:2]
+    assert read_metrics(tmp_path / "other" / "metrics.csv") != expected
 
 
 @pytest.mark.usefixtures("without_checkpoints")

@@ -4,22 +4,24 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from recorded_graph import RecordedGraph, graphs  # noqa: F401  (a fixture)
-from small_trainings import assert_equal_runs, changed, run
+from small_trainings import assert_equal_runs, changed, differences, resume_state, run
+from tiny_network import in_place_of_resnet18
 
 from kptrain.config import TrainConfig
 from kptrain.errors import SettingsError, TrainingError
-from kptrain.machine.device import find_device
+from kptrain.machine.device import describe_device, find_device
 from kptrain.resolve import change
 from kptrain.training import fit as stream
 from kptrain.training import steps as steps_module
 from kptrain.training.state import predict, take_step
-from kptrain.training.steps import SEARCHED, WARM_UP, searches
+from kptrain.training.steps import SEARCHED, WARM_UP, searches, uses_graph
 
 ROOT = Path(__file__).parents[2]
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -47,6 +49,59 @@ def test_a_replayed_training_is_the_eager_one_bit_for_bit(
         del best["config"]["train.cuda_graph"]
         torch.save(best, tmp_path / folder / "best_keypoint_model.pth")
     assert_equal_runs(tmp_path / "replayed", tmp_path / "eager")
+
+
+RECORDED: dict[str, Any] = {
+    "optim.weight_decay": 2.0**-6,
+    "optim.decay_norms": False,
+    "optim.clip_norm": 2.0**-7,
+    "optim.backbone_lr_factor": 0.5,
+    "schedule.interval": "step",
+    "schedule.name": "constant",
+    "schedule.warmup_steps": 8,
+    "schedule.warmup_factor": 0.5,
+    "train.accumulate": 2,
+    "train.ema_decay": 0.75,
+    "model.freeze": 1,
+    "model.trunk": "resnet18",
+}
+"""All that a step can have; rates and factors are the same in both sizes of floats."""
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_replayed_training_with_all_that_a_step_can_have_is_the_eager_one_bit_for_bit(
+    config: TrainConfig,
+    tmp_path: Path,
+    graphs: list[RecordedGraph],  # noqa: F811
+    name: str,
+) -> None:
+    replayed = change(config, UNEVEN | RECORDED | {"optim.name": name}, "test")
+    with in_place_of_resnet18():
+        run(replayed, tmp_path / "replayed")
+        (graph,) = graphs
+        assert graph.num_replays == 3 * 6 - WARM_UP
+        run(changed(replayed, "train.cuda_graph", False), tmp_path / "eager")
+    one, other = (resume_state(tmp_path / folder) for folder in ("replayed", "eager"))
+    assert one.pop("settings") != other.pop("settings")  # the one in which they differ
+    assert differences(one, other) == []
+    assert one["averaged"]
+
+
+def test_a_step_in_float16_is_not_recorded_and_the_reason_said(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = changed(config, "train.cuda_graph", "auto")
+    half = changed(auto, "train.precision", "float16")
+    assert uses_graph(auto, GPU)
+    assert not uses_graph(half, GPU)
+    monkeypatch.setattr("kptrain.machine.device.find_device", lambda _: GPU)
+    monkeypatch.setattr("torch.cuda.device", lambda _: nullcontext())
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda _: "GPU")
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda **_: True)
+    reason = "without train.cuda_graph (because of train.precision float16)"
+    assert describe_device(half) == f"GPU, float16, {reason}"
+    assert describe_device(auto) == "GPU, bfloat16"
+    assert describe_device(changed(half, "train.cuda_graph", False)) == "GPU, float16"
 
 
 def test_a_step_that_cannot_be_recorded_is_reported_with_its_setting(

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from kptrain.errors import CheckpointError, SettingsError, TrainingError
 from kptrain.machine.locks import held
-from search import Metric, OwnTraining, Settings
+from search import Metric, OwnTraining, Settings, setting
 from search.space.training import Report, Stretch
 
 ROOT = Path(__file__).parents[2]
@@ -171,6 +171,10 @@ class FewSeeds(Settings):
     epochs: int = 1
 
 
+class WithoutChoice(Curve):
+    momentum: float = setting(0.9, only_under={"optimizer": ("sgd",)})
+
+
 LOSS = [Metric("loss")]
 
 
@@ -182,6 +186,10 @@ LOSS = [Metric("loss")]
         (lambda: OwnTraining(WithState, reports, LOSS), "no setting must be called trial, state"),
         (lambda: OwnTraining(WithNone, reports, LOSS), "epochs must name a setting that is an int"),
         (lambda: OwnTraining(FewSeeds, reports, LOSS, seed="seed"), "any integer below 1000000"),
+        (
+            lambda: OwnTraining(WithoutChoice, reports, LOSS),
+            "only_under of momentum must name settings, but got 'optimizer'",
+        ),
         (lambda: own(epochs="epoch"), "epochs must name a setting .* got 'epoch'"),
         (lambda: own(epochs="lr"), "epochs must name a setting that is an integer, .* got 'lr"),
         (lambda: own(seed="data"), "seed must name a setting that is an integer"),

@@ -1,0 +1,1 @@
+"""The optimizer, its learning rate over a training, and the averaged weights."""
