@@ -156,8 +156,8 @@ class TrainSettings(Settings):
     precision: Precision = setting("auto", changes="place")
     """Of the network's activations: `float32`, or by autocast `bfloat16` or `float16`; the weights
     and the loss are float32 in all cases. `float16` is for GPUs without bfloat16: the loss is
-    scaled (GradScaler), and a step whose gradients overflow is skipped. `auto`: bfloat16 on a GPU
-    that supports it, else float32."""
+    scaled (GradScaler), and a step whose gradients overflow is skipped; it is slow on a CPU.
+    `auto`: bfloat16 on a GPU that supports it, else float32."""
     compile: bool = setting(False, changes="place")
     """Compile the network with torch.compile, for full batches of training: minutes once, then
     faster steps."""

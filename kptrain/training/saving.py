@@ -137,7 +137,7 @@ def restore(
         training.optimizer.load_state_dict(state["optimizer"])
         training.schedule.load_state_dict(state["schedule"])
         training.curve = [EpochReport(**row) for row in state["curve"]]
-    except (RuntimeError, TypeError, KeyError, ValueError, AttributeError) as error:
+    except (RuntimeError, TypeError, LookupError, ValueError, AttributeError) as error:
         raise CheckpointError(
             f"{run_dir / RESUME}: must hold the state of this training, but {error}; start again "
             f"in another folder with --out"

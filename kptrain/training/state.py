@@ -94,7 +94,7 @@ def take_step(
 
 def _parts(batch: Batch, config: TrainConfig) -> Iterator[Batch]:
     """The parts that a batch is computed in, of sizes that differ by one at most; a partial batch
-    has fewer, of the same size."""
+    has fewer, and none that is larger."""
     if config.train.accumulate == 1:
         yield batch
         return

@@ -8,7 +8,7 @@ from small_trainings import assert_equal_runs, changed, run
 from tiny_network import in_place_of_resnet18
 
 from kptrain.config import RESUME, TrainConfig
-from kptrain.errors import SettingsError
+from kptrain.errors import CheckpointError, SettingsError
 from kptrain.model.checkpoint import load_checkpoint, save_checkpoint
 from kptrain.resolve import change
 from kptrain.strict_yaml import read_yaml
@@ -104,6 +104,30 @@ def test_a_run_may_be_resumed_in_another_precision(small: TrainConfig, tmp_path:
     scalers = [load_checkpoint(tmp_path / name / RESUME)["scaler"] for name in ("one", "other")]
     assert scalers[0] == {}
     assert scalers[1]["scale"] > 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scaler": [7]},
+        {"averaged": {}},
+        {"optimizer": {"state": {}, "param_groups": []}},
+        {"schedule": {"last_epoch": 2}},
+        {"schedule": {"_schedulers": [{}, {}, {}]}},
+    ],
+)
+def test_a_state_that_does_not_fit_these_settings_is_refused_in_one_line(
+    small: TrainConfig, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    chosen = change(small, RESUMED["all together"], "test")
+    with in_place_of_resnet18():
+        run(chosen, tmp_path, until=2)
+        path = tmp_path / RESUME
+        save_checkpoint(load_checkpoint(path) | changes, path)
+        with pytest.raises(CheckpointError) as error:
+            run(chosen, tmp_path, resume=True)
+    assert str(error.value).startswith(f"{path}: must hold the state of this training, but ")
+    assert "\n" not in str(error.value)
 
 
 NEWER = ("optim.name", "schedule.name", "schedule.interval", "train.accumulate", "train.ema_decay")

@@ -493,8 +493,14 @@ def test_bfloat16_gives_the_curve_of_float32_up_to_its_rounding(
 
 @pytest.mark.gpu
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype feature:UserWarning")
+@pytest.mark.parametrize("precision", ["auto", "float16"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_an_epoch_on_a_gpu_waits_for_it_only_at_its_end(
-    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: TrainConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    optimizer: str,
 ) -> None:
     def with_waiting(mode: str, name: str) -> None:
         real = getattr(fit_module, name)
@@ -510,6 +516,8 @@ def test_an_epoch_on_a_gpu_waits_for_it_only_at_its_end(
     for name in ("_mean", "in_original"):  # which read what the passes left on the GPU
         with_waiting("default", name)
     said = {"train.device": "cuda", "augment.rotation_deg": 20.0, "augment.flip": 0.5}
+    said |= {"train.precision": precision, "optim.name": optimizer, "optim.clip_norm": 0.1}
+    said |= {"train.ema_decay": 0.9, "train.accumulate": 2}
     try:
         assert len(run(change(config, said, "test"), tmp_path)) == 3
     finally:

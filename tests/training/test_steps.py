@@ -213,11 +213,18 @@ def test_only_full_batches_are_compiled_once_for_all_networks_of_a_kind_which_ar
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("augment", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"augment.flip": 0.5},
+        *(RECORDED | {"optim.name": name} for name in ("adam", "adamw", "sgd")),
+    ],
+)
 def test_on_a_gpu_a_replayed_training_is_nearly_the_eager_one(
-    config: TrainConfig, tmp_path: Path, augment: float
+    config: TrainConfig, tmp_path: Path, given: dict[str, Any]
 ) -> None:
-    said = UNEVEN | {"train.device": "cuda", "train.precision": "float32", "augment.flip": augment}
+    said = UNEVEN | {"train.device": "cuda", "train.precision": "float32"} | given
     replayed, eager = (
         run(change(config, said | {"train.cuda_graph": graph}, "test"), tmp_path / str(graph))
         for graph in (True, False)
