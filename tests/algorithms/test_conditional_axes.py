@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from optuna.trial import TrialState
 
+from search.algorithms.optuna_axes import labelled
+from search.algorithms.rung_sampler import NEARBY, NUM_CANDIDATES, RungSampler
 from search.algorithms.searcher import Searcher
 from search.algorithms.unit_cube import UnitCube
 from search.space.axes import Axis, Choice, Range
@@ -75,7 +77,7 @@ def make(sampler: SamplerName, seed: int = 0, maximise: bool = False) -> Searche
 
 @pytest.mark.parametrize("sampler", ["gp", "random"])
 @given(seed=st.integers(0, 10**6), maximise=st.booleans())
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12, deadline=None, phases=[Phase.generate])  # no seed is simpler
 def test_every_proposal_has_exactly_the_axes_that_hold_with_values_on_them(
     sampler: SamplerName, seed: int, maximise: bool
 ) -> None:
@@ -207,6 +209,20 @@ def test_an_earlier_trial_is_learnt_with_the_axes_that_it_has() -> None:
     assert [trial.state for trial in searcher.study.trials] == [TrialState.COMPLETE] * 2
     found = proposals(searcher, range(12))
     assert all(point.keys() == expected(point) for point in found)
+
+
+def test_a_candidate_near_a_trial_that_lacks_an_axis_has_any_value_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("search.algorithms.rung_sampler.REFINED", 1.0)
+    sampler = RungSampler(labelled(AXES), [1], seed=0)
+    best = sampler._cube.encode({"name": "adam", "steps": 2, "lr": 1e-3})
+    near = sampler._candidates(best[None])[: round(NEARBY * NUM_CANDIDATES)]
+    momenta = near[:, list(AXES).index("momentum")]
+    momenta = momenta[~np.isnan(momenta)]
+    assert 10 < len(momenta) < len(near)
+    assert len(set(momenta)) == len(momenta)
+    assert np.std(momenta) > 0.2
 
 
 LABELLED: dict[str, Axis] = {

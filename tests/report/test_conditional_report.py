@@ -36,12 +36,13 @@ def searched(
     """
     rng = np.random.default_rng(num)
     record = Record(folder, BRANCHES, BRANCHES.metrics["loss"])
+    place = rng.permutation(num)
     for number in range(num):
         momentum, lr = float(rng.uniform(0, 1)), float(rng.uniform(0.1, 0.9))
         noise = 0.02 * float(rng.normal())
         settings: dict[str, Any] = {"name": "plain", "lr": lr}
         value = plain + lr + noise
-        if number < share * num:
+        if place[number] < share * num:
             settings = {"name": "heavy", "lr": lr, "momentum": momentum}
             value = heavy + abs(momentum - 0.8) + noise
         record.add(settings, change(Branches(), settings, "test"))
@@ -122,7 +123,7 @@ def test_a_trial_of_the_study_has_the_axes_that_hold(tmp_path: Path) -> None:
 
 def test_defaults_that_lack_an_axis_do_not_hide_it(tmp_path: Path) -> None:
     record = searched(tmp_path, 6)
-    record.trials.insert(0, record.trials.pop())
+    record.trials.sort(key=lambda trial: trial.settings["name"], reverse=True)
     assert "momentum" not in record.trials[0].settings
     shown = study_of(record, AXES, 1, ())
     assert sum("momentum" in trial.params for trial in shown.trials) == 3

@@ -176,13 +176,13 @@ def test_a_start_point_gives_what_its_axes_need() -> None:
 
 
 def test_every_end_of_a_conditional_axis_is_checked_where_it_holds() -> None:
-    """The first optimizer is adam, with which any momentum is allowed."""
-    axes = SGD.replace("low: 0.5, high: 0.95", "low: 0.5, high: 1.5")
+    """The first optimizer is adam; a random momentum is hardly ever 1, the first not allowed."""
+    axes = SGD.replace("low: 0.5, high: 0.95", "low: 0.5, high: 1.0")
     with pytest.raises(SettingsError) as error:
         resolved(read(axes), {})
     assert one_line(error) == (
-        "x.yaml: at optim.name=sgd, optim.momentum=1.5: optim.momentum must be less than 1, but "
-        "got 1.5"
+        "x.yaml: at optim.name=sgd, optim.momentum=1.0: optim.momentum must be less than 1, but "
+        "got 1.0"
     )
 
 

@@ -1,6 +1,7 @@
 """Trials that lack an axis: their table, their journal, and earlier searches that have them."""
 
 import csv
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,13 @@ def test_the_table_of_a_confirmation_has_each_value_below_its_name(tmp_path: Pat
         assert row["metric"] == "loss"
 
 
-def earlier(tmp_path: Path, text: str, points: list[dict[str, Any]], **given: Any) -> EarlierSearch:
-    """What the space above takes from a search with these trials."""
+def earlier(
+    tmp_path: Path, text: str, points: list[dict[str, Any]], here: str = SPACE, **given: Any
+) -> EarlierSearch:
+    """What a space takes from a search of another one with these trials."""
     there = begin(tmp_path / "there", text, **given)
     write_trials(there, points)
-    (tmp_path / "here.yaml").write_text(SPACE + "trials: 5\n")
+    (tmp_path / "here.yaml").write_text(here + "trials: 5\n")
     space = read_space(tmp_path / "here.yaml", BRANCHES)
     return read_earlier_search(there.folder, space, resolve_space(space, {}))
 
@@ -185,12 +188,22 @@ def test_one_without_the_choice_is_taken_where_its_settings_hold(tmp_path: Path)
     assert [trial.settings for trial in past.trials] == [{"name": "heavy"} | p for p in points]
 
 
-def test_a_setting_without_effect_there_may_differ_here(tmp_path: Path) -> None:
-    """It is the base's there, as nothing varied it, and no axis holds here."""
+def test_what_the_earlier_search_did_not_vary_is_a_value_on_the_axis(tmp_path: Path) -> None:
     text = "space: {name: [plain, heavy], lr: [0.3, 0.5]}\nasha: {grace_epochs: 2}\n"
     points = [{"name": "plain", "lr": 0.3}, {"name": "heavy", "lr": 0.5}]
     past = earlier(tmp_path, text, points, momentum=0.9)
     assert [trial.settings for trial in past.trials] == [points[0], points[1] | {"momentum": 0.9}]
+
+
+def test_a_setting_that_is_no_axis_here_may_differ_where_it_has_no_effect(tmp_path: Path) -> None:
+    text = "space: {name: [plain, heavy], lr: [0.3, 0.5]}\nasha: {grace_epochs: 2}\n"
+    plain, heavy = {"name": "plain", "lr": 0.3}, {"name": "heavy", "lr": 0.5}
+    past = earlier(tmp_path, text, [plain], text, momentum=0.9)
+    assert [trial.settings for trial in past.trials] == [plain]
+    shutil.rmtree(tmp_path / "there")
+    with pytest.raises(SettingsError) as error:
+        earlier(tmp_path, text, [plain, heavy], text, momentum=0.9)
+    assert "trial 1: momentum must be 0.2, as it is in this search, but is 0.9" in one_line(error)
 
 
 def test_a_setting_with_an_effect_that_this_search_would_not_give_is_outside_of_it(
