@@ -6,6 +6,7 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.machine.cores import usable_cores
 from search.space.budget import describe_budget
+from search.space.conditions import describe_condition
 from search.space.space import Space, max_epochs, rungs_of
 
 
@@ -113,7 +114,10 @@ def describe_plan(space: Space, base: Settings, num_gpus: int | None) -> str:
     at_once, disk = _on_cluster(space, base), ""
     if num_gpus is not None:
         at_once, disk = _on_this_machine(space, base, num_gpus)
-    axes = "\n".join(f"          {path}: {axis}" for path, axis in space.axes.items())
+    axes = "\n".join(
+        f"          {path}: {axis}{describe_condition(axis.when)}"
+        for path, axis in space.axes.items()
+    )
     return (
         f"Space     {space.path}\n{axes}\n"
         f"Trials    {space.trials or 'as many as the budget allows'}, judged by "

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -91,3 +91,27 @@ def broken(config: Broken, folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 BROKEN = OwnTraining(Broken, broken, [Metric("loss")], seed="seed", best=["best.txt"])
+
+
+class Branches(Settings):
+    name: Literal["plain", "heavy"] = "plain"
+    lr: Annotated[float, Field(gt=0)] = 0.5
+    momentum: Annotated[float, Field(ge=0)] = setting(0.2, only_under={"name": ("heavy",)})
+    seed: int = 0
+    epochs: int = 4
+
+
+def loss_of_branch(config: Branches, epoch: int) -> float:
+    """Best with `heavy` and a momentum of 0.8."""
+    far = 0.3 if config.name == "plain" else abs(config.momentum - 0.8)
+    return far + (config.lr - 0.3) ** 2 + 1e-3 * (config.seed % 7) + 1 / epoch
+
+
+def branches(config: Branches, folder: Path) -> Iterator[Mapping[str, Any]]:
+    for epoch in range(1, config.epochs + 1):
+        (folder / "best.json").write_text(config.model_dump_json())
+        yield {"epoch": epoch, "loss": loss_of_branch(config, epoch)}
+
+
+BRANCHES = OwnTraining(Branches, branches, [Metric("loss")], seed="seed", best=["best.json"])
+"""Of which one setting belongs to a choice; to be named `own_trainings:BRANCHES`."""

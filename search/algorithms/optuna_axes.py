@@ -1,6 +1,7 @@
 """The axes of a space in Optuna's terms: distributions, and labels for the values of a choice."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from optuna.distributions import (
@@ -9,6 +10,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.trial import Trial
 
 from search.space.axes import Axes, Axis, Choice, Range
 
@@ -46,10 +48,25 @@ def has_place(axis: Axis, value: Any) -> bool:
 
 def labelled(axes: Axes) -> dict[str, Axis]:
     """The axes with labels instead of values."""
-    return {
-        path: axis if isinstance(axis, Range) else Choice(tuple(map(label, axis.values)))
-        for path, axis in axes.items()
-    }
+    return {path: _labelled(axis) for path, axis in axes.items()}
+
+
+def _labelled(axis: Axis) -> Axis:
+    when = {choice: tuple(map(label, values)) for choice, values in axis.when.items()}
+    if isinstance(axis, Range):
+        return replace(axis, when=when)
+    return Choice(tuple(map(label, axis.values)), when=when)
+
+
+def suggest(trial: Trial, path: str, axis: Axis) -> Label:
+    """The label that a trial has on an axis: given, or by the study's sampler."""
+    space = distribution(axis)
+    if isinstance(space, CategoricalDistribution):
+        return trial.suggest_categorical(path, space.choices)
+    if isinstance(space, IntDistribution):
+        return trial.suggest_int(path, space.low, space.high, step=space.step, log=space.log)
+    assert isinstance(space, FloatDistribution)
+    return trial.suggest_float(path, space.low, space.high, step=space.step, log=space.log)
 
 
 def label(value: Any) -> Label:

@@ -81,7 +81,8 @@ class RandomSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Any:
         """A random value, for an axis that a trial's given settings leave open."""
-        return RandomSampler.sample_relative(self, study, trial, self.distributions)[name]
+        rng = np.random.default_rng([self._seed, trial.number])
+        return self._cube.value(name, self._cube.draw(rng, 1)[0])
 
 
 class RungSampler(RandomSampler):
@@ -166,8 +167,11 @@ class RungSampler(RandomSampler):
         # A value of an unordered axis has no neighbours: it changes to a random value.
         moved = np.where(self._cube.is_ordered, moved, anywhere[:num_near])
         stays = self._rng.random(origin.shape) >= MOVED
-        anywhere[:num_near] = self._cube.snap(np.where(stays, origin, moved))
-        return anywhere
+        near = np.where(stays, origin, moved)
+        # A candidate may have an axis that its trial does not have.
+        near = np.where(np.isnan(near), anywhere[:num_near], near)
+        anywhere[:num_near] = self._cube.snap(near)
+        return self._cube.inactivate(anywhere)
 
 
 def best_first(at_rungs: Sequence[Mapping[int, float]]) -> list[int]:

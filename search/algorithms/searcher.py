@@ -14,13 +14,20 @@ import optuna
 from optuna.trial import Trial, TrialState, create_trial
 
 from kptrain.config import Settings
-from kptrain.resolve import settings_of
 from search.algorithms.earlier import Ending
-from search.algorithms.optuna_axes import label_on, labelled, value_of
+from search.algorithms.optuna_axes import Label, label_on, labelled, suggest, value_of
 from search.algorithms.rung_sampler import RandomSampler, RungSampler
 from search.algorithms.source import Source
 from search.space.axes import Axes
-from search.space.space import Rungs, SamplerName, Space, max_epochs, rungs_of
+from search.space.conditions import active, has_value, names_at, parents_first
+from search.space.space import (
+    Rungs,
+    SamplerName,
+    Space,
+    defaults_on,
+    max_epochs,
+    rungs_of,
+)
 
 STATES: dict[str, TrialState] = {
     "completed": TrialState.COMPLETE,
@@ -47,11 +54,12 @@ class Searcher(Source):
         at which trials are compared, the last epoch of a training included."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._axes = axes
+        self._labelled = labelled(axes)
         self._first = first
         self._sampler = (
-            RandomSampler(labelled(axes), seed)
+            RandomSampler(self._labelled, seed)
             if sampler == "random"
-            else RungSampler(labelled(axes), rungs, seed)
+            else RungSampler(self._labelled, rungs, seed)
         )
         self._distributions = self._sampler.distributions
         self.study = optuna.create_study(
@@ -70,12 +78,12 @@ class Searcher(Source):
     def of(cls, space: Space, base: Settings, rungs: Rungs | None = None) -> "Searcher":
         """The searcher of a space whose trial 0 has the settings `base`; rungs: default those of
         the space."""
-        defaults = {path: settings_of(base)[path] for path in space.axes}
+        defaults = defaults_on(space, base)
         last = max_epochs(space, base)
         rungs = rungs or rungs_of(space.asha, last)
         return cls(
             space.axes,
-            [defaults, *(defaults | point for point in space.start)],
+            [active(space.axes, defaults | point) for point in ({}, *space.start)],
             [*rungs.all(), last],
             maximise=space.metric.is_max,
             seed=space.seed,
@@ -91,8 +99,8 @@ class Searcher(Source):
         trial = create_trial(
             state=STATES[ending],
             value=best[-1] if ending == "completed" else None,
-            params={path: label_on(axis, settings[path]) for path, axis in self._axes.items()},
-            distributions=self._distributions,
+            params=self._labels(settings),
+            distributions={path: self._distributions[path] for path in settings},
             intermediate_values=dict(zip(epochs, best, strict=True)),
         )
         self.study.add_trial(trial)
@@ -104,10 +112,24 @@ class Searcher(Source):
             point = self._first[number]
             if not self._is_on_axes(point):
                 return point  # Optuna cannot learn from a point outside of its space
-            self.study.enqueue_trial({p: label_on(self._axes[p], point[p]) for p in point})
-        trial = self.study.ask(self._distributions)
-        self._trials[number] = trial
-        return {path: value_of(self._axes[path], trial.params[path]) for path in self._axes}
+            self.study.enqueue_trial(self._labels(point))
+        trial = self._trials[number] = self._ask()
+        return {
+            path: value_of(axis, trial.params[path])
+            for path, axis in self._axes.items()
+            if path in trial.params
+        }
+
+    def _ask(self) -> Trial:
+        """A new trial of the study, with a value on each axis that it has."""
+        trial = self.study.ask()
+        for path in parents_first(self._labelled):
+            if has_value(self._labelled, path, trial.params):
+                suggest(trial, path, self._labelled[path])
+        return trial
+
+    def _labels(self, settings: Mapping[str, Any]) -> dict[str, Label]:
+        return {path: label_on(self._axes[path], value) for path, value in settings.items()}
 
     def memory(self) -> dict[str, Any] | None:
         """The sampler's state besides the trials, as JSON; None if it has none."""
@@ -119,21 +141,20 @@ class Searcher(Source):
         """Register a trial from the journal and restore the sampler's state; nothing is sampled.
 
         Does nothing for a trial that this object proposed. Raises: ValueError if the settings have
-        other axes, or the memory is not one of this kind of sampler.
+        other axes than hold there, or the memory is not one of this kind of sampler.
         """
         if number < self._num_registered:
             return
-        if settings.keys() != self._axes.keys():
-            raise ValueError(f"settings must name {', '.join(self._axes)}, but got {settings}")
+        if settings.keys() != set(names := names_at(self._axes, settings)):
+            raise ValueError(f"settings must name {', '.join(names)}, but got {settings}")
         self._sampler.recall(memory)
         self._num_registered = number + 1
         if self._is_on_axes(settings):
-            labels = {path: label_on(axis, settings[path]) for path, axis in self._axes.items()}
-            self.study.enqueue_trial(labels)
+            self.study.enqueue_trial(self._labels(settings))
             self.study.sampler = (
                 optuna.samplers.RandomSampler()
             )  # has no value to draw, as all are given
-            self._trials[number] = self.study.ask(self._distributions)
+            self._trials[number] = self._ask()
             self.study.sampler = self._sampler
 
     def _is_on_axes(self, point: Mapping[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """Settings as points of the unit cube, one coordinate per axis, and their features for a kernel.
 
-Shapes: n points, d axes, f features.
+Shapes: n points, d axes, f features. A coordinate is NaN if the point has no value on that axis
+(`search.space.conditions`).
 """
 
 import math
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search.space.axes import Axes, Axis, Choice, Range
+from search.space.conditions import parents_first
 
 Points = NDArray[np.float64]
 
@@ -23,24 +25,61 @@ class UnitCube:
         self._axes = {path: _sorted(axis) for path, axis in axes.items()}
         self._levels = [_num_levels(axis) for axis in self._axes.values()]
         self.is_ordered = np.array([_is_ordered(axis) for axis in axes.values()])
+        columns = {path: column for column, path in enumerate(axes)}
+        self._conditions = [
+            (columns[path], columns[choice], [self._level_of(choice, value) for value in values])
+            for path in parents_first(axes)
+            for choice, values in axes[path].when.items()
+        ]
+        """The column of an axis, that of a choice on which it depends, and the choice's levels with
+        which it has a value."""
 
     def encode(self, settings: Mapping[str, Any]) -> Points:
         """The point (d) of settings, which must lie on the axes."""
-        return np.array([_place(axis, settings[path]) for path, axis in self._axes.items()])
+        places = [
+            _place(axis, settings[path]) if path in settings else math.nan
+            for path, axis in self._axes.items()
+        ]
+        return np.array(places)
 
     def decode(self, point: Points) -> dict[str, Any]:
-        """The settings nearest to a point (d)."""
+        """The settings nearest to a point (d), on the axes that hold there."""
+        (kept,) = self.inactivate(point[None])
+        return self._values(kept)
+
+    def value(self, path: str, point: Points) -> Any:
+        """The value on one axis that is nearest to a point (d)."""
+        return self._values(point)[path]
+
+    def _values(self, point: Points) -> dict[str, Any]:
         return {
             path: _value(axis, float(at))
             for (path, axis), at in zip(self._axes.items(), point, strict=True)
+            if not math.isnan(at)
         }
 
+    def inactivate(self, points: Points) -> Points:
+        """Points (n, d) with NaN on each axis that they do not have."""
+        kept = points.copy()
+        for column, choice, allowed in self._conditions:
+            at, levels = kept[:, choice], self._levels[choice]
+            assert levels is not None  # it is a choice
+            level = _level(np.nan_to_num(at), levels)
+            kept[np.isnan(at) | ~np.isin(level, allowed), column] = math.nan
+        return kept
+
+    def _level_of(self, choice: str, value: Any) -> int:
+        axis = self._axes[choice]
+        assert isinstance(axis, Choice)
+        return axis.values.index(value)
+
     def draw(self, rng: np.random.Generator, num: int) -> Points:
-        """Points (num, d), uniform over the cube."""
+        """Points (num, d), uniform over the cube, with a coordinate on every axis."""
         return self.snap(rng.random((num, len(self._axes))))
 
     def snap(self, points: Points) -> Points:
-        """Move each coordinate of points (n, d) to the position of the value that it decodes to."""
+        """Move each coordinate of points (n, d) without NaN to the position of the value that it
+        decodes to."""
         snapped = points.copy()
         for column, levels in enumerate(self._levels):
             if levels is not None:
@@ -56,17 +95,20 @@ class UnitCube:
         """The features of points (n, d) for a kernel (n, f), and the axis of each feature (f).
 
         An ordered axis has one feature; an unordered one has a feature per value, such that any two
-        values have distance 1.
+        values have distance 1. Without a value, the features are those in the middle of the axis:
+        points without one are equal there, and the choice on which it depends tells them apart.
         """
         columns, axis_of = [], []
         for column, levels in enumerate(self._levels):
             at = points[:, column]
+            is_missing = np.isnan(at)
             if self.is_ordered[column] or levels is None:
-                columns.append(at)
+                columns.append(np.where(is_missing, 0.5, at))
                 axis_of.append(column)
             else:
-                level = _level(at, levels)
-                columns += [(level == value) / math.sqrt(2) for value in range(levels)]
+                level = _level(np.nan_to_num(at), levels)
+                shares = [np.where(is_missing, 1 / levels, level == v) for v in range(levels)]
+                columns += [share / math.sqrt(2) for share in shares]
                 axis_of += [column] * levels
         return np.stack(columns, axis=1), np.array(axis_of)
 

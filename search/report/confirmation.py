@@ -9,7 +9,7 @@ from search.report.importance import Importance, describe_importance
 from search.report.wording import where_saved
 from search.space.space import axis_values
 from search.trials.confirmation import Confirmation
-from search.trials.record import TrialRecord
+from search.trials.record import TrialRecord, varied
 from search.trials.seed_summary import SeedSummary
 
 COLUMNS = (
@@ -108,17 +108,21 @@ def save_confirmation(confirmation: Confirmation, run_dir: Path) -> None:
     """Write `confirm.csv`: one row per setting, best first."""
     defaults = confirmation.defaults()
     seeds = [f"seed {seed}" for seed in confirmation.seeds]
-    columns = ["trial", *defaults.trial.settings, *COLUMNS, *seeds, "failed"]
-    rows = (_row(summary, defaults, confirmation.seeds) for summary in confirmation.summaries())
+    summaries = confirmation.summaries()
+    settings = varied([summary.trial for summary in [defaults, *summaries]])
+    columns = ["trial", *settings, *COLUMNS, *seeds, "failed"]
+    rows = (_row(summary, defaults, settings, confirmation.seeds) for summary in summaries)
     write_csv(run_dir / "confirm.csv", columns, rows)
 
 
-def _row(summary: SeedSummary, defaults: SeedSummary, seeds: list[int]) -> list[Any]:
-    """The cells of a setting; None without a figure."""
+def _row(
+    summary: SeedSummary, defaults: SeedSummary, settings: list[str], seeds: list[int]
+) -> list[Any]:
+    """The cells of a trial; None without a figure, and for a setting that it does not have."""
     trial = summary.trial
     gain = None if trial is defaults.trial else summary.gain(defaults)
     return [
-        *(trial.number, *trial.settings.values()),
+        *(trial.number, *(trial.settings.get(path) for path in settings)),
         *(summary.metric, len(summary.values()), summary.mean(), summary.spread()),
         *(trial.state, len(trial.curve), trial.best(), summary.optimism()),
         *((None, None, None) if gain is None else astuple(gain)),

@@ -3,7 +3,8 @@
 All trials are compared after the same epoch, the last one that every completed or stopped trial
 reached: only promoted trials reach a later one, and final values of trials of different lengths
 mostly reflect the length. The measure is PED-ANOVA: how much the distribution of a setting in the
-best quarter of the trials differs from that in all trials, as a share of the sum over settings.
+best quarter of the trials differs from that in all trials, as a share of the sum over settings. An
+axis that only some trials have is measured among these: their best quarter, and all of them.
 
 Source: Watanabe et al., PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in Arbitrary
 Subspaces, 2023.
@@ -11,7 +12,8 @@ Subspaces, 2023.
 
 import math
 import warnings
-from dataclasses import astuple, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,8 @@ class Share:
     chance: float
     """The p-value: how often a random permutation of the trials' values gives at least this
     importance."""
+    num_trials: int
+    """The trials that are compared: those that have the setting."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,22 @@ class Importance:
     epoch: int
     """The epoch after which trials are compared."""
     num_trials: int
+    """The trials that are compared by settings that all of them have."""
     shares: tuple[Share, ...]
     """The largest first."""
     why_not: str = ""
     """The reason if there are no shares."""
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
+    """The reason for each setting that has no share beside others that have one."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The settings that the same trials have, and the values of these trials; lower is better."""
+
+    axes: Axes
+    trials: Sequence[TrialRecord]
+    values: Values
 
 
 def importance(record: Record, axes: Axes, seed: int = 0) -> Importance:
@@ -73,15 +89,40 @@ def importance(record: Record, axes: Axes, seed: int = 0) -> Importance:
     epoch = common_epoch(record)
     reached = [trial for trial in record.trials if len(trial.curve) >= epoch > 0]
     # The values of the defaults may not lie on the axes.
-    trials = [t for t in reached if all(a.contains(t.settings[path]) for path, a in axes.items())]
-    cost = record.metric.cost
-    values = np.array([cost(trial.values()[epoch - 1]) for trial in trials])
+    trials = [trial for trial in reached if _is_on_axes(axes, trial)]
+    groups = _groups(axes, trials, epoch, record.metric)
+    reasons = {path: _why_not(group) for group in groups for path in group.axes}
+    measured = [group for group in groups if not any(reasons[path] for path in group.axes)]
+    num_measured = sum(len(group.axes) for group in measured)
     shares: tuple[Share, ...] = ()
-    why_not = _why_not(axes, values)
+    why_not = "a single setting was searched" if len(axes) == 1 else ""
+    if not why_not and num_measured < 2:
+        path, why_not = next((path, why) for path, why in reasons.items() if why)
+        why_not = f"{path}: {why_not}" if measured else why_not
     if not why_not:
-        shares = _shares(axes, trials, values, np.random.default_rng(seed))
+        shares = _shares(measured, np.random.default_rng(seed))
         why_not = "" if shares else "too many trials have the same value"
-    return Importance(record.metric, epoch, len(trials), shares, why_not)
+    unmeasured = {path: why for path, why in reasons.items() if why and shares}
+    return Importance(record.metric, epoch, len(trials), shares, why_not, unmeasured)
+
+
+def _is_on_axes(axes: Axes, trial: TrialRecord) -> bool:
+    return all(
+        axis.contains(trial.settings[path]) for path, axis in axes.items() if path in trial.settings
+    )
+
+
+def _groups(axes: Axes, trials: Sequence[TrialRecord], epoch: int, metric: Metric) -> list[Group]:
+    """The axes by the trials that have them; those that all trials have are the first."""
+    alike: dict[tuple[int, ...], dict[str, Axis]] = {}
+    for path, axis in axes.items():
+        having = (n for n, trial in enumerate(trials) if not axis.when or path in trial.settings)
+        alike.setdefault(tuple(having), {})[path] = axis
+    values = np.array([metric.cost(trial.values()[epoch - 1]) for trial in trials])
+    return [
+        Group(own, [trials[n] for n in having], values[list(having)])
+        for having, own in sorted(alike.items(), key=lambda item: -len(item[0]))
+    ]
 
 
 def common_epoch(record: Record) -> int:
@@ -93,34 +134,41 @@ def common_epoch(record: Record) -> int:
     return 0
 
 
-def _why_not(axes: Axes, values: Values) -> str:
-    if len(axes) == 1:
-        return "a single setting was searched"
+def _why_not(group: Group) -> str:
+    values = group.values
     if len(values) < LEAST_TRIALS:
         return f"{LEAST_TRIALS} trials must be comparable, but {len(values)} are"
     return "all trials have the same value" if np.all(values == values[0]) else ""
 
 
-def _shares(
-    axes: Axes,
-    trials: list[TrialRecord],
-    values: Values,
-    rng: np.random.Generator,
-) -> tuple[Share, ...]:
+def _shares(groups: Sequence[Group], rng: np.random.Generator) -> tuple[Share, ...]:
     """The shares, the largest first; none if ties leave no best quarter."""
-    study = _study(axes, trials)
-    whole = _divergences(study, axes, values)
-    halves = [_divergences(study, axes, _half(values, rng)) for _ in range(NUM_DRAWS)]
-    halves = [half / half.sum() for half in halves if half.sum() > 0]
-    if not whole.sum() or not halves:
+    parts = [_measured(group, rng) for group in groups]
+    whole, halves, permuted = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+    halves = halves[halves.sum(axis=1) > 0]
+    if not whole.sum() or not len(halves):
         return ()
-    permuted = [_divergences(study, axes, rng.permutation(values)) for _ in range(NUM_DRAWS)]
-    ends = np.quantile(halves, [0.05, 0.95], axis=0)
+    ends = np.quantile(halves / halves.sum(axis=1, keepdims=True), [0.05, 0.95], axis=0)
     # The observed order counts as one of the permutations.
-    chance = (1 + np.sum(np.array(permuted) >= whole, axis=0)) / (1 + NUM_DRAWS)
-    figures = zip(axes, whole / whole.sum(), *ends, chance, strict=True)
-    shares = [Share(path, *map(float, numbers)) for path, *numbers in figures]
+    chance = (1 + np.sum(permuted >= whole, axis=0)) / (1 + NUM_DRAWS)
+    counts = {path: len(group.trials) for group in groups for path in group.axes}
+    figures = zip(counts, whole / whole.sum(), *ends, chance, strict=True)
+    shares = [
+        Share(path, float(share), float(low), float(high), float(chance), counts[path])
+        for path, share, low, high, chance in figures
+    ]
     return tuple(sorted(shares, key=lambda share: -share.share))
+
+
+def _measured(group: Group, rng: np.random.Generator) -> tuple[Values, Values, Values]:
+    """PED-ANOVA's measure of each of a group's axes: with all of its trials (axes), with random
+    halves of them (draws, axes), and with permuted values (draws, axes)."""
+    axes, values, draws = group.axes, group.values, range(NUM_DRAWS)
+    study = _study(axes, group.trials)
+    whole = _divergences(study, axes, values)
+    halves = [_divergences(study, axes, _half(values, rng)) for _ in draws]
+    permuted = [_divergences(study, axes, rng.permutation(values)) for _ in draws]
+    return whole, np.array(halves), np.array(permuted)
 
 
 def _half(values: Values, rng: np.random.Generator) -> Values:
@@ -136,7 +184,7 @@ def _half(values: Values, rng: np.random.Generator) -> Values:
     return half
 
 
-def _study(axes: Axes, trials: list[TrialRecord]) -> optuna.Study:
+def _study(axes: Axes, trials: Sequence[TrialRecord]) -> optuna.Study:
     """The trials as an Optuna study; their values are given in `_divergences`."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {path: _distribution(axis) for path, axis in axes.items()}
@@ -177,21 +225,29 @@ def describe_importance(measured: Importance) -> str:
     """One line: each setting's share with its interval, the largest first."""
     if measured.why_not:
         return f"Mattered  cannot be measured: {measured.why_not}"
-    names = short_names([share.path for share in measured.shares])
+    paths = [*(share.path for share in measured.shares), *measured.unmeasured]
+    names = short_names(paths)
     shares = ", ".join(
         f"{names[share.path]} {share.share:.2f} ({share.low:.2f} to {share.high:.2f}"
-        f"{'' if share.chance <= SURE else '; may be chance'})"
+        f"{'' if share.chance <= SURE else '; may be chance'}{_of(share, measured)})"
         for share in measured.shares
     )
+    missing = "".join(f"; not {names[path]}: {why}" for path, why in measured.unmeasured.items())
     return (
         f"Mattered  {shares} ({measured.metric.label} after epoch {measured.epoch} of "
-        f"{measured.num_trials} trials)"
+        f"{measured.num_trials} trials{missing})"
     )
+
+
+def _of(share: Share, measured: Importance) -> str:
+    """The number of trials that have a setting, if not all have it."""
+    few = share.num_trials < measured.num_trials
+    return f"; of {share.num_trials} trials that have it" if few else ""
 
 
 def save_importance(measured: Importance, run_dir: Path) -> None:
     """Write `importance.csv`: one row per setting, the largest share first; may have no rows."""
     columns = ["setting", "share", "low_90", "high_90", "chance", "metric", "epoch", "trials"]
-    common = [measured.metric, measured.epoch, measured.num_trials]
-    rows = ([*astuple(share), *common] for share in measured.shares)
+    common = [measured.metric, measured.epoch]
+    rows = ([*figures, *common, num] for *figures, num in map(astuple, measured.shares))
     write_csv(run_dir / "importance.csv", columns, rows)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.study import StudyDirection
@@ -56,10 +57,7 @@ class StudyCopy:
         direction = StudyDirection[self._record.metric.direction.upper()]
         self._study = self._storage.create_new_study([direction], self._record.title)
         self._storage.set_study_user_attr(self._study, "metric", self._record.metric.name)
-        defaults = self._record.trials[0].settings
-        self._distributions = {
-            p: distribution_with(axis, defaults[p]) for p, axis in self._axes.items()
-        }
+        self._distributions = _distributions(self._axes, self._record)
 
     def _add(self, trial: TrialRecord) -> None:
         """Add a trial in its present state, in one write."""
@@ -104,7 +102,20 @@ class StudyCopy:
 
 def trials_off_axes(record: Record, axes: Axes) -> list[TrialRecord]:
     """The trials that plots of settings leave out, as a value cannot be shown on its axis."""
-    return [trial for trial in record.trials if len(_params(axes, trial)) < len(axes)]
+    return [trial for trial in record.trials if not _is_shown(axes, trial)]
+
+
+def _is_shown(axes: Axes, trial: TrialRecord) -> bool:
+    return len(_params(axes, trial)) == sum(path in trial.settings for path in axes)
+
+
+def _distributions(axes: Axes, record: Record) -> dict[str, BaseDistribution]:
+    """The distribution of each axis, with room for the defaults."""
+    defaults = record.trials[0].settings if record.trials else {}
+    return {
+        path: distribution_with(axis, defaults.get(path, axis.ends()[0]))
+        for path, axis in axes.items()
+    }
 
 
 def _params(axes: Axes, trial: TrialRecord) -> dict[str, Any]:
@@ -112,7 +123,7 @@ def _params(axes: Axes, trial: TrialRecord) -> dict[str, Any]:
     return {
         path: label(trial.settings[path])
         for path, axis in axes.items()
-        if has_place(axis, trial.settings[path])
+        if path in trial.settings and has_place(axis, trial.settings[path])
     }
 
 
@@ -125,25 +136,22 @@ def study_of(record: Record, axes: Axes, epoch: int, without: Collection[str]) -
     """A study for plots: the trials that reached an epoch, with their best value until then.
 
     without: labels of trials to leave out. Settings are named by the last part of their path if
-    that is unique.
+    that is unique. A trial has no parameter for an axis that it does not have.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    names = short_names(axes)
+    names, distributions = short_names(axes), _distributions(axes, record)
     study = optuna.create_study(direction=record.metric.direction)
     for trial in record.trials:
         value = trial.best(epoch)
         if value is None or len(trial.curve) < epoch or trial.label in without:
             continue
-        params = _params(axes, trial)
-        if len(params) < len(axes):  # Optuna would treat the axis as categorical
+        if not _is_shown(axes, trial):  # Optuna would treat the axis as categorical
             continue
+        params = _params(axes, trial)
         study.add_trial(
             optuna.create_trial(
                 params={names[path]: shown for path, shown in params.items()},
-                distributions={
-                    names[path]: distribution_with(axes[path], record.trials[0].settings[path])
-                    for path in params
-                },
+                distributions={names[path]: distributions[path] for path in params},
                 value=value,
             )
         )

@@ -90,7 +90,7 @@ def _figures(history: History) -> dict[str, Any]:
         "epoch": epoch,
         "outliers": setting_figures.outlier_trials(history, epoch),
         "off_axes": [trial.label for trial in trials_off_axes(record, axes)],
-        "parallel": _svg(lambda: setting_figures.parallel(history, epoch)),
+        "parallels": _drawn(setting_figures.parallels(history, epoch)),
         "timeline": _svg(lambda: figures.timeline(history)) if lanes else "",
         "idle": _idle(lanes) if lanes else "",
     }

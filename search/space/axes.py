@@ -4,14 +4,16 @@ import math
 import random
 import sys
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
 from kptrain.errors import SettingsError
 from kptrain.resolve import did_you_mean
+from kptrain.tree import Condition
 
-RANGE_KEYS = ("low", "high", "log", "step")
+RANGE_KEYS = ("low", "high", "log", "step", "when")
+CHOICE_KEYS = ("values", "when")
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,9 @@ class Choice:
     """One of the listed values."""
 
     values: tuple[Any, ...]
+    when: Condition = field(default_factory=dict, kw_only=True)
+    """The choices under which the axis holds: for each other axis named here, the values with one
+    of which a trial has this one (`search.space.conditions`). Empty: every trial has it."""
 
     def __str__(self) -> str:
         return f"one of {list(self.values)}"
@@ -46,6 +51,8 @@ class Range:
     high: float
     log: bool = False
     step: float | None = None
+    when: Condition = field(default_factory=dict, kw_only=True)
+    """As of `Choice`."""
 
     def __str__(self) -> str:
         steps = "" if self.step is None else f" in steps of {self.step}"
@@ -96,11 +103,13 @@ Axes = Mapping[str, Axis]
 """The varied settings, by dotted path."""
 
 
-def read_choice(values: list[Any], where: str) -> Choice:
+def read_choice(values: Any, where: str) -> Choice:
     """Read a list of values.
 
     Raises: SettingsError.
     """
+    if not isinstance(values, list):
+        raise SettingsError(f"{where}: values must be a list, but got {values!r}")
     if len(values) < 2:
         raise SettingsError(
             f"{where}: must list at least two values, but got {values}; "
@@ -113,7 +122,8 @@ def read_choice(values: list[Any], where: str) -> Choice:
 
 
 def read_range(given: dict[str, Any], kind: Literal["int", "float"], where: str) -> Range:
-    """Read `{low, high, log, step}`, both ends included, for a setting of that kind.
+    """Read `{low, high, log, step}`, both ends included, for a setting of that kind; `when` is read
+    by `search.space.conditions`.
 
     Raises: SettingsError.
     """

@@ -14,8 +14,17 @@ from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, check_names, flatten
 from kptrain.strict_yaml import read_yaml
-from search.space.axes import Axes, Axis, check_keys, either, read_choice, read_range
+from search.space.axes import (
+    CHOICE_KEYS,
+    Axes,
+    Axis,
+    check_keys,
+    either,
+    read_choice,
+    read_range,
+)
 from search.space.budget import Budget
+from search.space.conditions import with_conditions
 from search.space.faults import describe_first
 from search.space.space import Asha, Confirm, Resources, Space
 from search.space.training import Metric, Trainable
@@ -141,10 +150,16 @@ def _read_axes(given: Any, trainable: Trainable[Any], where: str) -> dict[str, A
         raise SettingsError(f"{where}: must map settings to domains, but got {given!r}")
     # Not flattened: a mapping is a range here.
     check_names({str(name): domain for name, domain in given.items()}, where, trainable.settings)
-    return {
+    axes = {
         name: _read_axis(name, domain, trainable, f"{where}: {name}")
         for name, domain in given.items()
     }
+    when = {
+        name: domain["when"]
+        for name, domain in given.items()
+        if isinstance(domain, dict) and "when" in domain
+    }
+    return with_conditions(axes, when, trainable.settings, where)
 
 
 def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> Axis:
@@ -160,6 +175,9 @@ def _read_axis(name: str, given: Any, trainable: Trainable[Any], where: str) -> 
             f"{where}: must be a list of values, or low and high with log or step, "
             f"but got {given!r}; put a single value into base"
         )
+    if "values" in given:
+        check_keys(given, CHOICE_KEYS, where)
+        return read_choice(given["values"], where)
     if info.type not in (int, float):
         raise SettingsError(
             f"{where}: must be a list of values, as it is not a number, but got the range {given}"

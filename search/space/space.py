@@ -15,10 +15,17 @@ from pydantic import ConfigDict, Field
 
 from kptrain.config import PositiveInt, Settings
 from kptrain.errors import SettingsError
-from kptrain.resolve import change, check_names
+from kptrain.resolve import change, check_names, settings_of
 from kptrain.tree import check_taken
 from search.space.axes import Axis, Choice
 from search.space.budget import Budget
+from search.space.conditions import (
+    active,
+    check_effects,
+    describe_condition,
+    has_value,
+    point_with,
+)
 from search.space.training import Metric, Trainable
 
 SamplerName = Literal["gp", "random"]
@@ -110,6 +117,7 @@ def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
     base: Settings = space.trainable.resolve(space.base | dict(given) | metric, where)
     space.trainable.check_axes(space.axes, base, where)
     _check_effects(space, given, base)
+    _check_start(space, base)
     for point in _points_to_check(space):
         values = ", ".join(f"{name}={value}" for name, value in point.items())
         change(base, point, f"{where}: at {values}")
@@ -120,6 +128,12 @@ def resolve_space(space: Space, given: Mapping[str, Any]) -> Settings:
             f"but got {space.asha.grace_epochs}; lower it, or raise {space.trainable.epochs}"
         )
     return base
+
+
+def defaults_on(space: Space, base: Settings) -> dict[str, Any]:
+    """The base's value of each varied setting, whether its axis holds there or not."""
+    values = settings_of(base)
+    return {path: values[path] for path in space.axes}
 
 
 def max_epochs(space: Space, base: Settings) -> int:
@@ -177,21 +191,36 @@ def _check_effects(space: Space, given: Mapping[str, Any], base: Settings) -> No
     varied = {path: axis.values for path, axis in space.axes.items() if isinstance(axis, Choice)}
     check_taken(given, base, "--set", varied)
     check_taken(space.base, base, f"{space.path}: base", varied)
-    check_taken(space.axes, base, f"{space.path}: space", varied)
+    where, known = f"{space.path}: space", space.trainable.conditions()
+    check_effects(space.axes, known, settings_of(base), where)
+    check_taken(space.axes, base, where, varied)
+
+
+def _check_start(space: Space, base: Settings) -> None:
+    """Raises: SettingsError for a start point with a value on an axis that it does not have."""
+    for n, point in enumerate(space.start, 1):
+        whole = defaults_on(space, base) | point
+        for path in point:
+            if not has_value(space.axes, path, whole):
+                raise SettingsError(
+                    f"{space.path}: start: point {n}: {path} must be given only where the axis "
+                    f"holds,{describe_condition(space.axes[path].when)}, but got {point}; add "
+                    f"what it needs to the point, or remove {path}"
+                )
 
 
 def _points_to_check(space: Space) -> Iterator[dict[str, Any]]:
     """Yield each choice and end with the other axes at their first value, the last values, the
     start points, and random points."""
-    lows, highs = ({name: axis.ends()[i] for name, axis in space.axes.items()} for i in (0, 1))
-    for name, axis in space.axes.items():
+    axes = space.axes
+    for name, axis in axes.items():
         for value in axis.marks():
-            yield lows | {name: value}
-    yield highs
+            yield point_with(axes, name, value)
+    yield active(axes, {name: axis.ends()[1] for name, axis in axes.items()})
     yield from space.start
     rng = random.Random(0)  # noqa: S311 (the same points each time, so the same answer)
     for _ in range(NUM_RANDOM_POINTS):
-        yield {name: axis.draw(rng) for name, axis in space.axes.items()}
+        yield active(axes, {name: axis.draw(rng) for name, axis in axes.items()})
 
 
 def short_names(paths: Collection[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from kptrain.resolve import EMBEDDED, change, settings_of
 from search.machine import programs
 from search.machine.gpus import CONTEXT
 from search.space.axes import Axes, Choice
+from search.space.conditions import may_hold
 from search.space.space import axis_values
 
 BACKBONES = get_args(ModelSettings.model_fields["trunk"].annotation)  # the largest first
@@ -53,7 +54,8 @@ CODE = "from kptrain.needs.memory import answer; answer()"
 
 
 def greediest(axes: Axes, base: TrainConfig, where: str) -> TrainConfig:
-    """The settings of the space, trial 0 included, that need the most memory."""
+    """The settings of the space, trial 0 included, that need the most memory: each by itself, also
+    if no trial has two of them together."""
     config = base
     for path, size in IN_MEMORY.items():
         axis = axes.get(path)
@@ -185,7 +187,7 @@ def with_each(
     axes: Axes, base: TrainConfig, where: str, paths: Iterable[str]
 ) -> Iterator[TrainConfig]:
     """The base, then the base with each combination of the values of some axes, of ranges the
-    ends."""
+    ends; without a value on an axis that does not hold there."""
     yield base
     choices = {
         path: axis.values if isinstance(axis, Choice) else axis.ends()
@@ -193,4 +195,7 @@ def with_each(
         if (axis := axes.get(path)) is not None
     }
     for values in itertools.product(*choices.values()):
-        yield change(base, dict(zip(choices, values, strict=True)), where)
+        point = dict(zip(choices, values, strict=True))
+        held = [path for path in point if may_hold(axes, path, point)]
+        if all(path in held or value == choices[path][0] for path, value in point.items()):
+            yield change(base, {path: point[path] for path in held}, where)

@@ -1,7 +1,7 @@
 """Builds the initial state of a search and of its confirmation; a journal is then replayed on
 it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from kptrain.config import Settings
@@ -11,11 +11,15 @@ from search.algorithms.searcher import Searcher
 from search.algorithms.source import Source
 from search.journal.journal import Journal
 from search.space.budget import Budget, Clock, Spending
+from search.space.conditions import names_at
 from search.trials.confirmation import Confirmation
 from search.trials.controller import SearchState
 from search.trials.fold import Parts
 from search.trials.record import Record
 from search.trials.run_folder import Search
+
+Names = Callable[[int, Mapping[str, Any]], Collection[str]]
+"""The names of the settings that a trial varies, from its number and its settings."""
 
 
 class ListedSettings(Source):
@@ -55,24 +59,27 @@ def parts_of_search(search: Search, record: Record, source: Source) -> Parts:
     asha = Asha(search.rungs.stops, search.space.asha.reduction, search.rungs.early)
     # The initial budget; later ones are events.
     budget = Budget(**search.first["budget"])
-    return _parts(search, record, source, asha, budget, set(search.space.axes))
+
+    def names(_: int, settings: Mapping[str, Any]) -> Collection[str]:
+        return names_at(search.space.axes, settings)
+
+    return _parts(search, record, source, asha, budget, names)
 
 
 def parts_of_confirmation(search: Search, confirmation: Confirmation, source: Source) -> Parts:
     """What the state of a confirmation consists of before any event."""
     points = confirmation.points()
     no_rungs, budget = Asha((), 2), Budget(trials=len(points))
-    return _parts(search, confirmation, source, no_rungs, budget, set(points[0]))
+    return _parts(search, confirmation, source, no_rungs, budget, lambda n, _: points[n])
 
 
 def _parts(
-    search: Search, record: Record, source: Source, asha: Asha, budget: Budget, names: set[str]
+    search: Search, record: Record, source: Source, asha: Asha, budget: Budget, names: Names
 ) -> Parts:
-    """names: of the varied settings."""
 
     def configure(number: int, settings: Mapping[str, Any]) -> Settings:
-        if settings.keys() != names:
-            raise ValueError(f"settings must name {', '.join(sorted(names))}, but got {settings}")
+        if settings.keys() != set(needed := names(number, settings)):
+            raise ValueError(f"settings must name {', '.join(sorted(needed))}, but got {settings}")
         return change(search.base, settings, f"{search.space.path}: trial {number}")
 
     spending = Spending(budget, search.space.asha.grace_epochs, Clock())

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +67,11 @@ class TrialRecord:
         value = self.best(epochs)
         assert value is not None
         return self.metric.cost(value)
+
+
+def varied(trials: Iterable[TrialRecord]) -> list[str]:
+    """The settings that some of the trials vary, by dotted path."""
+    return list(dict.fromkeys(path for trial in trials for path in trial.settings))
 
 
 class Record:
@@ -191,20 +196,22 @@ class Record:
         return sum(len(trial.curve) for trial in self.trials)
 
     def save(self, at_most_every: float = 0.0) -> None:
-        """Write the table: one row per epoch, and one for a trial without an epoch.
+        """Write the table: one row per epoch, and one for a trial without an epoch. A cell is empty
+        if other trials vary the setting and this one does not have it.
 
         at_most_every: seconds; nothing is written if the last call that wrote is more recent.
         """
         if not self.trials or time.monotonic() - self._saved < at_most_every:
             return
         self._saved = time.monotonic()
-        settings = list(settings_of(self.trials[0].config))
+        settings, axes = list(settings_of(self.trials[0].config)), varied(self.trials)
         reports = [report for trial in self.trials for report in trial.curve]
         names = [name for report in reports for name in report] or ["epoch", self.metric.name]
         figures = [name for name in dict.fromkeys(names) if name not in self.trainable.not_figures]
         rows = []
         for trial in self.trials:
             values = settings_of(trial.config)
+            values |= dict.fromkeys(path for path in axes if path not in trial.settings)
             start = [trial.number, trial.state, *(values[path] for path in settings)]
             for report in trial.curve or [{}]:
                 rows.append([*start, *(report.get(name) for name in figures), trial.error])

@@ -13,9 +13,11 @@ from typing import Any
 from kptrain.config import Settings
 from kptrain.errors import SettingsError
 from kptrain.resolve import change, settings_of
+from kptrain.tree import without_effect
 from search.algorithms.earlier import EarlierSearch, EarlierTrial, Ending
 from search.journal.journal import JOURNAL, read_events
 from search.space.axes import Choice
+from search.space.conditions import active, point_with
 from search.space.space import Space
 from search.trials.beginning import check_format
 from search.trials.history import History, read_history
@@ -60,7 +62,8 @@ def read_earlier_search(folder: Path, space: Space, base: Settings) -> EarlierSe
         _check_same_training(f"--warm-from {folder}: trial {trial.number}", trial, space, base)
     _check_same_data(folder, history, space, base)
     spellings = _spellings(space, base)
-    read = [_read_trial(folder, trial, space, spellings) for trial in finished]
+    defaults = settings_of(base)
+    read = [_read_trial(folder, trial, space, spellings, defaults) for trial in finished]
     inside = [trial for trial in read if trial is not None]
     past = EarlierSearch(folder, inside, len(read) - len(inside), len(trials) - len(finished))
     if not inside:
@@ -72,14 +75,27 @@ def read_earlier_search(folder: Path, space: Space, base: Settings) -> EarlierSe
 
 
 def _read_trial(
-    folder: Path, trial: TrialRecord, space: Space, spellings: Spellings
+    folder: Path,
+    trial: TrialRecord,
+    space: Space,
+    spellings: Spellings,
+    defaults: Mapping[str, Any],
 ) -> EarlierTrial | None:
-    """None if a value lies outside of its axis."""
+    """None if a value lies outside of its axis, or an axis that does not hold there is not at the
+    base's value, which this search would give it.
+
+    defaults: all settings of trial 0, by dotted path.
+    """
     values = settings_of(trial.config)
-    settings = {path: values[path] for path in space.axes}
+    whole = {path: values[path] for path in space.axes}
     for path, pairs in spellings.items():
-        settings[path] = next((own for one, own in pairs if one == values[path]), OUTSIDE)
-    if not all(axis.contains(settings[path]) for path, axis in space.axes.items()):
+        whole[path] = next((own for one, own in pairs if one == values[path]), OUTSIDE)
+    settings = active(space.axes, whole)
+    if not all(space.axes[path].contains(value) for path, value in settings.items()):
+        return None
+    unused = without_effect(trial.config)
+    elsewhere = [path for path in space.axes if path not in settings and path not in unused]
+    if any(values[path] != defaults[path] for path in elsewhere):
         return None
     where = f"--warm-from {folder}: trial {trial.number}"
     curve = [(epoch, _value(where, report, space)) for epoch, report in enumerate(trial.curve, 1)]
@@ -100,15 +116,16 @@ def _value(where: str, report: Mapping[str, Any], space: Space) -> float:
 
 def _spellings(space: Space, base: Settings) -> Spellings:
     """A value may have two spellings, such as `1` and `1.0`."""
-    lows = {path: axis.ends()[0] for path, axis in space.axes.items()}
     return {
-        path: [
-            (settings_of(change(base, lows | {path: own}, str(space.path)))[path], own)
-            for own in axis.values
-        ]
+        path: [(settings_of(_at(path, own, space, base))[path], own) for own in axis.values]
         for path, axis in space.axes.items()
         if isinstance(axis, Choice)
     }
+
+
+def _at(path: str, value: Any, space: Space, base: Settings) -> Settings:
+    """The settings of a trial with a value on one axis."""
+    return change(base, point_with(space.axes, path, value), str(space.path))
 
 
 def _check_same_trainable(folder: Path, space: Space) -> None:
@@ -126,9 +143,9 @@ def _check_same_trainable(folder: Path, space: Space) -> None:
 def _check_same_training(where: str, trial: TrialRecord, space: Space, base: Settings) -> None:
     """Raises: SettingsError naming a setting that differs."""
     infos, data = space.trainable.infos(), space.trainable.data
-    values = settings_of(trial.config)
+    values, unused = settings_of(trial.config), without_effect(trial.config)
     for path, value in settings_of(base).items():
-        if path in space.axes or path == data or infos[path].changes == "place":
+        if path in (*space.axes, *unused, data) or infos[path].changes == "place":
             continue
         if values[path] != value:
             raise SettingsError(

@@ -246,18 +246,18 @@ def test_every_setting_that_can_be_varied_arrives_in_the_config_that_is_trained(
         "optim.lr": "{low: 0.1, high: 0.2}",
         "optim.weight_decay": "{low: 0.1, high: 0.2}",
         "optim.decay_norms": "[true, false]",
-        "optim.momentum": "{low: 0.1, high: 0.2}",
-        "optim.nesterov": "[true, false]",
+        "optim.momentum": "{low: 0.1, high: 0.2, when: {optim.name: sgd}}",
+        "optim.nesterov": "{values: [true, false], when: {optim.name: sgd}}",
         "optim.clip_norm": "{low: 0.1, high: 0.2}",
         "optim.backbone_lr_factor": "{low: 0.1, high: 0.2}",
         "schedule.name": "[step, multistep, cosine]",
-        "schedule.step_epochs": "{low: 2, high: 5}",
-        "schedule.milestones": "[[3, 4], [4, 5]]",
-        "schedule.gamma": "{low: 0.1, high: 0.2}",
-        "schedule.min_lr": "{low: 0.001, high: 0.002}",
+        "schedule.step_epochs": "{low: 2, high: 5, when: {schedule.name: step}}",
+        "schedule.milestones": "{values: [[3, 4], [4, 5]], when: {schedule.name: multistep}}",
+        "schedule.gamma": "{low: 0.1, high: 0.2, when: {schedule.name: [step, multistep]}}",
+        "schedule.min_lr": "{low: 0.001, high: 0.002, when: {schedule.name: cosine}}",
         "schedule.interval": "[epoch, step]",
-        "schedule.warmup_epochs": "{low: 1, high: 2}",
-        "schedule.warmup_steps": "{low: 1, high: 20}",
+        "schedule.warmup_epochs": "{low: 1, high: 2, when: {schedule.interval: epoch}}",
+        "schedule.warmup_steps": "{low: 1, high: 20, when: {schedule.interval: step}}",
         "schedule.warmup_factor": "{low: 0.2, high: 0.3}",
         "train.epochs": "{low: 4, high: 6}",
         "train.batch_size": "{low: 3, high: 7}",
@@ -282,13 +282,17 @@ def arrives(tmp_path: Path, varied: dict[str, str], base_text: str) -> None:
     )
     searcher = Searcher.of(space, base)
     searcher.propose(0)
-    settings = searcher.propose(1)
-    config = change(base, settings, "test")
-    for path, domain in varied.items():
-        branch, leaf = path.split(".")
-        arrived = getattr(getattr(config, branch), leaf)
-        assert arrived == (tuple(settings[path]) if isinstance(arrived, tuple) else settings[path])
-        assert type(arrived) is not str or arrived in domain
+    seen: set[str] = set()
+    for number in range(1, 20):
+        settings = searcher.propose(number)
+        config = change(base, settings, "test")
+        for path, value in settings.items():
+            branch, leaf = path.split(".")
+            arrived = getattr(getattr(config, branch), leaf)
+            assert arrived == (tuple(value) if isinstance(arrived, tuple) else value)
+            assert type(arrived) is not str or arrived in varied[path]
+        seen |= settings.keys()
+    assert seen == varied.keys()
 
 
 def test_settings_are_spelled_in_short() -> None:

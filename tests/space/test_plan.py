@@ -29,6 +29,7 @@ from search.trainings.keypoint_resources import (
     measured,
     share_of_each,
     trials_that_fit,
+    with_each,
 )
 from search.trainings.keypoints import KEYPOINTS
 
@@ -446,3 +447,19 @@ def test_a_search_notes_once_each_size_at_which_persons_would_lie_down(
     notes = KEYPOINTS.describe(config, space.axes).splitlines()[1:]
     assert len(set(notes)) == len(notes) == noted
     assert all("data.image_size [" in note for note in notes)
+
+
+def test_each_combination_that_a_trial_can_have_is_looked_at_and_no_other(tmp_path: Path) -> None:
+    text = (
+        "space:\n  model.trunk: [resnet18, resnet34]\n  train.batch_size: {values: [4, 8], when: "
+        "{model.trunk: resnet18}}\n  optim.name: [adam, sgd]\n  optim.clip_norm: {low: 1, high: 2, "
+        "when: {optim.name: sgd}}\ntrials: 5\n"
+    )
+    space = read_space(written(tmp_path, text), KEYPOINTS)
+    base = resolved(space, {"data.root": "embedded", "model.weights": "none"})
+    paths = ("train.batch_size", "model.trunk")
+    first, *others = with_each(space.axes, base, "test", paths)
+    assert first == base
+    found = [(config.train.batch_size, config.model.trunk) for config in others]
+    assert base.train.batch_size == 8
+    assert found == [(4, "resnet18"), (8, "resnet34"), (8, "resnet18")]

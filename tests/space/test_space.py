@@ -213,9 +213,9 @@ IN_AN_AXIS = [
     ("{optim.lr: 1e-3}", "optim.lr: must be a list of values, or low and high with log or step, "
      "but got 0.001; put a single value into base"),
     ("{optim.lr: {min: 1, high: 2}}",
-     "optim.lr: must have low, high, log or step only, but got 'min'"),
+     "optim.lr: must have low, high, log, step or when only, but got 'min'"),
     ("{optim.lr: {low: 1, hihg: 2}}",
-     "optim.lr: must have low, high, log or step only, but got 'hihg'; did you mean high?"),
+     "optim.lr: must have low, high, log, step or when only, but got 'hihg'; did you mean high?"),
     ("{optim.lr: {high: 2}}", "optim.lr: must have low and high, but low is missing"),
     ("{optim.lr: {low: 2}}", "optim.lr: must have low and high, but high is missing"),
     ("{model.trunk: {low: 1, high: 2}}", "model.trunk: must be a list of values, as it is not a "
@@ -410,7 +410,8 @@ def test_a_setting_of_a_choice_of_no_trial_is_refused(
 @pytest.mark.parametrize(
     ("space", "rest", "given"),
     [
-        ("{optim.name: [adam, sgd], optim.momentum: [0.8, 0.9]}", "", {}),
+        ("{optim.name: [adam, sgd], "
+         "optim.momentum: {values: [0.8, 0.9], when: {optim.name: sgd}}}", "", {}),
         ("{optim.name: [adam, sgd]}", "base: {optim.momentum: 0.8}", {}),
         ("{optim.name: [adam, sgd]}", "", {"optim.momentum": 0.8}),
         ("{optim.momentum: [0.8, 0.9]}", "", {"optim.name": "sgd"}),
