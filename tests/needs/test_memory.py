@@ -18,7 +18,7 @@ from kptrain.training.state import predict, take_step
 def test_memory_is_that_of_full_and_partial_batches_and_of_validation(
     config: TrainConfig,
     monkeypatch: pytest.MonkeyPatch,
-    graphs: list[RecordedGraph],  # noqa: F811
+    graphs: list[RecordedGraph],  # noqa: F811  (the fixture)
     cuda_graph: bool,
 ) -> None:
     done: list[tuple[str, int]] = []

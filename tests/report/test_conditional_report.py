@@ -150,5 +150,6 @@ def test_parallel_coordinates_are_of_trials_with_the_same_axes(tmp_path: Path) -
         [tick.get_text() for tick in f.axes[0].get_xticklabels()] for f in (of_heavy, of_plain)
     ]
     assert names == [["loss", "lr", "momentum", "name"], ["loss", "lr", "name"]]
-    lines = [f.axes[0].collections[0].get_segments() for f in (of_heavy, of_plain)]  # type: ignore[attr-defined]
+    collections: list[Any] = [f.axes[0].collections[0] for f in (of_heavy, of_plain)]
+    lines = [each.get_segments() for each in collections]
     assert [len(segments) for segments in lines] == [10, 10]

@@ -33,7 +33,7 @@ UNEVEN = {"data.limit_train": 20, "optim.lr": 2.0**-10, "train.cuda_graph": "aut
 def test_a_replayed_training_is_the_eager_one_bit_for_bit(
     config: TrainConfig,
     tmp_path: Path,
-    graphs: list[RecordedGraph],  # noqa: F811
+    graphs: list[RecordedGraph],  # noqa: F811  (the fixture)
 ) -> None:
     replayed = change(config, UNEVEN, "test")
     run(replayed, tmp_path / "replayed")
@@ -72,7 +72,7 @@ RECORDED: dict[str, Any] = {
 def test_a_replayed_training_with_all_that_a_step_can_have_is_the_eager_one_bit_for_bit(
     config: TrainConfig,
     tmp_path: Path,
-    graphs: list[RecordedGraph],  # noqa: F811
+    graphs: list[RecordedGraph],  # noqa: F811  (the fixture)
     name: str,
 ) -> None:
     replayed = change(config, UNEVEN | RECORDED | {"optim.name": name}, "test")
@@ -107,7 +107,7 @@ def test_a_step_in_float16_is_not_recorded_and_the_reason_said(
 def test_a_step_that_cannot_be_recorded_is_reported_with_its_setting(
     config: TrainConfig,
     tmp_path: Path,
-    graphs: list[RecordedGraph],  # noqa: F811
+    graphs: list[RecordedGraph],  # noqa: F811  (the fixture)
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def waits(*arguments: Any) -> torch.Tensor:
